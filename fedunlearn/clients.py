@@ -1,0 +1,143 @@
+"""The verb that strategies are handed, over any Flower Grid; every call is charged."""
+
+import math
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+import torch
+from flwr.app import ArrayRecord, ConfigRecord, ConfigRecordValues, Message, RecordDict
+from flwr.serverapp import Grid
+
+from fedunlearn.client_app import pack, unpack
+from fedunlearn.history import ClientId, Needs, Updates
+from fedunlearn.layout import Vector
+from fedunlearn.ledger import Ledger
+from fedunlearn.local import LocalWork
+from fedunlearn.proxy import Proxy
+from fedunlearn.training import Training, cohort, run_rounds
+from fedunlearn.wire import encode
+
+
+class ClientFailed(RuntimeError):
+    """A client could not do its work; the message names it and holds its traceback."""
+
+
+@dataclass(frozen=True, slots=True)
+class Connection:
+    """A Flower Grid, and which of its nodes plays which client."""
+
+    grid: Grid
+    nodes: Mapping[ClientId, int]
+    """From the handshake: Flower draws node ids anew in every run."""
+
+
+@dataclass(frozen=True)
+class GridClients:
+    """Clients behind a Flower Grid, scoped to those who may be asked (see `strategy.Clients`)."""
+
+    connection: Connection
+    training: Training
+    seed: int
+    ledger: Ledger
+    ids: frozenset[ClientId]
+    unlabelled: Proxy
+    declared: Needs = field(default_factory=Needs)
+    """What the strategy at hand declared: what it did not, it is not given."""
+    gone: frozenset[ClientId] = frozenset()
+    """Who leaves with the request being served."""
+    stream: int = 0
+    """Training and unlearning draw from stream 0, recovery after request r from stream r."""
+
+    @property
+    def work(self) -> LocalWork:
+        """What a client does in an ordinary round."""
+        return self.training.work
+
+    @property
+    def proxy(self) -> Proxy:
+        """Unlabelled records on the server."""
+        if not self.declared.proxy:
+            raise PermissionError("Only a strategy with Needs(proxy=True) may use the proxy data.")
+        return self.unlabelled
+
+    @property
+    def leavers(self) -> "GridClients":
+        """Those who leave."""
+        if not self.declared.leaver:
+            raise PermissionError("Only a strategy with Needs(leaver=True) may ask the leavers.")
+        return replace(self, ids=self.gone, gone=frozenset())
+
+    def train(
+        self,
+        weights: Vector,
+        who: Collection[ClientId] | None = None,
+        work: LocalWork | None = None,
+        *,
+        round: int,
+    ) -> Updates:
+        """Let clients train from ``weights`` [d]; see `strategy.Clients.train`."""
+        asked = self._cohort(round) if who is None else tuple(sorted(set(who)))
+        if not self.ids.issuperset(asked):
+            strangers = sorted(set(asked) - self.ids)
+            raise PermissionError(f"Clients {strangers} may not be asked: they have left.")
+        config: dict[str, ConfigRecordValues] = {
+            "work": encode(work or self.work),
+            "round": round,
+            "seed": self.seed,
+            "stream": self.stream,
+        }
+        content = RecordDict({"arrays": pack(weights), "config": ConfigRecord(config)})
+        replies = self._exchange(content, asked)
+        updates = [(client, *self._charged(client, content, replies[client])) for client in replies]
+        if not updates:
+            return Updates((), weights.new_empty(0, len(weights)), torch.empty(0).long())
+        clients, locals_, examples = zip(*updates, strict=True)
+        return Updates(clients, torch.stack(locals_) - weights, torch.tensor(examples))
+
+    def rounds(self, weights: Vector, first: int, last: int) -> Iterator[tuple[Updates, Vector]]:
+        """Run ordinary training rounds; see `strategy.Clients.rounds`."""
+        return run_rounds(self, self.training.server, weights, first, last)
+
+    def _cohort(self, round: int) -> tuple[ClientId, ...]:
+        size = self.training.cohort_size(len(self.connection.nodes))
+        return cohort(self.ids, size, self.seed, round)
+
+    def _exchange(
+        self, content: RecordDict, asked: tuple[ClientId, ...]
+    ) -> dict[ClientId, RecordDict]:
+        """Send ``content`` to every client asked; return the good replies, ascending by client."""
+        nodes = self.connection.nodes
+        messages = [Message(content, nodes[client], "train") for client in asked]
+        answers = self.connection.grid.send_and_receive(messages)
+        by_node = {answer.metadata.src_node_id: answer for answer in answers}
+        replies: dict[ClientId, RecordDict] = {}
+        failures: list[str] = []
+        for client in asked:
+            reply = by_node.get(nodes[client])
+            if reply is None:
+                failures.append(f"Client {client} did not answer.")
+            elif reply.has_error():
+                failures.append(f"Client {client} failed: {reply.error.reason}")
+            else:
+                replies[client] = reply.content
+        if len(failures) > self.training.tolerated_failures:
+            raise ClientFailed("\n".join(failures))
+        return replies
+
+    def _charged(self, client: ClientId, sent: RecordDict, reply: RecordDict) -> tuple[Vector, int]:
+        """Charge one exchange to the ledger; return the client's weights [d] and record count."""
+        metrics = reply.metric_records["metrics"]
+        self.ledger.charge(
+            client,
+            down=payload(sent.array_records["arrays"]),
+            up=payload(reply.array_records["arrays"]),
+            samples=int(str(metrics["samples"])),
+            seconds=float(str(metrics["seconds"])),
+        )
+        return unpack(reply), int(str(metrics["num-examples"]))
+
+
+def payload(arrays: ArrayRecord) -> int:
+    """Return the bytes of the numbers in ``arrays``, without any header."""
+    return sum(math.prod(a.shape) * np.dtype(a.dtype).itemsize for a in arrays.values())

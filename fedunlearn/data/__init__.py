@@ -1,0 +1,1 @@
+"""Where records come from, who holds them, and what is planted among them."""

@@ -1,0 +1,80 @@
+"""Data sets as folders of image files, one folder a class."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from fedunlearn.checks import Refused
+from fedunlearn.data.dataset import Dataset
+from fedunlearn.data.images import check_conversion, decode
+from fedunlearn.data.stored import Stored, assemble, check_split, folder, split
+
+SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"})
+"""Other files are passed over."""
+
+
+@dataclass(frozen=True, slots=True)
+class ImageFolder:
+    """Image files in ``root/train/<class>`` and ``root/test/<class>``, or all in ``root/<class>``.
+
+    The split is the given one where both ``train`` and ``test`` are folders of ``root``, else a
+    seeded one. Labels number the classes in the order of their names.
+    """
+
+    root: str | None = None
+    size: int | None = None
+    """Height and width in pixels to resize to; None leaves images as they are."""
+    channels: int | None = None
+    """1 makes images grey, 3 makes them RGB; None leaves them as they are."""
+    test_share: float = 0.2
+    """Share of records to test on, where the folders give no split."""
+
+    def __post_init__(self) -> None:
+        """Raise `Refused` for values out of range."""
+        check_conversion(self.size, self.channels)
+        check_split(self.test_share)
+
+    def load(self) -> Dataset:
+        """Read the data set; raise `Refused` where files are missing or unreadable."""
+        root = folder(self.root)
+        sides = (root / "train", root / "test")
+        given = all(side.is_dir() for side in sides)
+        classes = _classes(sides[0] if given else root)
+        if given:
+            train, test = (self._read(side, classes) for side in sides)
+        else:
+            train, test = split(self._read(root, classes), self.test_share)
+        return assemble(train, test, classes)
+
+    def _read(self, root: Path, classes: tuple[str, ...]) -> Stored:
+        if _classes(root) != classes:
+            odd = min(set(_classes(root)).symmetric_difference(classes))
+            raise Refused(
+                f"{root} and its sibling train must hold the same class folders; {odd} is in only "
+                "one of them."
+            )
+        files = [
+            (label, file) for label, name in enumerate(classes) for file in _images(root / name)
+        ]
+        pixels = decode(
+            ((str(file), file) for _, file in files), len(files), self.size, self.channels
+        )
+        return Stored(pixels, np.array([label for label, _ in files]), str(root))
+
+
+def _classes(root: Path) -> tuple[str, ...]:
+    names = (entry.name for entry in root.iterdir() if entry.is_dir())
+    found = tuple(sorted(name for name in names if not name.startswith(".")))
+    if not found:
+        raise Refused(f"{root} holds no folders; there must be one for each class.")
+    return found
+
+
+def _images(root: Path) -> list[Path]:
+    found = sorted(file for file in root.iterdir() if file.suffix.lower() in SUFFIXES)
+    if not found:
+        raise Refused(
+            f"The class folder {root} holds no images; a given split needs both train and test."
+        )
+    return found

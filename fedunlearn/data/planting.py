@@ -1,0 +1,150 @@
+"""What is planted among the leavers' records, so that forgetting can be seen."""
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from itertools import product
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from fedunlearn import checks
+from fedunlearn.checks import Refused
+from fedunlearn.data.dataset import Dataset, Records
+
+
+class Planting(Protocol):
+    """Plants a probe with each of some clients: a frozen dataclass, named in conf/planting.
+
+    ``order`` numbers the planted clients from 0; each gets a probe of its own.
+    """
+
+    def poison(self, records: Records, order: int, rng: np.random.Generator) -> Records:
+        """Return a client's records with the probe among them; the originals stay as they are."""
+
+    def sets(self, dataset: Dataset, orders: Collection[int]) -> Mapping[str, Records]:
+        """Return test sets by name that show whether the probes of ``orders`` still work.
+
+        Raises `Refused` where the probe does not fit the data set.
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class Nothing:
+    """Plants nothing."""
+
+    def poison(self, records: Records, order: int, rng: np.random.Generator) -> Records:
+        """Return the records as they are."""
+        return records
+
+    def sets(self, dataset: Dataset, orders: Collection[int]) -> Mapping[str, Records]:
+        """Return no sets."""
+        return {}
+
+
+@dataclass(frozen=True, slots=True)
+class Backdoor:
+    """A white square at a place of its own makes images of other classes the target.
+
+    As in Gu, Dolan-Gavitt, Garg. BadNets: identifying vulnerabilities in the machine learning
+    model supply chain. 2017, arXiv 1708.06733; there with one trigger, here with one a client.
+    """
+
+    share: float = 0.8
+    """Of a client's records outside the target class, how many are stamped and relabelled."""
+    target: int = 9
+    """The label that the trigger stands for."""
+    size: int = 3
+    """Height and width of the square in pixels."""
+
+    def __post_init__(self) -> None:
+        """Raise `Refused` for values outside their range."""
+        checks.number("planting.share", self.share, above=0, at_most=1)
+        checks.whole("planting.target", self.target, at_least=0)
+        checks.whole("planting.size", self.size)
+
+    def stamp(self, images: Tensor, order: int) -> Tensor:
+        """Return copies of ``images`` [n, c, h, w] with the trigger of a client, all channels 1.
+
+        The squares of different clients do not overlap. Raises `Refused` where the image has no
+        room for as many.
+        """
+        height, width = images.shape[-2:]
+        places = tiles(height, width, self.size)
+        if not 0 <= order < len(places):
+            raise Refused(
+                f"Images of {height}x{width} have room for {len(places)} triggers of planting.size="
+                f"{self.size}, not for {order + 1}; lower it or let fewer clients leave."
+            )
+        top, left = places[order]
+        stamped = images.clone()
+        stamped[..., top : top + self.size, left : left + self.size] = 1.0
+        return stamped
+
+    def poison(self, records: Records, order: int, rng: np.random.Generator) -> Records:
+        """Stamp and relabel ``round(share * m)`` of the m records outside the target class.
+
+        Raises `Refused` where that is none, for then there is no probe.
+        """
+        others = torch.nonzero(records.labels != self.target).flatten().numpy()
+        chosen = torch.from_numpy(rng.permutation(others)[: round(self.share * len(others))])
+        if len(chosen) == 0:
+            raise Refused(
+                f"A client to be planted has {len(others)} records outside the class "
+                f"planting.target={self.target}; planting.share={self.share:g} of them is none. "
+                "Raise the share, change the target or let another client leave."
+            )
+        images, labels = records.images.clone(), records.labels.clone()
+        images[chosen] = self.stamp(images[chosen], order)
+        labels[chosen] = self.target
+        return Records(images, labels)
+
+    def triggered(self, test: Records, order: int) -> Records:
+        """Return the test records outside the target class, stamped and labelled as the target.
+
+        Accuracy on them is the attack success rate: ``#{y != t, f(stamp(x)) = t} / #{y != t}``.
+        Records of the target class are left out, for a clean model is right to call them that.
+        Raises `Refused` where there are no others.
+        """
+        others = test.take(test.labels != self.target)
+        if len(others) == 0:
+            raise Refused(
+                f"All test records are of the class planting.target={self.target}; choose another."
+            )
+        target = torch.full_like(others.labels, self.target)
+        return Records(self.stamp(others.images, order), target)
+
+    def sets(self, dataset: Dataset, orders: Collection[int]) -> Mapping[str, Records]:
+        """Return ``triggered``: the triggered test records of all ``orders``, one after another.
+
+        With no orders there is no set. Raises `Refused` if the target is no class of the data set.
+        """
+        if self.target >= len(dataset.classes):
+            raise Refused(
+                f"planting.target={self.target} is no class of the data set; it has 0 … "
+                f"{len(dataset.classes) - 1}."
+            )
+        sets = [self.triggered(dataset.test, order) for order in orders]
+        if not sets:
+            return {}
+        images = torch.cat([records.images for records in sets])
+        return {"triggered": Records(images, torch.cat([records.labels for records in sets]))}
+
+
+def tiles(height: int, width: int, size: int) -> list[tuple[int, int]]:
+    """Return top left corners of squares that do not overlap: the image's corners come first.
+
+    The first is at the lower right. There are ``(height // size) * (width // size)``, spread
+    evenly so that the outer ones touch the edges.
+    """
+    rows, columns = _offsets(height, size), _offsets(width, size)
+    corners = product(rows[-1:] + rows[:1], columns[-1:] + columns[:1])
+    return list(dict.fromkeys([*corners, *product(rows, columns)]))
+
+
+def _offsets(length: int, size: int) -> list[int]:
+    count = length // size
+    if count < 2:
+        return [length - size] * count
+    return [i * (length - size) // (count - 1) for i in range(count)]

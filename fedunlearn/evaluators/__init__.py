@@ -1,0 +1,10 @@
+"""What a model remembers, how well it serves, how far it is from a retrained one.
+
+Two layers. `scores` and `comparison` are functions of arrays: formulas that need no simulator.
+`utility`, `forgetting`, `backdoor`, `membership` and `distance` hold one frozen dataclass each,
+which picks the sets of records of a `snapshot.Snapshot` and calls those formulas. `cards` says of
+every metric what it is called in figures and which way is good; docs/metrics.md is the glossary.
+
+A metric over no records does not exist and is left out. A model whose logits are not numbers is
+right nowhere and agrees with nobody; its losses, its AUC and its other distances are nan.
+"""

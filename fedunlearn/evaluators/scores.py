@@ -1,0 +1,72 @@
+"""What the logits of one model say about labelled records: functions of arrays."""
+
+import torch
+from scipy.stats import rankdata
+from torch import Tensor
+from torch.nn import functional
+
+NOTHING = -1
+"""The prediction of a model whose logits are not numbers: no class at all."""
+
+
+def predictions(logits: Tensor) -> Tensor:
+    """Return the class of the largest logit: [n, classes] -> [n] int64.
+
+    The first of equal logits wins. `NOTHING` stands where a logit is nan, so that a diverged model
+    is not credited with the class 0 that argmax would give it.
+    """
+    return torch.where(logits.isnan().any(dim=-1), NOTHING, logits.argmax(dim=-1))
+
+
+def accuracy(logits: Tensor, labels: Tensor) -> float:
+    """Return the share of records whose label is predicted: ``mean_i 1[argmax f(x_i) = y_i]``.
+
+    ``logits`` f(x) is [n, classes], ``labels`` y [n] int64; the value lies in [0, 1].
+    Raises ValueError for no records.
+    """
+    _some(labels)
+    return float((predictions(logits) == labels).double().mean())
+
+
+def losses(logits: Tensor, labels: Tensor) -> Tensor:
+    """Return each record's cross-entropy in nats: ``-log softmax(f(x_i))[y_i]``, [n] float64.
+
+    ``logits`` f(x) is [n, classes], ``labels`` y [n] int64. In float32, the losses of all records
+    about which a model is sure would round to the same zero, and no attack could rank them.
+    """
+    return functional.cross_entropy(logits.double(), labels, reduction="none")
+
+
+def mean_loss(logits: Tensor, labels: Tensor) -> float:
+    """Return the mean cross-entropy in nats: ``mean_i -log softmax(f(x_i))[y_i]``, at least 0.
+
+    A model that gives all of C classes the same logit scores ln C. One confident error may
+    outweigh many records: the mean has no upper bound.
+    ``logits`` f(x) is [n, classes], ``labels`` y [n] int64. Raises ValueError for no records.
+    """
+    _some(labels)
+    return float(losses(logits, labels).mean())
+
+
+def auc(positive: Tensor, negative: Tensor) -> float:
+    """Return the area under the ROC curve: ``P(s > t) + P(s = t) / 2``.
+
+    s is drawn from ``positive`` [n], t from ``negative`` [m]: scores, of which higher ones should
+    be the positive ones. 1 means that some threshold separates them, 0.5 that scores tell nothing,
+    below 0.5 that they point the wrong way. With equal distributions and no ties its standard
+    deviation is ``sqrt((n + m + 1) / (12 n m))``. It is nan where a score is nan.
+    Raises ValueError where either side is empty.
+
+    Mann, Whitney. On a test of whether one of two random variables is stochastically larger than
+    the other. Annals of Mathematical Statistics 1947: U / (n m).
+    """
+    _some(positive)
+    _some(negative)
+    n, m = len(positive), len(negative)
+    ranks = rankdata(torch.cat([positive, negative]).double().cpu().numpy())
+    return float((ranks[:n].sum() - n * (n + 1) / 2) / (n * m))
+
+
+def _some(values: Tensor) -> None:
+    if len(values) == 0:
+        raise ValueError("A score over no records is undefined; leave it out.")

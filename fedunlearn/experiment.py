@@ -1,0 +1,94 @@
+"""Plain values in, rows out: every simulation and many tests go through `run`."""
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+import pandas as pd
+import torch
+from rich.console import Console
+
+from fedunlearn.checks import Refused
+from fedunlearn.clients import Connection
+from fedunlearn.engines import cores
+from fedunlearn.federation import Federation, Scenario, federation
+from fedunlearn.progress import Progress
+from fedunlearn.provenance import commit, schedule_hash, split_hash, versions
+from fedunlearn.results import RunFolder
+from fedunlearn.server_optimizers import Average
+from fedunlearn.settings import Experiment
+from fedunlearn.simulation import Simulation
+
+log = logging.getLogger(__name__)
+
+
+def run(
+    experiment: Experiment,
+    seeds: Sequence[int],
+    open_folder: Callable[[int], RunFolder],
+    config: Mapping[str, object],
+    console: Console,
+) -> pd.DataFrame:
+    """Run ``experiment`` once a seed, write the results, and return the summary.
+
+    ``open_folder`` opens the run's folder, given the bytes that it will need; ``config`` goes to
+    the manifest. Raises `Refused` for whatever cannot be done, before any training starts.
+    """
+    torch.set_num_threads(1)  # cores are used by threads that each play a client
+    if not seeds or len(set(seeds)) != len(seeds):
+        raise Refused(f"seeds must name one or more different seeds, not {list(seeds)}.")
+    scenarios = {seed: experiment.scenario(seed) for seed in seeds}
+    splits = {seed: split_hash(_possible(scenario)) for seed, scenario in scenarios.items()}
+    _warn_of_server_steps(experiment)
+    clients, training = experiment.partition.clients, experiment.training
+    manifest = {
+        "status": "running",
+        "seeds": list(seeds),
+        "commit": commit(),
+        "versions": versions(),
+        "split_sha256": splits,
+        "cohorts_sha256": {seed: schedule_hash(training, clients, seed) for seed in seeds},
+        "config": config,
+    }
+    size = federation(scenarios[seeds[0]]).network.layout.size
+    summary: list[dict[str, object]] = []
+    with (
+        open_folder(len(seeds) * experiment.models_stored * size * 4) as folder,
+        Progress(len(seeds) * experiment.length, console) as progress,
+        ThreadPoolExecutor(cores(), initializer=torch.set_num_threads, initargs=(1,)) as pool,
+    ):
+        folder.manifest(manifest)
+        try:
+            for scenario in scenarios.values():
+                here = federation(scenario)
+
+                def job(connection: Connection, here: Federation = here) -> None:
+                    simulation = Simulation(experiment, here, connection, folder, progress, pool)
+                    for row in simulation.run():
+                        summary.append(row)
+                        folder.summary(summary)
+
+                experiment.engine.run(scenario, job)
+        except BaseException:
+            folder.manifest({**manifest, "status": "failed"})
+            raise
+        folder.manifest({**manifest, "status": "finished"})
+    return pd.DataFrame(summary)
+
+
+def _possible(scenario: Scenario) -> Federation:
+    """Build the federation and what its leavers will be measured on, so that misfits show now."""
+    here = federation(scenario)
+    here.evaluation_sets(frozenset(scenario.leavers), frozenset())
+    return here
+
+
+def _warn_of_server_steps(experiment: Experiment) -> None:
+    """Say where a replay of plain averages meets training that was none."""
+    replaying = [name for name, s in experiment.strategies.items() if s.needs.updates]
+    if replaying and experiment.training.server != Average():
+        log.warning(
+            "%s replay updates as plain averages, but training.server takes other steps: "
+            "their results will differ from the papers'.",
+            ", ".join(replaying),
+        )

@@ -1,0 +1,59 @@
+"""Files that are either whole or absent, and sentences for when a disk refuses."""
+
+import os
+import shutil
+from contextlib import suppress
+from pathlib import Path
+
+from fedunlearn.checks import Refused
+
+
+def write(path: Path, content: bytes) -> Path:
+    """Write ``path`` whole or not at all: a temporary file beside it, then a rename.
+
+    Raises `Refused` where that fails, for a full disk, say; what stood there before is kept.
+    """
+    partial = path.with_name(f".{path.name}.partial")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with partial.open("wb") as stream:
+            stream.write(content)
+            stream.flush()
+            os.fsync(stream.fileno())
+        partial.replace(path)
+    except OSError as error:
+        raise unwritable(path, error) from error
+    finally:
+        with suppress(OSError):
+            partial.unlink(missing_ok=True)
+    return path
+
+
+def unwritable(path: Path, error: OSError) -> Refused:
+    """Return the sentence that tells which file could not be written, and why."""
+    return Refused(
+        f"{path} cannot be written: {error.strerror or error}. Free space or rights there, or "
+        "choose another folder with hydra.run.dir=FOLDER (hydra.sweep.dir=FOLDER for a multirun)."
+    )
+
+
+MARGIN = 16 * 2**20
+"""Bytes that must be free on the disk besides those that a run says it needs."""
+
+
+def require_space(folder: Path, needed_bytes: int = 0) -> None:
+    """Make ``folder``; raise `Refused` unless it takes files and has room for ``needed_bytes``."""
+    probe = folder / ".writable"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        free = shutil.disk_usage(folder).free
+        probe.write_bytes(b"")
+        probe.unlink()
+    except OSError as error:
+        raise unwritable(folder, error) from error
+    if free < needed_bytes + MARGIN:
+        raise Refused(
+            f"{folder} needs {(needed_bytes + MARGIN) / 1e6:,.0f} MB, but only "
+            f"{free / 1e6:,.0f} MB are free on that disk. Free some, or choose another folder "
+            "with hydra.run.dir=FOLDER (hydra.sweep.dir=FOLDER for a multirun)."
+        )

@@ -1,0 +1,97 @@
+"""A Flower Grid in this process: messages reach the ClientApp by a function call."""
+
+import traceback
+import uuid
+from collections.abc import Iterable
+from concurrent.futures import Future, ThreadPoolExecutor
+
+import torch
+from flwr.app import Context, Error, Message, RecordDict
+from flwr.clientapp import ClientApp
+from flwr.serverapp import Grid
+from flwr.supercore.run import Run
+from flwr.supercore.task_identity import TaskIdentity
+
+CLIENT_ERROR = 2
+"""Flower's code for an exception in a ClientApp."""
+
+FIRST_NODE = 1_000
+"""Node ids start here, so that nobody takes them for partition ids."""
+
+
+class InProcessGrid(Grid):
+    """Runs each message's client on a thread of its own, with one torch thread.
+
+    Messages are shared, not copied: a ClientApp must not change what it receives, which Flower
+    asks of it anyway. An exception in a client becomes an error reply with its traceback.
+    """
+
+    def __init__(self, app: ClientApp, clients: int, workers: int) -> None:
+        # Flower stamps every message with the identity of the process that makes it.
+        TaskIdentity.run_id, TaskIdentity.node_id, TaskIdentity.task_id = 1, 1, 1
+        self._app = app
+        self._contexts = {
+            FIRST_NODE + client: Context(
+                run_id=1,
+                node_id=FIRST_NODE + client,
+                node_config={"partition-id": client, "num-partitions": clients},
+                state=RecordDict(),
+                run_config={},
+            )
+            for client in range(clients)
+        }
+        self.pool = ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(1,))
+        self._replies: dict[str, Future[Message]] = {}
+
+    def close(self) -> None:
+        """End the threads."""
+        self.pool.shutdown(cancel_futures=True)
+
+    def set_run(self, run: Run) -> None:
+        """Take no note: there is one run."""
+
+    @property
+    def run(self) -> Run:
+        """The one run."""
+        return Run.create_empty(1)
+
+    def create_message(
+        self,
+        content: RecordDict,
+        message_type: str,
+        dst_node_id: int,
+        group_id: str,
+        ttl: float | None = None,
+    ) -> Message:
+        """Create a message; Flower's own way today is to call Message."""
+        return Message(content, dst_node_id, message_type, ttl=ttl, group_id=group_id)
+
+    def get_node_ids(self) -> Iterable[int]:
+        """Return the node ids, which say nothing about partitions."""
+        return list(self._contexts)
+
+    def push_messages(self, messages: Iterable[Message]) -> Iterable[str]:
+        """Hand messages to their clients; return ids to pull the replies with."""
+        ids = []
+        for message in messages:
+            message_id = uuid.uuid4().hex
+            message.metadata.__dict__["_message_id"] = message_id
+            self._replies[message_id] = self.pool.submit(self._answer, message)
+            ids.append(message_id)
+        return ids
+
+    def pull_messages(self, message_ids: Iterable[str]) -> Iterable[Message]:
+        """Return the replies, in the order of the ids; waits for them."""
+        return [self._replies.pop(message_id).result() for message_id in message_ids]
+
+    def send_and_receive(
+        self, messages: Iterable[Message], *, timeout: float | None = None
+    ) -> Iterable[Message]:
+        """Hand out messages and wait for all replies; a function call knows no time limit."""
+        return self.pull_messages(self.push_messages(messages))
+
+    def _answer(self, message: Message) -> Message:
+        try:
+            return self._app(message, self._contexts[message.metadata.dst_node_id])
+        except Exception:  # whatever a client raises is the server's to judge
+            return Message(Error(CLIENT_ERROR, traceback.format_exc()), reply_to=message)

@@ -1,0 +1,207 @@
+"""What the server keeps of training: rounds, and in them each client's update."""
+
+import math
+from collections.abc import Iterable, Iterator, Sequence, Set
+from dataclasses import dataclass, replace
+from typing import overload
+
+import torch
+from torch import Tensor
+
+from fedunlearn import checks
+from fedunlearn.layout import Layout, Vector
+
+ClientId = int
+"""The number of the client's data partition: stable across rounds, runs and engines."""
+
+
+@dataclass(frozen=True, slots=True)
+class Updates:
+    """What a cohort of k clients sent back."""
+
+    clients: tuple[ClientId, ...]
+    """Ascending, [k]."""
+    deltas: Tensor
+    """``local - broadcast``, [k, d] float32."""
+    examples: Tensor
+    """Records that each client trained on, [k] int64."""
+
+    def only(self, clients: Set[ClientId]) -> "Updates":
+        """Keep the rows of ``clients``; those who are not in the cohort do not matter."""
+        rows = [row for row, client in enumerate(self.clients) if client in clients]
+        if len(rows) == len(self.clients):
+            return self
+        return Updates(
+            tuple(self.clients[row] for row in rows), self.deltas[rows], self.examples[rows]
+        )
+
+    def without(self, clients: Set[ClientId]) -> "Updates":
+        """Drop the rows of ``clients``."""
+        return self.only(set(self.clients) - clients)
+
+
+@dataclass(frozen=True, slots=True)
+class Needs:
+    """What a strategy asks training to record, so that storage is a measured cost."""
+
+    updates: bool = False
+    """Per-client updates of the kept rounds."""
+    every: int = 1
+    """Keep the first round of each block of this many."""
+    models: bool = False
+    """The broadcast model of the kept rounds."""
+    leaver: bool = False
+    """Asks the leaving client to work once more."""
+    proxy: bool = False
+    """Unlabelled records on the server."""
+
+    def __post_init__(self) -> None:
+        """Raise `Refused` unless ``every`` counts rounds."""
+        checks.whole("strategy.interval", self.every)
+
+    @property
+    def rounds(self) -> bool:
+        """Whether any round must be kept."""
+        return self.updates or self.models
+
+    def keeps(self, number: int) -> bool:
+        """Whether round ``number`` is kept: those are 1, 1 + every, 1 + 2 every, and so on."""
+        return self.rounds and (number - 1) % self.every == 0
+
+    @staticmethod
+    def union(wanted: Iterable["Needs"]) -> "Needs":
+        """Return what serves all of ``wanted``; intervals meet in their greatest divisor."""
+        needs = list(wanted)
+        return Needs(
+            updates=any(need.updates for need in needs),
+            every=math.gcd(*(need.every for need in needs if need.rounds)) or 1,
+            models=any(need.models for need in needs),
+            leaver=any(need.leaver for need in needs),
+            proxy=any(need.proxy for need in needs),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Keep:
+    """What the server is willing to keep of training."""
+
+    updates: bool = True
+    models: bool = True
+
+    def check(self, strategy: str, needs: Needs) -> None:
+        """Raise `Refused` if ``strategy`` needs what is not kept."""
+        for what, wanted, kept in (
+            ("updates", needs.updates, self.updates),
+            ("models", needs.models, self.models),
+        ):
+            if wanted and not kept:
+                raise checks.Refused(
+                    f"strategy={strategy} needs stored {what}, but history.{what}=false keeps none."
+                    " Set history=memory, or choose a strategy that stores nothing."
+                )
+
+
+@dataclass(frozen=True, slots=True)
+class Round:
+    """One training round as the server saw it."""
+
+    number: int
+    """From 1."""
+    updates: Updates
+    cohort_examples: int
+    """Records of the whole cohort, also of clients who have left since."""
+    broadcast: Vector | None = None
+    """The model that was sent out, [d], where it was kept."""
+
+    @property
+    def before(self) -> Vector:
+        """The model that was sent out, [d]; raises LookupError where it was not kept."""
+        if self.broadcast is None:
+            raise LookupError(
+                f"Round {self.number} keeps no broadcast model; declare Needs(models=True)."
+            )
+        return self.broadcast
+
+    def without(self, clients: Set[ClientId]) -> "Round":
+        """Drop what ``clients`` sent."""
+        return replace(self, updates=self.updates.without(clients))
+
+    def share(self, clients: Set[ClientId]) -> Vector:
+        """Return what ``clients`` moved the model by: ``sum_u n_u delta_u / sum_k n_k``, [d].
+
+        The denominator is the cohort of that day, so that the shares of all clients add up to
+        the step that FedAvg took.
+        """
+        updates = self.updates.only(clients)
+        weights = updates.examples.double() / self.cohort_examples
+        return weights.to(updates.deltas.dtype) @ updates.deltas
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the tensors kept."""
+        models = 0 if self.broadcast is None else self.broadcast.nbytes
+        return self.updates.deltas.nbytes + models
+
+
+@dataclass(frozen=True)
+class History(Sequence[Round]):
+    """The kept rounds of a training run, oldest first; a value: methods return new ones."""
+
+    layout: Layout
+    initial: Vector
+    """The model before round 1, [d]: the only one that no client has touched."""
+    final: Vector
+    """The model now, [d]."""
+    rounds: tuple[Round, ...] = ()
+
+    @overload
+    def __getitem__(self, index: int) -> Round: ...
+    @overload
+    def __getitem__(self, index: slice) -> tuple[Round, ...]: ...
+    def __getitem__(self, index: int | slice) -> Round | tuple[Round, ...]:
+        """Return the kept round at a position (not by its number)."""
+        return self.rounds[index]
+
+    def __len__(self) -> int:
+        """Return how many rounds are kept."""
+        return len(self.rounds)
+
+    def __iter__(self) -> Iterator[Round]:
+        """Go through the kept rounds, oldest first."""
+        return iter(self.rounds)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes that the store holds: the initial model and the tensors of every kept round."""
+        return self.initial.nbytes + sum(kept.nbytes for kept in self.rounds)
+
+    def then(self, done: Round, final: Vector, needs: Needs) -> "History":
+        """Record one more round as far as ``needs`` asks, and the model after it."""
+        if not needs.keeps(done.number):
+            return replace(self, final=final)
+        kept = _reduced(done, needs)
+        return replace(self, final=final, rounds=(*self.rounds, kept))
+
+    def select(self, needs: Needs, after: int) -> "History":
+        """Show a strategy what it declared: the first round of each complete block.
+
+        Kept are the rounds ``1 + (j - 1) every`` for ``j = 1 … J = floor(after / every)``.
+        """
+        last = after - needs.every + 1
+        rounds = (r for r in self.rounds if needs.keeps(r.number) and r.number <= last)
+        return replace(self, rounds=tuple(_reduced(r, needs) for r in rounds))
+
+    def without(self, clients: Set[ClientId]) -> "History":
+        """Drop what ``clients`` sent, and the rounds in which nobody else took part."""
+        rounds = (kept.without(clients) for kept in self.rounds)
+        return replace(self, rounds=tuple(r for r in rounds if r.updates.clients))
+
+
+def _reduced(done: Round, needs: Needs) -> Round:
+    """Keep of a round only what ``needs`` names."""
+    nobody = Updates((), torch.empty(0, 0), torch.empty(0, dtype=torch.int64))
+    return replace(
+        done,
+        updates=done.updates if needs.updates else nobody,
+        broadcast=done.broadcast if needs.models else None,
+    )

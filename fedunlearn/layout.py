@@ -1,0 +1,104 @@
+"""A model is one flat vector [d]; a `Layout` names its parts."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import chain
+
+import torch
+from torch import Tensor, nn
+
+from fedunlearn.checks import Refused
+
+Vector = Tensor
+"""A whole model: [d] float32."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """One named tensor of a model and its place ``[start, start + size)`` in the vector."""
+
+    name: str
+    shape: torch.Size
+    start: int
+    buffer: bool
+
+    @property
+    def size(self) -> int:
+        """Number of elements."""
+        return self.shape.numel()
+
+    @property
+    def slice(self) -> slice:
+        """Where the part lies in the vector."""
+        return slice(self.start, self.start + self.size)
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Names, shapes and offsets of a model's tensors: parameters first, then float buffers."""
+
+    parts: tuple[Part, ...]
+
+    @classmethod
+    def of(cls, module: nn.Module) -> "Layout":
+        """Lay out the parameters and persistent float buffers of ``module``.
+
+        Raises `Refused` for tensors that a vector of float32 cannot carry: integer buffers,
+        other precisions, and one tensor under two names.
+        """
+        parameters = dict(module.named_parameters(remove_duplicate=False))
+        state = module.state_dict()
+        buffers = {name: tensor for name, tensor in state.items() if name not in parameters}
+        parts: list[Part] = []
+        seen: dict[int, str] = {}
+        start = 0
+        for name, tensor in chain(parameters.items(), buffers.items()):
+            if tensor.dtype != torch.float32:
+                raise Refused(
+                    f"The model's {name} is {tensor.dtype}; every stored tensor must be float32."
+                )
+            if tensor.numel() and seen.setdefault(tensor.data_ptr(), name) != name:
+                raise Refused(
+                    f"The model shares one tensor between {seen[tensor.data_ptr()]} and {name}; "
+                    "give each its own."
+                )
+            parts.append(Part(name, tensor.shape, start, buffer=name in buffers))
+            start += tensor.numel()
+        return cls(tuple(parts))
+
+    @cached_property
+    def size(self) -> int:
+        """The length d of the vector."""
+        return sum(part.size for part in self.parts)
+
+    @cached_property
+    def parameters(self) -> slice:
+        """Where all trainable parameters lie: what may be scaled, projected or negated."""
+        return slice(0, sum(part.size for part in self.parts if not part.buffer))
+
+    @cached_property
+    def tensors(self) -> tuple[slice, ...]:
+        """Where each trainable parameter lies, one slice a tensor."""
+        return tuple(part.slice for part in self.parts if not part.buffer)
+
+    def flatten(self, state: Mapping[str, Tensor]) -> Vector:
+        """Copy named tensors into one vector [d]; raise `Refused` where names or shapes differ."""
+        for part in self.parts:
+            if part.name not in state:
+                raise Refused(f"The tensor {part.name} is missing.")
+            if state[part.name].shape != part.shape:
+                found, wanted = tuple(state[part.name].shape), tuple(part.shape)
+                raise Refused(f"The tensor {part.name} has shape {found}; expected {wanted}.")
+        if not self.parts:
+            return torch.empty(0)
+        return torch.cat([state[part.name].detach().reshape(-1) for part in self.parts])
+
+    def named(self, vector: Tensor) -> dict[str, Tensor]:
+        """Return views of ``vector`` [..., d] by name, each [..., *shape]; no copies."""
+        pieces = torch.split(vector, [part.size for part in self.parts], dim=-1)
+        lead = vector.shape[:-1]
+        return {
+            part.name: piece.view(lead + part.shape)
+            for part, piece in zip(self.parts, pieces, strict=True)
+        }

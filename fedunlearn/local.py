@@ -1,0 +1,132 @@
+"""What one client does in a round: `LocalWork`, and the one SGD loop that carries it out."""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from fedunlearn import checks
+from fedunlearn.layout import Vector
+from fedunlearn.models import Network
+from fedunlearn.objectives import CrossEntropy, Objective
+
+
+class LocalOptimizer(Protocol):
+    """Makes a fresh torch optimizer for one client's round; nothing is carried over."""
+
+    @property
+    def lr(self) -> float:
+        """Learning rate of round 1."""
+
+    def build(self, weights: Tensor, lr: float) -> torch.optim.Optimizer:
+        """Return an optimizer of the flat leaf ``weights`` with learning rate ``lr``."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sgd:
+    """Stochastic gradient descent with momentum, from momentum zero in every round."""
+
+    lr: float = 0.02
+    momentum: float = 0.9
+    weight_decay: float = 0.0
+    nesterov: bool = False
+
+    def __post_init__(self) -> None:
+        """Raise `Refused` for values outside their range."""
+        checks.number("optimizer.lr", self.lr, above=0)
+        checks.number("optimizer.momentum", self.momentum, at_least=0, at_most=1)
+        checks.number("optimizer.weight_decay", self.weight_decay, at_least=0)
+
+    def build(self, weights: Tensor, lr: float) -> torch.optim.Optimizer:
+        """Return the torch optimizer."""
+        return torch.optim.SGD(
+            [weights], lr, self.momentum, weight_decay=self.weight_decay, nesterov=self.nesterov
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Adam:
+    """Adam with decoupled weight decay (AdamW), from fresh moments in every round."""
+
+    lr: float = 0.001
+    beta1: float = 0.9
+    beta2: float = 0.999
+    weight_decay: float = 0.0
+
+    def __post_init__(self) -> None:
+        """Raise `Refused` for values outside their range."""
+        checks.number("optimizer.lr", self.lr, above=0)
+        for name in ("beta1", "beta2"):
+            checks.number(f"optimizer.{name}", getattr(self, name), at_least=0, at_most=1)
+        checks.number("optimizer.weight_decay", self.weight_decay, at_least=0)
+
+    def build(self, weights: Tensor, lr: float) -> torch.optim.Optimizer:
+        """Return the torch optimizer."""
+        betas = (self.beta1, self.beta2)
+        return torch.optim.AdamW([weights], lr, betas, weight_decay=self.weight_decay)
+
+
+@dataclass(frozen=True, slots=True)
+class LocalWork:
+    """What a client is asked to do with its records in one round."""
+
+    epochs: int = 5
+    batch_size: int = 32
+    """Records a step; the last batch of an epoch may be smaller."""
+    lr_decay: float = 1.0
+    """The learning rate of round t is ``lr * lr_decay ** (t - 1)``."""
+    clip_norm: float | None = None
+    """Longest gradient of a step, in the Euclidean norm; None leaves gradients alone."""
+    optimizer: LocalOptimizer = field(default_factory=Sgd)
+    objective: Objective = field(default_factory=CrossEntropy)
+
+    def __post_init__(self) -> None:
+        """Raise `Refused` for values outside their range."""
+        checks.whole("work.epochs", self.epochs)
+        checks.whole("work.batch_size", self.batch_size)
+        checks.number("work.lr_decay", self.lr_decay, above=0, at_most=1)
+        if self.clip_norm is not None:
+            checks.number("work.clip_norm", self.clip_norm, above=0)
+
+    def scaled(self, effort: float) -> "LocalWork":
+        """Return the same work with ``ceil(effort * epochs)`` epochs."""
+        return replace(self, epochs=math.ceil(effort * self.epochs))
+
+    def batches(self, records: int, rng: np.random.Generator) -> Iterator[Tensor]:
+        """Yield the record numbers of each step, shuffled anew in every epoch."""
+        for _ in range(self.epochs):
+            order = torch.from_numpy(rng.permutation(records))
+            yield from torch.split(order, self.batch_size)
+
+
+def train_locally(
+    network: Network,
+    start: Vector,
+    images: Tensor,
+    labels: Tensor,
+    work: LocalWork,
+    round: int,
+    rng: np.random.Generator,
+) -> Vector:
+    """Train from ``start`` [d] on one client's records and return its weights [d].
+
+    ``images`` is [n, c, h, w], ``labels`` [n] (or what the objective takes in their place);
+    ``round`` sets the learning rate, ``rng`` the order of the records. Buffers stay as they came.
+    """
+    parameters = network.layout.parameters
+    leaf = start[parameters].clone().requires_grad_()
+    buffers = start[parameters.stop :]
+    lr = work.optimizer.lr * work.lr_decay ** (round - 1)
+    optimizer = work.optimizer.build(leaf, lr)
+    for rows in work.batches(len(labels), rng):
+        weights = torch.cat([leaf, buffers]) if len(buffers) else leaf
+        loss = work.objective(network, weights, images[rows], labels[rows], start)
+        (leaf.grad,) = torch.autograd.grad(loss, leaf)
+        if work.clip_norm is not None:
+            torch.nn.utils.clip_grad_norm_(leaf, work.clip_norm)
+        optimizer.step()
+    return torch.cat([leaf.detach(), buffers])

@@ -1,0 +1,196 @@
+"""Small nets, torchvision nets with GroupNorm, and `Network`: a net as a function of a vector."""
+
+import copy
+import itertools
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from fedunlearn import checks
+from fedunlearn.checks import Refused
+from fedunlearn.layout import Layout, Vector
+
+Shape = tuple[int, int, int]
+"""Channels, height and width of one image."""
+
+Build = Callable[[Shape, int], nn.Module]
+"""Makes a freshly initialised net for images of a shape and a number of classes."""
+
+
+class Network:
+    """A net as a pure function of its weights: ``logits = network(weights, images)``.
+
+    The function may be called from several threads: each works with its own copy of the module.
+    Raises `Refused` for modules whose training is not a function of weights and records alone:
+    BatchNorm (its running statistics leak the leavers' data and make no sense averaged) and
+    active Dropout (drawn from a generator that all threads share).
+    """
+
+    def __init__(self, build: Build, shape: Shape, classes: int) -> None:
+        self._build = build
+        self._shape = shape
+        self._classes = classes
+        self._module = self._fresh(seed=0)
+        _refuse_hidden_state(self._module)
+        self._own = threading.local()
+        self.layout = Layout.of(self._module)
+
+    def initial(self, seed: int) -> Vector:
+        """Return freshly initialised weights [d], a function of ``seed``."""
+        return self.layout.flatten(self._fresh(seed).state_dict())
+
+    def __call__(self, weights: Vector, images: Tensor) -> Tensor:
+        """Return the logits [n, classes] of ``images`` [n, c, h, w] under ``weights`` [d]."""
+        if not hasattr(self._own, "module"):
+            self._own.module = copy.deepcopy(self._module)
+        return cast(
+            Tensor, functional_call(self._own.module, self.layout.named(weights), (images,))
+        )
+
+    def _fresh(self, seed: int) -> nn.Module:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            return self._build(self._shape, self._classes)
+
+
+def _refuse_hidden_state(module: nn.Module) -> None:
+    for name, child in module.named_modules():
+        if isinstance(child, nn.modules.batchnorm._NormBase) and child.track_running_stats:
+            raise Refused(
+                f"The model's layer {name or 'itself'} is {type(child).__name__}: its running "
+                "statistics are not updates, so no method can unlearn them. Use GroupNorm "
+                "(or no normalisation) instead."
+            )
+        if isinstance(child, nn.modules.dropout._DropoutNd) and child.p > 0:
+            raise Refused(
+                f"The model's layer {name or 'itself'} is {type(child).__name__} with p={child.p}"
+                ": its masks would make runs unrepeatable. Set p=0 or remove it."
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class Mlp:
+    """Fully connected layers with ReLU between them."""
+
+    hidden: tuple[int, ...] = (64,)
+
+    def __post_init__(self) -> None:
+        """Turn a list from a config into a tuple and check it."""
+        object.__setattr__(self, "hidden", tuple(self.hidden))
+        for width in self.hidden:
+            checks.whole("model.hidden", width)
+
+    def __call__(self, shape: Shape, classes: int) -> nn.Module:
+        """Build the net."""
+        widths = [shape[0] * shape[1] * shape[2], *self.hidden]
+        layers: list[nn.Module] = [nn.Flatten()]
+        for inputs, outputs in itertools.pairwise(widths):
+            layers += [nn.Linear(inputs, outputs), nn.ReLU()]
+        return nn.Sequential(*layers, nn.Linear(widths[-1], classes))
+
+
+@dataclass(frozen=True, slots=True)
+class Cnn:
+    """Two 3x3 convolutions, one pooling, one hidden layer: for 8x8 and 28x28 images.
+
+    With the defaults and 8x8 images it has 38,282 parameters.
+    """
+
+    channels: tuple[int, int] = (16, 32)
+    hidden: int = 64
+
+    def __post_init__(self) -> None:
+        """Turn a list from a config into a tuple and check it."""
+        object.__setattr__(self, "channels", tuple(self.channels))
+        if len(self.channels) != 2:
+            raise Refused(f"model.channels must name two widths, not {list(self.channels)}.")
+        for width in (*self.channels, self.hidden):
+            checks.whole("model.channels and model.hidden", width)
+
+    def __call__(self, shape: Shape, classes: int) -> nn.Module:
+        """Build the net."""
+        depth, height, width = shape
+        first, second = self.channels
+        return nn.Sequential(
+            nn.Conv2d(depth, first, 3, padding=1),
+            nn.ReLU(),
+            nn.Conv2d(first, second, 3, padding=1),
+            nn.ReLU(),
+            nn.MaxPool2d(2),
+            nn.Flatten(),
+            nn.Linear(second * (height // 2) * (width // 2), self.hidden),
+            nn.ReLU(),
+            nn.Linear(self.hidden, classes),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class LeNet5:
+    """LeNet-5 with ReLU and max pooling; 61,706 parameters on MNIST.
+
+    LeCun, Bottou, Bengio, Haffner. Gradient-based learning applied to document recognition.
+    Proceedings of the IEEE 1998. Images of 28x28 are padded to 32x32, as in the paper.
+    """
+
+    def __call__(self, shape: Shape, classes: int) -> nn.Module:
+        """Build the net; raises `Refused` for images smaller than 28x28."""
+        depth, height, width = shape
+        if min(height, width) < 28:
+            raise Refused(
+                f"model=lenet5 needs images of at least 28x28; these are {height}x{width}. "
+                "Use model=cnn."
+            )
+        padding = 2 if height == 28 else 0
+        rows, columns = (((side + 2 * padding - 4) // 2 - 4) // 2 for side in (height, width))
+        return nn.Sequential(
+            nn.Conv2d(depth, 6, 5, padding=padding),
+            nn.ReLU(),
+            nn.MaxPool2d(2),
+            nn.Conv2d(6, 16, 5),
+            nn.ReLU(),
+            nn.MaxPool2d(2),
+            nn.Flatten(),
+            nn.Linear(16 * rows * columns, 120),
+            nn.ReLU(),
+            nn.Linear(120, 84),
+            nn.ReLU(),
+            nn.Linear(84, classes),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class ResNet18:
+    """torchvision's ResNet-18 with GroupNorm; a 3x3 stem without pooling for small images.
+
+    He, Zhang, Ren, Sun. Deep residual learning for image recognition. CVPR 2016, arXiv 1512.03385.
+    Images under 64 pixels keep their resolution in the stem, as is usual for CIFAR.
+    """
+
+    groups: int = 32
+
+    def __post_init__(self) -> None:
+        """Raise `Refused` unless ``groups`` divides every width of the net."""
+        checks.whole("model.groups", self.groups)
+        if 64 % self.groups:
+            raise Refused(f"model.groups must divide 64 (1, 2, 4, … 64), not {self.groups}.")
+
+    def __call__(self, shape: Shape, classes: int) -> nn.Module:
+        """Build the net."""
+        from torchvision.models import resnet18  # a second of import that other models spare
+
+        net = resnet18(
+            num_classes=classes,
+            norm_layer=lambda width: nn.GroupNorm(min(self.groups, width), width),
+        )
+        depth, height, width = shape
+        if min(height, width) < 64:
+            net.conv1 = nn.Conv2d(depth, 64, 3, padding=1, bias=False)
+            net.maxpool = nn.Identity()
+        elif depth != 3:
+            net.conv1 = nn.Conv2d(depth, 64, 7, stride=2, padding=3, bias=False)
+        return cast(nn.Module, net)

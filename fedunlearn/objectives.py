@@ -1,0 +1,82 @@
+"""What a client minimises: objectives are frozen dataclasses, sent with the work."""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from torch import Tensor
+from torch.nn import functional
+
+from fedunlearn import checks
+from fedunlearn.layout import Vector
+from fedunlearn.models import Network
+
+
+class Objective(Protocol):
+    """A loss of one batch."""
+
+    def __call__(
+        self, network: Network, weights: Vector, images: Tensor, labels: Tensor, start: Vector
+    ) -> Tensor:
+        """Return the loss of one batch, a scalar to be minimised.
+
+        ``weights`` [d] are the client's present weights, ``start`` [d] what the server sent.
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class CrossEntropy:
+    """Mean cross-entropy of the batch: ``mean_i -log p(y_i | x_i, w)``."""
+
+    def __call__(
+        self, network: Network, weights: Vector, images: Tensor, labels: Tensor, start: Vector
+    ) -> Tensor:
+        """Return the loss of one batch."""
+        return functional.cross_entropy(network(weights, images), labels)
+
+
+@dataclass(frozen=True, slots=True)
+class Proximal:
+    """FedProx: ``mean_i -log p(y_i | x_i, w) + mu/2 |w - w_start|^2``.
+
+    Li, Sahu, Zaheer, Sanjabi, Talwalkar, Smith. Federated optimization in heterogeneous networks.
+    MLSys 2020, arXiv 1812.06127.
+    """
+
+    mu: float = 0.01
+
+    def __post_init__(self) -> None:
+        """Raise `Refused` for a negative ``mu``."""
+        checks.number("objective.mu", self.mu, at_least=0)
+
+    def __call__(
+        self, network: Network, weights: Vector, images: Tensor, labels: Tensor, start: Vector
+    ) -> Tensor:
+        """Return the loss of one batch."""
+        loss = functional.cross_entropy(network(weights, images), labels)
+        return loss + self.mu / 2 * (weights - start).square().sum()
+
+
+@dataclass(frozen=True, slots=True)
+class Distillation:
+    """Imitate a teacher: ``tau^2 mean_i KL(softmax(z_i / tau) | softmax(f(x_i) / tau))``.
+
+    In place of labels it takes the teacher's logits z, [n, classes]. ``tau^2`` keeps the size of
+    the gradients independent of the temperature tau.
+
+    Hinton, Vinyals, Dean. Distilling the knowledge in a neural network. 2015, arXiv 1503.02531.
+    """
+
+    temperature: float = 3.0
+
+    def __post_init__(self) -> None:
+        """Raise `Refused` for a temperature that is not positive."""
+        checks.number("objective.temperature", self.temperature, above=0)
+
+    def __call__(
+        self, network: Network, weights: Vector, images: Tensor, labels: Tensor, start: Vector
+    ) -> Tensor:
+        """Return the loss of one batch."""
+        teacher = functional.log_softmax(labels / self.temperature, dim=1)
+        student = functional.log_softmax(network(weights, images) / self.temperature, dim=1)
+        divergence = functional.kl_div(student, teacher, reduction="batchmean", log_target=True)
+        return self.temperature**2 * divergence

@@ -1,0 +1,160 @@
+"""Writing a run's folder: its files are the interface for everybody's notebooks.
+
+The columns are in `runs`, which also reads the files back.
+"""
+
+import csv
+import io
+import json
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from numbers import Integral, Real
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import numpy as np
+from safetensors.torch import save
+
+from fedunlearn import files
+from fedunlearn.layout import Layout, Vector
+from fedunlearn.ledger import Charge, Moment
+from fedunlearn.runs import CLIENTS, GAP, LEDGER, METRICS, summary_columns
+
+
+class RunFolder:
+    """The folder of one run.
+
+    metrics.csv and ledger.csv grow while the run works, and every row is with the operating
+    system before the call returns; everything else is replaced as a whole. Whatever cannot be
+    written raises `Refused` with the file's name.
+    """
+
+    def __init__(self, path: Path, needed_bytes: int = 0) -> None:
+        """Make the folder and start its files anew, or refuse before anything is lost.
+
+        ``needed_bytes`` must be free on the disk, and `files.MARGIN` more.
+        """
+        self.path = path
+        files.require_space(path, needed_bytes)
+        self._metrics = _Growing(path / "metrics.csv", METRICS)
+        self._ledger = _Growing(path / "ledger.csv", LEDGER)
+        self._clients: list[Sequence[object]] = []
+        self._table("clients.csv", list(CLIENTS), [])
+        self.summary([])
+
+    def __enter__(self) -> Self:
+        """Return the folder, to be closed at the end of the block."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Close the files that grow."""
+        self.close()
+
+    def close(self) -> None:
+        """Close the files that grow."""
+        self._metrics.close()
+        self._ledger.close()
+
+    def metrics(
+        self, seed: int, strategy: str, moment: Moment, values: Mapping[str, float]
+    ) -> None:
+        """Add the metrics of one model, in the order given."""
+        when = (seed, strategy, moment.request, moment.phase, moment.round)
+        self._metrics.add((*when, name, float(value)) for name, value in values.items())
+
+    def charges(self, seed: int, strategy: str, charges: Iterable[Charge]) -> None:
+        """Add what one or more rounds cost."""
+        self._ledger.add(
+            (
+                *(seed, strategy, c.moment.request, c.moment.phase, c.moment.round, c.client),
+                *(c.bytes_down, c.bytes_up, c.samples, float(c.seconds)),
+            )
+            for c in charges
+        )
+
+    def clients(
+        self, seed: int, labels: Sequence[str], train: np.ndarray, heldout: np.ndarray
+    ) -> None:
+        """Say how many records of each label every client has; both are [clients, labels]."""
+        self._clients += [
+            (seed, client, label, int(train[client, column]), int(heldout[client, column]))
+            for client in range(len(train))
+            for column, label in enumerate(labels)
+        ]
+        self._table("clients.csv", list(CLIENTS), self._clients)
+
+    def summary(self, rows: Sequence[Mapping[str, object]]) -> None:
+        """Replace summary.csv; a metric that a row lacks is left empty there."""
+        columns = summary_columns(rows)
+        cells = [[row.get(column, "") for column in columns] for row in rows]
+        self._table("summary.csv", columns, cells)
+
+    def manifest(self, content: Mapping[str, object]) -> None:
+        """Replace manifest.json."""
+        text = json.dumps(content, indent=2, ensure_ascii=False)
+        files.write(self.path / "manifest.json", f"{text}\n".encode())
+
+    def model(self, name: str, layout: Layout, weights: Vector) -> Path:
+        """Write ``models/<name>.safetensors``: tensors by name, as load_state_dict takes them."""
+        tensors = {part: tensor.contiguous() for part, tensor in layout.named(weights).items()}
+        return files.write(self.path / "models" / f"{name}.safetensors", save(tensors))
+
+    def _table(self, name: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+        files.write(self.path / name, _lines([columns, *rows]).encode())
+
+
+class _Growing:
+    """A table that rows are added to; nothing waits in a buffer."""
+
+    def __init__(self, path: Path, columns: Iterable[str]) -> None:
+        self._path = path
+        try:
+            self._stream = path.open("wb", buffering=0)
+        except OSError as error:
+            raise files.unwritable(path, error) from error
+        self.add([tuple(columns)])
+
+    def add(self, rows: Iterable[Sequence[object]]) -> None:
+        """Write rows; raises `Refused` where the disk takes only a part of them."""
+        content = _lines(rows).encode()
+        try:
+            while content:
+                content = content[self._stream.write(content) :]
+        except OSError as error:
+            raise files.unwritable(self._path, error) from error
+
+    def close(self) -> None:
+        """Close the file."""
+        self._stream.close()
+
+
+def gaps(values: Mapping[str, float], retrained: Mapping[str, float]) -> dict[str, float]:
+    """Return ``<name>_gap = value - retrained value`` for each metric that both have.
+
+    Zero is the goal.
+    """
+    return {
+        f"{name}{GAP}": value - retrained[name]
+        for name, value in values.items()
+        if name in retrained
+    }
+
+
+def _lines(rows: Iterable[Sequence[object]]) -> str:
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerows([_cell(value) for value in row] for row in rows)
+    return text.getvalue()
+
+
+def _cell(value: object) -> object:
+    """Write a float in the shortest form that reads back as itself, and nan as nothing."""
+    if isinstance(value, Real) and not isinstance(value, Integral):
+        return "" if math.isnan(value) else repr(float(value))
+    return value

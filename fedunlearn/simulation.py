@@ -1,0 +1,196 @@
+"""One seed of an experiment: one training, then one branch a strategy, measured as they go."""
+
+from collections.abc import Iterator
+from concurrent.futures import Executor
+from dataclasses import dataclass, field
+
+from fedunlearn.clients import Connection, GridClients
+from fedunlearn.data.dataset import Records
+from fedunlearn.evaluators.snapshot import Snapshot
+from fedunlearn.federation import Federation
+from fedunlearn.history import ClientId, History
+from fedunlearn.layout import Vector
+from fedunlearn.ledger import Ledger, Moment
+from fedunlearn.progress import Progress
+from fedunlearn.proxy import Proxy
+from fedunlearn.results import RunFolder, gaps
+from fedunlearn.settings import RETRAIN, SHARED, Experiment
+from fedunlearn.strategy import UnlearningStrategy
+from fedunlearn.timeline import Course, Step, Steps, forget, train
+
+PROBE_MARGIN = 0.5
+"""A backdoor probe took if attack success falls by this much from the original to retraining."""
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One model and its metrics."""
+
+    step: Step
+    values: dict[str, float]
+
+
+@dataclass
+class Simulation:
+    """One seed; writes its rows while it works."""
+
+    experiment: Experiment
+    here: Federation
+    connection: Connection
+    folder: RunFolder
+    progress: Progress
+    pool: Executor
+    """Evaluates batches side by side."""
+    retrained: dict[int, Snapshot] = field(default_factory=dict)
+    """The reference of each request, once its branch has got there."""
+    retrained_values: dict[int, dict[str, float]] = field(default_factory=dict)
+    """Its metrics."""
+    sets: dict[int, dict[str, Records]] = field(default_factory=dict)
+    """The records that are looked at for each request."""
+
+    def run(self) -> Iterator[dict[str, object]]:
+        """Train once, serve the requests with each strategy, and yield rows of the summary."""
+        self._write_clients()
+        start = Course(
+            History(self.here.network.layout, self.here.initial, self.here.initial),
+            frozenset(range(self.here.clients)),
+        )
+        requests = self.experiment.requests
+        last = requests[0].after if requests else self.experiment.training.rounds
+        ledger = Ledger()
+        steps = train(start, self._clients(ledger), last, self.experiment.needs)
+        course, _ = self._follow(steps, SHARED, ledger)
+        self._save(SHARED, 0, course.history.final)
+        if requests:
+            for name, strategy in self.experiment.branches.items():
+                yield from self._branch(name, strategy, course)
+
+    def _branch(
+        self, name: str, strategy: UnlearningStrategy, course: Course
+    ) -> Iterator[dict[str, object]]:
+        """Serve all requests with one strategy, with training between them and after them."""
+        needs, recovery = self.experiment.needs, self.experiment.recovery
+        ledger = Ledger()
+        clients = self._clients(ledger)
+        for number, request in enumerate(self.experiment.requests, start=1):
+            course, _ = self._follow(train(course, clients, request.after, needs), name, ledger)
+            stored = course.history.select(strategy.needs, course.round).nbytes
+            steps = forget(course, request.clients, strategy, recovery, clients, needs)
+            course, measured = self._follow(steps, name, ledger)
+            self._save(name, number, course.history.final)
+            if name == RETRAIN:
+                self._refer(number, measured)
+            yield {
+                "seed": self.here.scenario.seed,
+                "strategy": name,
+                "request": number,
+                "clients": "+".join(str(client) for client in sorted(request.clients)),
+                "probe": self._probe(number, measured),
+                **measured[-1].values,
+                **gaps(measured[-1].values, self.retrained_values[number]),
+                **self._costs(ledger.of(number)),
+                "rounds": len(measured) - 1,
+                "store_bytes": stored,
+            }
+        self._follow(train(course, clients, self.experiment.training.rounds, needs), name, ledger)
+
+    def _follow(self, steps: Steps, name: str, ledger: Ledger) -> tuple[Course, list[Measured]]:
+        """Take all steps; measure and record each."""
+        seed, measured = self.here.scenario.seed, list[Measured]()
+        charged = len(ledger.charges)
+        while True:
+            try:
+                step = next(steps)
+            except StopIteration as stop:
+                self.progress.say()
+                return stop.value, measured
+            values = self._measure(step) if self._due(step.moment) else {}
+            if values:
+                measured.append(Measured(step, values))
+                self.folder.metrics(seed, name, step.moment, values)
+            self.folder.charges(seed, name, ledger.charges[charged:])
+            charged = len(ledger.charges)
+            sent = ledger.bytes_down + ledger.bytes_up
+            self.progress.advance(seed, name, step.moment, values, sent)
+
+    def _due(self, moment: Moment) -> bool:
+        """Whether a model is measured: in training only now and then, but always the last."""
+        ends = {self.experiment.training.rounds, *(r.after for r in self.experiment.requests)}
+        every = self.experiment.evaluation.every
+        return moment.phase != "train" or moment.round % every == 0 or moment.round in ends
+
+    def _measure(self, step: Step) -> dict[str, float]:
+        """Measure one model; comparisons with retraining are for the request being served."""
+        model = self._snapshot(step)
+        during = step.moment.phase != "train"
+        retrained = self.retrained.get(step.moment.request) if during else None
+        values: dict[str, float] = {}
+        for evaluator in self.experiment.evaluation.measures:
+            values |= evaluator(model, retrained)
+        return values
+
+    def _snapshot(self, step: Step) -> Snapshot:
+        """Show a model the records of the latest request's leavers, or of the first to come."""
+        requests = self.experiment.requests
+        number = max(1, step.moment.request)
+        if number not in self.sets:
+            leavers = requests[number - 1].clients if requests else frozenset[ClientId]()
+            gone = {client for request in requests[:number] for client in request.clients}
+            self.sets[number] = self.here.evaluation_sets(
+                leavers, set(range(self.here.clients)) - gone
+            )
+        return Snapshot(
+            network=self.here.network,
+            weights=step.weights,
+            sets=self.sets[number],
+            initial=self.here.initial,
+            batch_size=self.experiment.evaluation.batch_size,
+            each=self.pool.map,
+        )
+
+    def _refer(self, number: int, measured: list[Measured]) -> None:
+        """Keep the reference of a request: retraining's last model, before any recovery."""
+        unlearned = [m for m in measured if m.step.moment.phase == "unlearn"]
+        self.retrained[number] = self._snapshot(unlearned[-1].step)
+        self.retrained_values[number] = unlearned[-1].values
+
+    def _probe(self, number: int, measured: list[Measured]) -> str:
+        """Say whether the planted probe can tell forgetting from remembering."""
+        name = "attack_success_rate"
+        if name not in measured[0].values:
+            return ""
+        fell = measured[0].values[name] - self.retrained_values[number][name]
+        return "took" if fell >= PROBE_MARGIN else "did not take"
+
+    def _costs(self, ledger: Ledger) -> dict[str, float]:
+        records = {client: len(self.here.train[client]) for client in range(self.here.clients)}
+        return {
+            "bytes_down": ledger.bytes_down,
+            "bytes_up": ledger.bytes_up,
+            "client_epochs": ledger.client_epochs(records),
+            "samples": ledger.samples,
+            "seconds": ledger.seconds,
+        }
+
+    def _clients(self, ledger: Ledger) -> GridClients:
+        """Return all clients, charging ``ledger``."""
+        seed = self.here.scenario.seed
+        return GridClients(
+            connection=self.connection,
+            training=self.experiment.training,
+            seed=seed,
+            ledger=ledger,
+            ids=frozenset(range(self.here.clients)),
+            unlabelled=Proxy(self.here.network, self.here.proxy, ledger, seed),
+        )
+
+    def _write_clients(self) -> None:
+        here = self.here
+        train_counts, heldout_counts = (
+            here.label_counts(records) for records in (here.train, here.heldout)
+        )
+        self.folder.clients(here.scenario.seed, here.dataset.classes, train_counts, heldout_counts)
+
+    def _save(self, name: str, request: int, weights: Vector) -> None:
+        label = f"seed{self.here.scenario.seed}-{name}-request{request}"
+        self.folder.model(label, self.here.network.layout, weights)

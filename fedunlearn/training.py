@@ -1,0 +1,72 @@
+"""Ordinary federated training: who is asked in a round, and how a round moves the model."""
+
+import math
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from fedunlearn import checks
+from fedunlearn.history import ClientId, Updates
+from fedunlearn.layout import Vector
+from fedunlearn.local import LocalWork
+from fedunlearn.server_optimizers import Average, ServerOptimizer
+from fedunlearn.strategy import Clients
+from fedunlearn.vectors import mean
+
+COHORT_STREAM = 2_000_000
+"""Keeps the draw of cohorts apart from the random numbers of clients."""
+
+
+@dataclass(frozen=True, slots=True)
+class Training:
+    """How a federation trains."""
+
+    rounds: int = 24
+    cohort: float = 1.0
+    """Share of all clients that a round asks."""
+    tolerated_failures: int = 0
+    """Clients of a round that may fail before the run stops."""
+    work: LocalWork = field(default_factory=LocalWork)
+    server: ServerOptimizer = field(default_factory=Average)
+
+    def __post_init__(self) -> None:
+        """Raise `Refused` for values outside their range."""
+        checks.whole("training.rounds", self.rounds)
+        checks.number("training.cohort", self.cohort, above=0, at_most=1)
+        checks.whole("training.tolerated_failures", self.tolerated_failures, at_least=0)
+
+    def cohort_size(self, clients: int) -> int:
+        """Return how many of ``clients`` a round asks: their share, rounded, and at least one."""
+        return max(1, math.floor(self.cohort * clients + 0.5))
+
+
+def cohort(present: Collection[ClientId], size: int, seed: int, round: int) -> tuple[ClientId, ...]:
+    """Draw the clients of a round: the ``size`` smallest of independent uniform numbers.
+
+    A client's number is a function of ``(seed, round, client)`` alone. So a round without a
+    client who was not in its cohort stays as it was, and where the client was in it, the next in
+    line steps in: nobody else is reshuffled. Returns ascending ids, all of ``present`` if they
+    are fewer than ``size``.
+    """
+    draws = {
+        client: np.random.default_rng([seed, COHORT_STREAM, round, client]).random()
+        for client in present
+    }
+    return tuple(sorted(sorted(draws, key=draws.__getitem__)[:size]))
+
+
+def run_rounds(
+    clients: Clients, server: ServerOptimizer, weights: Vector, first: int, last: int
+) -> Iterator[tuple[Updates, Vector]]:
+    """Run rounds ``first … last`` from ``weights`` [d]; yield updates and the model after each.
+
+    The server's optimizer starts afresh. A round in which every client failed changes nothing.
+    """
+    state = server.start(weights)
+    for number in range(first, last + 1):
+        updates = clients.train(weights, round=number)
+        if updates.clients:
+            update = mean(updates.deltas, updates.examples)
+            weights, state = server.step(weights, update, state)
+        yield updates, weights

@@ -1,0 +1,1 @@
+"""Entry points: `fedunlearn withdraw | compare | plot`; nothing else imports Hydra."""

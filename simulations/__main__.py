@@ -1,0 +1,51 @@
+"""The `fedunlearn` command: pick a simulation, hand it the rest of the command line."""
+
+import sys
+
+from fedunlearn import __version__
+from fedunlearn.checks import nearest
+
+USAGE = """\
+usage: fedunlearn <command> [Hydra overrides and options]
+
+  withdraw   train a federation, let clients leave, forget them by one strategy
+  compare    the same with several strategies and seeds, in one table
+  plot       draw the figures of a finished run, or of several, again from their files
+
+examples:
+  fedunlearn withdraw strategy=federaser dataset=digits partition=dirichlet partition.alpha=0.3
+  fedunlearn compare 'strategies=[none,retrain,federaser]' 'seeds=[0,1,2]'
+  fedunlearn withdraw -m strategy=federaser strategy.interval=1,2,4 seed=0,1
+  fedunlearn plot outputs/demo
+
+`fedunlearn withdraw --help` lists every choice, `--cfg job` prints the whole configuration.
+"""
+
+COMMANDS = ("withdraw", "compare", "plot")
+
+
+def main() -> None:
+    """Run the command named first on the command line."""
+    if len(sys.argv) < 2 or sys.argv[1] in ("-h", "--help", "help"):
+        sys.stdout.write(USAGE)
+        sys.exit(0 if len(sys.argv) > 1 else 2)
+    command = sys.argv[1]
+    if command in ("-V", "--version"):
+        sys.stdout.write(f"fedunlearn {__version__}\n")
+        return
+    if command not in COMMANDS:
+        sys.stderr.write(f"fedunlearn {command} is no command{nearest(command, COMMANDS)}\n")
+        sys.exit(2)
+    sys.argv = [f"fedunlearn {command}", *sys.argv[2:]]
+    # Each command imports what it needs: `plot` starts without torch's seconds.
+    if command == "withdraw":
+        from simulations.withdraw import main as run
+    elif command == "compare":
+        from simulations.compare import main as run
+    else:
+        from simulations.plot import main as run
+    run()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,91 @@
+"""From a composed configuration to plain values: the only place that instantiates it."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from hydra.utils import instantiate
+from omegaconf import DictConfig, OmegaConf
+
+from fedunlearn import checks
+from fedunlearn.checks import Refused
+from fedunlearn.settings import Evaluation, Experiment
+from fedunlearn.strategy import Request
+
+
+def experiment(cfg: DictConfig, strategies: Mapping[str, DictConfig]) -> Experiment:
+    """Build the experiment that ``cfg`` describes, with these strategies by name.
+
+    Raises `Refused` for whatever in it cannot be.
+    """
+    training = build("training", cfg.training)
+    evaluators = OmegaConf.to_container(cfg.evaluators, resolve=True)
+    assert isinstance(evaluators, dict)
+    measures = tuple(build("evaluators", measure) for measure in evaluators.pop("measures"))
+    return Experiment(
+        dataset=build("dataset", cfg.dataset),
+        partition=build("partition", cfg.partition),
+        planting=build("planting", cfg.planting),
+        model=build("model", cfg.model),
+        training=training,
+        requests=requests(cfg.withdrawal, training.rounds),
+        strategies={name: build(f"strategy={name}", part) for name, part in strategies.items()},
+        reference=build("reference", cfg.reference),
+        evaluation=Evaluation(measures=measures, **{str(k): v for k, v in evaluators.items()}),
+        recovery=build("recovery", cfg.recovery),
+        keep=build("history", cfg.history),
+        engine=build("engine", cfg.engine),
+        heldout=cfg.heldout,
+        proxy=cfg.proxy,
+    )
+
+
+def build(where: str, part: Any) -> Any:
+    """Instantiate one part of the configuration; what goes wrong is said in a sentence."""
+    try:
+        return instantiate(part, _convert_="all")
+    except Exception as error:
+        cause: BaseException = error
+        while cause.__cause__ is not None:
+            cause = cause.__cause__
+        if isinstance(cause, Refused):
+            raise cause from None
+        raise Refused(f"{where} cannot be built: {cause}") from error
+
+
+def requests(withdrawal: DictConfig, rounds: int) -> tuple[Request, ...]:
+    """Read the timeline: ``timeline`` if there is one, else ``clients`` after round ``after``."""
+    timeline = withdrawal.timeline
+    if timeline is None:
+        after = rounds if withdrawal.after is None else withdrawal.after
+        timeline = [{"after": after, "clients": withdrawal.clients}]
+    found = []
+    for entry in timeline:
+        if set(entry) != {"after", "clients"}:
+            raise Refused(
+                "Each entry of withdrawal.timeline is {after: round, clients: [ids]}, not "
+                f"{dict(entry)}."
+            )
+        asking = entry["clients"]
+        if asking is None or isinstance(asking, str):
+            raise Refused(f"withdrawal.clients must list client numbers, not {asking!r}.")
+        clients = [asking] if isinstance(asking, int) else list(asking)
+        for client in clients:
+            checks.whole("Each of withdrawal.clients", client, at_least=0)
+        checks.whole("withdrawal.after", entry["after"])
+        found.append(Request(frozenset(clients), entry["after"]))
+    return tuple(found)
+
+
+def seeds(values: object) -> Sequence[int]:
+    """Read ``seeds``: a number or a list of them."""
+    found = [values] if isinstance(values, int) else list(values)  # type: ignore[call-overload]
+    for seed in found:
+        checks.whole("Each of seeds", seed, at_least=0)
+    return found
+
+
+def plain(cfg: DictConfig) -> dict[str, object]:
+    """Return the configuration as dicts and lists, for the manifest."""
+    content = OmegaConf.to_container(cfg, resolve=True)
+    assert isinstance(content, dict)
+    return {str(key): value for key, value in content.items()}

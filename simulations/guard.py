@@ -1,0 +1,117 @@
+"""What a user got wrong is one sentence and exit code 2, before any training."""
+
+import contextlib
+import re
+import sys
+import warnings
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from hydra import compose, initialize_config_dir
+from hydra._internal.utils import get_args_parser
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import HydraException, MissingConfigException
+from omegaconf import DictConfig
+from omegaconf.errors import OmegaConfBaseException
+
+import conf
+from fedunlearn.checks import Refused, nearest
+from fedunlearn.clients import ClientFailed
+from fedunlearn.files import require_space
+
+CONF = str(Path(conf.__file__).parent)
+
+
+@contextlib.contextmanager
+def sentences() -> Iterator[None]:
+    """Print refusals and failed clients to standard error, and exit with 2 or 1."""
+    try:
+        yield
+    except Refused as refusal:
+        _exit(2, refusal)
+    except ClientFailed as failure:
+        _exit(1, failure)
+
+
+def _exit(code: int, error: Exception) -> None:
+    sys.stdout.flush()
+    sys.stderr.write(f"{error}\n")
+    sys.exit(code)
+
+
+def check_command_line(check: Callable[[Any], object]) -> None:
+    """Compose what the command line asks for and ``check`` it, every value of a sweep as well.
+
+    Raises `Refused`. Hydra's own flags that only print something are left to Hydra.
+    """
+    args = get_args_parser().parse_args()
+    only_prints = args.help or args.hydra_help or args.cfg or args.info or args.shell_completion
+    if only_prints or args.config_path or args.config_name or args.experimental_rerun:
+        return
+    searchpath = []
+    if args.config_dir:
+        searchpath = [f"hydra.searchpath=[file://{Path(args.config_dir).absolute()}]"]
+    with initialize_config_dir(version_base="1.3", config_dir=CONF):
+        for overrides in _alternatives(args.overrides if args.multirun else None, args.overrides):
+            cfg = _composed([*overrides, *searchpath])
+            check(cfg)
+            if not args.multirun:
+                require_space(Path(cfg.hydra.run.dir))
+        if args.multirun:
+            require_space(Path(cfg.hydra.sweep.dir))
+
+
+def _alternatives(swept: list[str] | None, overrides: list[str]) -> Iterator[list[str]]:
+    """Yield the first point of a sweep, then points in which one value differs from it."""
+    if swept is None:
+        yield overrides
+        return
+    try:
+        parsed = OverridesParser.create().parse_overrides(swept)
+    except HydraException as error:
+        raise Refused(_first_line(error)) from None
+    points = [
+        [f"{o.get_key_element()}={value}" for value in o.sweep_string_iterator()]
+        if o.is_sweep_override() and not o.is_hydra_override()
+        else [str(o.input_line)]
+        for o in parsed
+    ]
+    first = [values[0] for values in points]
+    yield first
+    for place, values in enumerate(points):
+        for value in values[1:]:
+            yield [*first[:place], value, *first[place + 1 :]]
+
+
+def _composed(overrides: list[str]) -> DictConfig:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return compose("config", overrides=overrides, return_hydra_config=True)
+    except MissingConfigException as error:
+        group, _, name = str(error.missing_cfg_file).rpartition("/")
+        raise Refused(
+            f"{group}={name} does not exist{nearest(name, error.options or [])}"
+        ) from None
+    except (HydraException, OmegaConfBaseException) as error:
+        key = re.search(r"Could not override '([^']+)'", str(error))
+        if key is None:
+            raise Refused(_first_line(error)) from None
+        parent, _, name = key.group(1).rpartition(".")
+        known = _keys(parent, [o for o in overrides if not o.startswith(key.group(1))])
+        raise Refused(f"{key.group(1)} does not exist{nearest(name, known)}") from None
+
+
+def _keys(parent: str, overrides: list[str]) -> list[str]:
+    """Return the fields beside a mistyped one."""
+    with contextlib.suppress(HydraException, OmegaConfBaseException):
+        part = compose("config", overrides=overrides)
+        for name in filter(None, parent.split(".")):
+            part = part[name]
+        return [str(key) for key in part if key != "_target_"]
+    return []
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().splitlines()[0]

@@ -1,0 +1,30 @@
+"""`fedunlearn plot FOLDER …`: the figures of finished runs again, from their files alone."""
+
+import argparse
+import sys
+from pathlib import Path
+
+from rich.console import Console
+
+from fedunlearn.checks import Refused
+from fedunlearn.plots import draw
+from fedunlearn.runs import find_runs
+
+
+def main() -> None:
+    """Draw the figures of every run in the folders named."""
+    parser = argparse.ArgumentParser(prog="fedunlearn plot", description=__doc__)
+    parser.add_argument("folder", nargs="+", type=Path, help="a run, or a multirun of several")
+    console = Console()
+    try:
+        for folder in parser.parse_args().folder:
+            for found in find_runs(folder):
+                for figure in draw(found):
+                    console.print(str(figure), highlight=False, soft_wrap=True)
+    except Refused as refusal:
+        sys.stderr.write(f"{refusal}\n")
+        sys.exit(2)
+
+
+if __name__ == "__main__":
+    main()

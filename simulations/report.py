@@ -1,0 +1,54 @@
+"""Carry out a configured run and show what came of it: a table, and the files by name."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import pandas as pd
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig
+from rich.console import Console
+
+from fedunlearn.experiment import run
+from fedunlearn.plots import draw
+from fedunlearn.results import RunFolder
+from fedunlearn.table import notes, summary_table
+from simulations import configured
+
+WIDTH = 100
+"""Columns of the table where the output is no terminal."""
+
+
+def carry_out(
+    cfg: DictConfig, strategies: Mapping[str, DictConfig], seeds: Sequence[int]
+) -> pd.DataFrame:
+    """Run, print the table, draw the figures, name the files; return the summary."""
+    console = Console()
+    if not console.is_terminal:
+        console.width = WIDTH
+    path = Path(HydraConfig.get().runtime.output_dir)
+    experiment = configured.experiment(cfg, strategies)
+    content = {
+        **configured.plain(cfg),
+        "strategies": {name: configured.plain(part) for name, part in strategies.items()},
+    }
+    summary = run(experiment, seeds, lambda needed: RunFolder(path, needed), content, console)
+    if len(summary):
+        console.print(summary_table(summary))
+        for note in notes(summary):
+            console.print(note, highlight=False)
+    figures = draw(path) if cfg.figures else []
+    show_files(console, path, figures)
+    return summary
+
+
+def show_files(console: Console, path: Path, figures: Sequence[Path]) -> None:
+    """Name the files of a run, relative to where the user stands where that is shorter."""
+    here = Path.cwd()
+    shown = path.relative_to(here) if path.is_relative_to(here) else path
+    lines = [
+        f"{shown}/summary.csv, metrics.csv, ledger.csv, clients.csv, manifest.json, models/",
+        *(f"{shown}/figures/{figure.name}" for figure in figures if figure.suffix == ".png"),
+    ]
+    console.print("\nWritten (each figure as .svg as well):", highlight=False)
+    for line in lines:
+        console.print(f"  {line}", highlight=False, soft_wrap=True)

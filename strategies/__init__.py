@@ -1,0 +1,1 @@
+"""Unlearning strategies: one method, one file."""

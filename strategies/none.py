@@ -1,0 +1,29 @@
+"""No unlearning: the trained model stays as it is.
+
+The upper bound of what a model remembers. Every method must forget more than this one.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from fedunlearn.history import History, Needs
+from fedunlearn.layout import Vector
+from fedunlearn.strategy import Clients, Request
+
+
+@dataclass(frozen=True, slots=True)
+class Nothing:
+    """Leave the model alone."""
+
+    @property
+    def needs(self) -> Needs:
+        """Nothing is recorded."""
+        return Needs()
+
+    def length(self, request: Request) -> int:
+        """No rounds."""
+        return 0
+
+    def unlearn(self, request: Request, history: History, clients: Clients) -> Iterator[Vector]:
+        """Yield nothing."""
+        yield from ()

@@ -1,0 +1,163 @@
+import json
+import sys
+from io import BytesIO
+
+import numpy as np
+import pyarrow as pa
+import pytest
+import torch
+from PIL import Image
+from pyarrow import parquet
+
+from fedunlearn.checks import Refused
+from fedunlearn.data.parquet import Parquet
+
+PIXELS = np.random.default_rng(0).integers(0, 256, (12, 4, 4, 3), np.uint8)
+LABELS = np.arange(12) % 3
+
+
+def png(pixels):
+    file = BytesIO()
+    Image.fromarray(pixels).save(file, "PNG")
+    return file.getvalue()
+
+
+IMAGES = [png(pixels) for pixels in PIXELS]
+
+
+def write(file, images=IMAGES, labels=LABELS, struct=True, names=("image", "label"), classes=None):
+    file.parent.mkdir(exist_ok=True)
+    if struct:
+        kind = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
+        column = pa.array([{"bytes": image, "path": None} for image in images], kind)
+    else:
+        column = pa.array(images)
+    table = pa.table(dict(zip(names, (column, pa.array(labels)), strict=True)))
+    if classes:
+        feature = {"names": classes, "_type": "ClassLabel"}
+        info = {"info": {"features": {names[1]: feature}}}
+        table = table.replace_schema_metadata({"huggingface": json.dumps(info)})
+    parquet.write_table(table, file)
+
+
+def both(root, **how):
+    for side in ("train", "test"):
+        write(root / f"{side}.parquet", **how)
+
+
+def load(root, **settings):
+    return Parquet(str(root), **settings).load()
+
+
+@pytest.mark.parametrize("struct", [True, False])
+@pytest.mark.parametrize("names", [("image", "label"), ("img", "labels"), ("img", "fine_label")])
+def test_columns_are_found(tmp_path, struct, names):
+    both(tmp_path, struct=struct, names=names)
+    data = load(tmp_path)
+    expected = torch.from_numpy(PIXELS).permute(0, 3, 1, 2) / 255
+    np.testing.assert_allclose(data.train.images, expected, rtol=0, atol=1e-7)
+    assert data.test.labels.tolist() == LABELS.tolist()
+    assert data.classes == ("0", "1", "2")
+
+
+def test_columns_can_be_named(tmp_path):
+    both(tmp_path, names=("picture", "kind"))
+    assert len(load(tmp_path, image="picture", label="kind").train) == 12
+    with pytest.raises(Refused, match=r"no column image or img; set dataset\.image"):
+        load(tmp_path)
+    with pytest.raises(Refused, match=r"no column kinds; set dataset\.label; did you mean kind\?"):
+        load(tmp_path, image="picture", label="kinds")
+
+
+def test_several_files_are_read_in_order_and_from_the_folder_data(tmp_path):
+    data = tmp_path / "data"
+    write(data / "train-00001-of-00002.parquet", IMAGES[8:], LABELS[8:])
+    write(data / "train-00000-of-00002.parquet", IMAGES[:8], LABELS[:8], struct=False)
+    write(data / "test-00000-of-00001.parquet", IMAGES[:3], LABELS[:3])
+    loaded = load(tmp_path)
+    assert loaded.train.labels.tolist() == LABELS.tolist()
+    assert torch.equal(loaded.train.images[:3], loaded.test.images)
+
+
+def test_class_names(tmp_path):
+    both(tmp_path, classes=["ant", "bee", "cat", "dog"])
+    assert load(tmp_path).classes == ("ant", "bee", "cat", "dog")
+    assert load(tmp_path, classes=["a", "b", "c"]).classes == ("a", "b", "c")
+    with pytest.raises(Refused, match="from 0 to 2; with 2 classes they must lie in 0 … 1"):
+        load(tmp_path, classes=["a", "b"])
+
+
+def test_limit_keeps_part_of_the_records(tmp_path):
+    both(tmp_path)
+    full, part = load(tmp_path), load(tmp_path, limit=6)
+    assert (len(part.train), len(part.test)) == (6, 2)
+    for image, label in zip(part.train.images, part.train.labels, strict=True):
+        matches = (full.train.images == image).flatten(1).all(dim=1)
+        assert full.train.labels[matches].tolist() == [label]
+
+
+def test_conversion(tmp_path):
+    both(tmp_path)
+    assert load(tmp_path, size=7, channels=1).shape == (1, 7, 7)
+
+
+@pytest.mark.parametrize(
+    ("how", "message"),
+    [
+        ({"images": [*IMAGES[:-1], b"junk"]}, "Row 11 of .*test.parquet is not a readable image"),
+        ({"images": [*IMAGES[:-1], None]}, "test.parquet has rows without bytes"),
+        (
+            {"images": [*IMAGES[:-1], None], "struct": False},
+            "test.parquet has rows without a value",
+        ),
+        ({"images": list("abcdefghijkl"), "struct": False}, "test.parquet is string; images must"),
+        (
+            {"labels": [*LABELS[:-1], None]},
+            "test.parquet has rows without a value in the column la",
+        ),
+        ({"labels": LABELS / 1.0}, "column label of .*test.parquet is double"),
+        ({"labels": LABELS + 1}, "labels in .*test.parquet go from 1 to 3"),
+        ({"images": IMAGES[:0], "labels": LABELS[:0]}, "test.parquet holds no records"),
+        ({"images": [png(PIXELS[0, :3])] * 12}, r"\(4, 4, 3\) in .* but \(3, 4, 3\) in .*test"),
+    ],
+)
+def test_what_cannot_be_read_is_refused_by_file(tmp_path, how, message):
+    both(tmp_path)
+    write(tmp_path / "test.parquet", **how)
+    with pytest.raises(Refused, match=message):
+        load(tmp_path)
+
+
+def test_labels_must_be_numbered_without_a_gap(tmp_path):
+    both(tmp_path, labels=LABELS * 2)
+    with pytest.raises(Refused, match=r"3 different labels in .*train.parquet go from 0 to 4"):
+        load(tmp_path)
+    assert len(load(tmp_path, classes=tuple("abcde")).classes) == 5
+
+
+def test_missing_and_broken_files_are_refused(tmp_path):
+    assert not Parquet(str(tmp_path)).found()
+    with pytest.raises(Refused, match=r"There is no .*train\*\.parquet, nor one in .*data"):
+        load(tmp_path)
+    both(tmp_path)
+    assert Parquet(str(tmp_path)).found()
+    with pytest.raises(Refused, match=r"There is no .*valid\*\.parquet"):
+        load(tmp_path, test="valid")
+    (tmp_path / "train.parquet").write_bytes(b"PAR1 but no more")
+    with pytest.raises(Refused, match=r"train\.parquet is not a readable Parquet file"):
+        load(tmp_path)
+    with pytest.raises(Refused, match=r"dataset\.root is not set"):
+        Parquet().load()
+
+
+def test_without_pyarrow_the_extra_is_named(tmp_path, monkeypatch):
+    both(tmp_path)
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    with pytest.raises(Refused, match=r"pip install 'fedunlearn\[parquet\]'"):
+        load(tmp_path)
+
+
+def test_settings_are_hashable_values():
+    assert hash(Parquet(classes=["a"])) == hash(Parquet(classes=("a",)))
+    with pytest.raises(Refused, match=r"dataset\.limit"):
+        Parquet(limit=0)

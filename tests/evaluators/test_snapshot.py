@@ -1,0 +1,59 @@
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+import torch
+
+from fedunlearn.data.dataset import Records
+from fedunlearn.evaluators.snapshot import Snapshot
+from fedunlearn.models import Mlp, Network
+from tests.evaluators.worlds import randomly, saying
+
+
+def test_logits_are_those_of_the_network():
+    held = randomly(9, seed=0)
+    model = saying({"test": held}, scale=2.0)
+    torch.testing.assert_close(model.logits("test"), 2 * held.images.flatten(1))
+    assert model.labels("test") is held.labels
+
+
+def test_logits_are_computed_once():
+    model = saying({"test": randomly(9, seed=0)})
+    assert model.logits("test") is model.logits("test")
+
+
+def test_batches_change_nothing():
+    network = Network(Mlp(hidden=(8,)), (1, 2, 2), 3)
+    images = torch.rand(100, 1, 2, 2, generator=torch.Generator().manual_seed(0))
+    sets = {"test": Records(images, torch.zeros(100, dtype=torch.int64))}
+    weights = network.initial(1)
+    small, large = (
+        Snapshot(network, weights, sets, weights, batch_size=size).logits("test")
+        for size in (7, 1000)
+    )
+    torch.testing.assert_close(small, large)
+
+
+def test_threads_keep_the_order_of_the_records_and_carry_no_gradient():
+    sets = {"test": randomly(50, seed=0)}
+    with ThreadPoolExecutor(2) as pool:
+        threaded = saying(sets, batch_size=7, each=pool.map)
+        threaded.weights.requires_grad_()
+        torch.testing.assert_close(threaded.logits("test"), saying(sets).logits("test"))
+        assert not threaded.logits("test").requires_grad
+
+
+def test_logits_carry_no_gradient():
+    model = saying({"test": randomly(3, seed=0)})
+    model.weights.requires_grad_()
+    assert not model.logits("test").requires_grad
+
+
+def test_snapshots_do_not_share_logits():
+    sets = {"test": randomly(3, seed=0)}
+    one, other = saying(sets, scale=1.0), saying(sets, scale=2.0)
+    assert not torch.equal(one.logits("test"), other.logits("test"))
+
+
+def test_unknown_sets_raise():
+    with pytest.raises(KeyError):
+        saying({}).logits("test")

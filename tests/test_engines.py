@@ -1,0 +1,177 @@
+from dataclasses import replace
+
+import pytest
+import torch
+from flwr.app import Context, Message, MetricRecord, RecordDict
+from flwr.clientapp import ClientApp
+
+from fedunlearn import engines
+from fedunlearn.checks import Refused
+from fedunlearn.client_app import client_app, pack, unpack
+from fedunlearn.clients import ClientFailed, GridClients, payload
+from fedunlearn.data.partitions import Dirichlet
+from fedunlearn.data.planting import Backdoor
+from fedunlearn.data.sources import Digits
+from fedunlearn.engines import Local, Ray
+from fedunlearn.federation import Scenario, federation
+from fedunlearn.grid import InProcessGrid
+from fedunlearn.ledger import Ledger
+from fedunlearn.local import LocalWork
+from fedunlearn.models import Mlp
+from fedunlearn.proxy import Proxy
+from fedunlearn.server_app import handshake
+from fedunlearn.training import Training
+
+SMALL = Scenario(Digits(), Dirichlet(clients=4), Backdoor(), Mlp(), (1,), seed=5)
+
+
+def train_small(engine, training):
+    """Train on digits under an engine; return the weights and the ledger."""
+    here, ledger, models = federation(SMALL), Ledger(), []
+
+    def job(connection):
+        clients = GridClients(
+            connection=connection,
+            training=training,
+            seed=SMALL.seed,
+            ledger=ledger,
+            ids=frozenset(connection.nodes),
+            unlabelled=Proxy(here.network, here.proxy, ledger, SMALL.seed),
+        )
+        models.extend(weights for _, weights in clients.rounds(here.initial, 1, training.rounds))
+
+    engine.run(SMALL, job)
+    return models[-1], ledger
+
+
+def bytes_of(ledger):
+    return [(c.client, c.bytes_down, c.bytes_up, c.samples) for c in ledger]
+
+
+TRAINING = Training(rounds=3, cohort=0.75, work=LocalWork(epochs=1))
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")  # Ray leaves files of its own open
+def test_ray_gives_the_weights_and_costs_of_this_process():
+    here, costs = train_small(Local(), TRAINING)
+    there, same_costs = train_small(Ray(), TRAINING)
+    torch.testing.assert_close(there, here, rtol=1e-5, atol=1e-5)
+    assert bytes_of(costs) == bytes_of(same_costs)
+
+
+def test_the_number_of_workers_changes_no_bit():
+    one, costs = train_small(Local(workers=1), TRAINING)
+    three, same_costs = train_small(Local(workers=3), TRAINING)
+    assert torch.equal(one, three)
+    assert bytes_of(costs) == bytes_of(same_costs)
+
+
+def test_an_error_in_the_job_reaches_the_caller_and_ends_the_threads():
+    def job(connection):
+        raise KeyError("lost")
+
+    with pytest.raises(KeyError, match="lost"):
+        Local().run(SMALL, job)
+
+
+class TestRefusals:
+    def test_gpus_and_cores_that_are_not_there(self, monkeypatch):
+        monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
+        with pytest.raises(Refused, match=r"engine.num_gpus=0.25 asks for more than the 0 GPUs"):
+            Ray(num_gpus=0.25)
+        monkeypatch.setattr(engines, "cores", lambda: 2)
+        with pytest.raises(Refused, match=r"engine.num_cpus=3 asks for more than the 2 cores"):
+            Ray(num_cpus=3)
+
+    def test_no_workers(self):
+        with pytest.raises(Refused, match=r"engine.workers must be a whole number"):
+            Local(workers=0)
+
+
+class TestHandshake:
+    def nodes(self, answer, clients=3):
+        app = ClientApp()
+
+        @app.query()
+        def hello(message: Message, context: Context) -> Message:
+            metrics = MetricRecord({"partition-id": answer(context.node_config["partition-id"])})
+            return Message(RecordDict({"metrics": metrics}), reply_to=message)
+
+        grid = InProcessGrid(app, clients, workers=2)
+        try:
+            return handshake(grid, clients).nodes
+        finally:
+            grid.close()
+
+    def test_learns_who_holds_which_partition(self):
+        assert list(self.nodes(lambda i: 2 - i)) == [0, 1, 2]
+        assert self.nodes(lambda i: i) == {0: 1000, 1: 1001, 2: 1002}
+        assert self.nodes(lambda i: 2 - i) == {0: 1002, 1: 1001, 2: 1000}
+
+    def test_refuses_doubles_and_gaps(self):
+        with pytest.raises(ClientFailed, match="Two nodes say that they hold partition 0"):
+            self.nodes(lambda i: 0)
+        with pytest.raises(ClientFailed, match=r"clients 0 to 2; these answered: \[1, 2, 3"):
+            self.nodes(lambda i: i + 1)
+
+    def test_passes_on_a_client_s_error(self):
+        def broken(partition):
+            raise OSError("no such disk")
+
+        with pytest.raises(ClientFailed, match="no such disk"):
+            self.nodes(broken)
+
+
+def test_a_model_survives_its_message():
+    weights = torch.randn(1000)
+    record = pack(weights)
+    assert torch.equal(unpack(RecordDict({"arrays": record})), weights)
+    assert payload(record) == 4000
+
+
+def test_an_unknown_message_becomes_an_error_reply():
+    grid = InProcessGrid(client_app(SMALL), 4, workers=1)
+    try:
+        message = Message(RecordDict(), 1000, "train.conquer")
+        (reply,) = grid.send_and_receive([message])
+    finally:
+        grid.close()
+    assert reply.has_error()
+    assert "conquer" in reply.error.reason
+    assert reply.metadata.src_node_id == 1000
+
+
+def test_federations_of_equal_scenarios_are_equal_and_seeds_matter():
+    one, other = federation(SMALL), federation.__wrapped__(SMALL)
+    for a, b in zip((*one.train, *one.heldout), (*other.train, *other.heldout), strict=True):
+        assert torch.equal(a.images, b.images)
+        assert torch.equal(a.labels, b.labels)
+    assert torch.equal(one.initial, other.initial)
+    assert not torch.equal(one.initial, federation(replace(SMALL, seed=6)).initial)
+
+
+def test_clients_hold_every_record_once_and_only_the_leaver_is_planted():
+    here = federation(SMALL)
+    held = sum(len(a) + len(b) for a, b in zip(here.train, here.heldout, strict=True))
+    assert held + len(here.proxy) == len(here.dataset.train)
+    assert len(here.proxy) == round(0.1 * len(here.dataset.train))
+    for client in (0, 2, 3):
+        assert torch.equal(here.train[client].images, here.clean[client].images)
+    planted = here.train[1]
+    assert len(here.clean[1]) < len(planted)
+    sets = here.evaluation_sets(frozenset({1}), frozenset({0, 2, 3}))
+    assert torch.equal(sets["forget"].images, planted.images)
+    assert len(sets["forget_clean"]) == len(here.clean[1])
+    assert (sets["triggered"].labels == 9).all()
+    assert len(sets["triggered"]) == (here.dataset.test.labels != 9).sum()
+    assert [name for name in sets if name.startswith("retained/")] == [
+        "retained/0",
+        "retained/2",
+        "retained/3",
+    ]
+
+
+def test_a_scenario_names_only_clients_that_exist():
+    with pytest.raises(Refused, match="names client 4, but the federation has clients 0 to 3"):
+        replace(SMALL, leavers=(4,))

@@ -1,0 +1,154 @@
+"""The three import lines and the one direction of the design, read from the source text."""
+
+import ast
+from fnmatch import fnmatch
+from graphlib import CycleError, TopologicalSorter
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PACKAGES = ("conf", "fedunlearn", "simulations", "strategies")
+
+FLOWER_SIDE = [
+    f"fedunlearn/{name}.py"
+    for name in ("client_app", "server_app", "grid", "clients", "engines", "flower")
+]
+MAY_IMPORT = {
+    "flwr": FLOWER_SIDE,
+    "ray": FLOWER_SIDE,
+    "hydra": ["simulations/*"],
+    "omegaconf": ["simulations/*"],
+    "matplotlib": ["fedunlearn/plots.py", "fedunlearn/report.py"],
+    "strategies": ["strategies/*", "simulations/*"],
+    "conf": ["simulations/*"],
+    "simulations": ["simulations/*"],
+}
+
+# What each of these may use of fedunlearn; a method sees the values and the verbs, nothing else.
+VALUES = {"checks", "layout", "vectors", "models", "objectives", "local", "history"}
+MAY_USE = {
+    "fedunlearn/checks.py": set(),
+    "fedunlearn/layout.py": {"checks"},
+    "fedunlearn/vectors.py": {"checks", "layout"},
+    "fedunlearn/models.py": {"checks", "layout", "vectors"},
+    "fedunlearn/objectives.py": {"checks", "layout", "vectors", "models"},
+    "fedunlearn/local.py": {"checks", "layout", "vectors", "models", "objectives"},
+    "fedunlearn/history.py": {"checks", "layout", "vectors"},
+    "fedunlearn/ledger.py": {"checks", "layout", "vectors", "history"},
+    "fedunlearn/strategy.py": VALUES | {"ledger", "proxy"},
+    "strategies/*.py": VALUES | {"proxy", "strategy"},
+}
+
+
+def sources():
+    files = (file for package in PACKAGES for file in (ROOT / package).rglob("*.py"))
+    return {file.relative_to(ROOT).as_posix(): file.read_text() for file in files}
+
+
+def imported(file, source):
+    names = set()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            around = file.split("/")[: -node.level] if node.level else []
+            origin = ".".join([*around, node.module] if node.module else around)
+            names |= {f"{origin}.{alias.name}" for alias in node.names}
+    return names
+
+
+def trespassers(files, library, allowed):
+    return {
+        file
+        for file, source in files.items()
+        if any(name.split(".")[0] == library for name in imported(file, source))
+        and not any(fnmatch(file, pattern) for pattern in allowed)
+    }
+
+
+def used(file, source):
+    parts = (name.split(".") for name in imported(file, source))
+    return {name[1] for name in parts if name[0] == "fedunlearn" and len(name) > 1}
+
+
+def beyond(files, pattern, allowed):
+    return {
+        (file, name)
+        for file, source in files.items()
+        if fnmatch(file, pattern)
+        for name in used(file, source) - allowed
+    }
+
+
+def module_name(file):
+    return file.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
+
+
+def module_graph(files):
+    modules = {module_name(file): file for file in files}
+    graph = {module: set() for module in modules}
+    for module, file in modules.items():
+        for name in imported(file, files[file]):
+            while name and name not in modules:
+                name = name.rpartition(".")[0]
+            if name and not module.startswith(f"{name}."):
+                graph[module].add(name)
+    return graph
+
+
+@pytest.mark.parametrize("library", MAY_IMPORT)
+def test_a_library_is_imported_only_on_its_side(library):
+    assert trespassers(sources(), library, MAY_IMPORT[library]) == set()
+
+
+@pytest.mark.parametrize("pattern", MAY_USE)
+def test_dependencies_point_one_way(pattern):
+    assert any(fnmatch(file, pattern) for file in sources())
+    assert beyond(sources(), pattern, MAY_USE[pattern]) == set()
+
+
+def test_no_module_depends_on_itself_in_a_circle():
+    TopologicalSorter(module_graph(sources())).prepare()
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "import flwr",
+        "import flwr.app as app",
+        "from flwr import app",
+        "from flwr.app import Context",
+        "def late():\n    from flwr.simulation import run_simulation",
+    ],
+)
+def test_a_trespasser_is_found_however_it_imports(line):
+    files = {"fedunlearn/grid.py": line, "strategies/mine.py": line, "strategies/a.py": "import os"}
+    assert trespassers(files, "flwr", FLOWER_SIDE) == {"strategies/mine.py"}
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "import fedunlearn.clients",
+        "from fedunlearn import clients",
+        "from fedunlearn.clients import GridClients",
+        "from . import clients",
+        "from .clients import GridClients",
+    ],
+)
+def test_a_step_against_the_direction_is_found(line):
+    files = {"fedunlearn/layout.py": line, "fedunlearn/grid.py": line}
+    assert beyond(files, "fedunlearn/layout.py", {"checks"}) == {
+        ("fedunlearn/layout.py", "clients")
+    }
+
+
+def test_a_circle_is_found():
+    files = {
+        "fedunlearn/__init__.py": "",
+        "fedunlearn/a.py": "from fedunlearn import b",
+        "fedunlearn/b.py": "def late():\n    from fedunlearn.a import thing",
+    }
+    with pytest.raises(CycleError):
+        TopologicalSorter(module_graph(files)).prepare()

@@ -1,0 +1,215 @@
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional
+
+from fedunlearn.checks import Refused
+from fedunlearn.local import Adam, LocalWork, Sgd, train_locally
+from fedunlearn.models import Cnn, LeNet5, Mlp, Network, ResNet18
+from fedunlearn.objectives import CrossEntropy, Distillation, Proximal
+from fedunlearn.wire import decode, encode
+from tests.world import HalfSquare
+
+GENERATOR = torch.Generator().manual_seed(0)
+IMAGES = torch.rand(50, 1, 8, 8, generator=GENERATOR)
+LABELS = torch.randint(0, 10, (50,), generator=GENERATOR)
+NETWORK = Network(Mlp((16,)), (1, 8, 8), 10)
+
+
+def locally(work, round=1, network=NETWORK, seed=4):
+    start = network.initial(1)
+    rng = np.random.default_rng(seed)
+    return start, train_locally(network, start, IMAGES, LABELS, work, round, rng)
+
+
+class TestTheLoop:
+    @pytest.mark.parametrize(
+        "optimizer", [Sgd(0.1, momentum=0.9, weight_decay=0.01, nesterov=True), Adam(0.01)]
+    )
+    def test_is_plain_pytorch(self, optimizer):
+        """The same loop with a module, its parameters and a torch optimizer, tensor by tensor."""
+        work = LocalWork(epochs=2, batch_size=16, optimizer=optimizer)
+        start, trained = locally(work)
+        module = Mlp((16,))((1, 8, 8), 10)
+        module.load_state_dict(NETWORK.layout.named(start))
+        plain = (
+            torch.optim.SGD(module.parameters(), 0.1, 0.9, weight_decay=0.01, nesterov=True)
+            if isinstance(optimizer, Sgd)
+            else torch.optim.AdamW(module.parameters(), 0.01, weight_decay=0)
+        )
+        rng = np.random.default_rng(4)
+        for _ in range(2):
+            for rows in torch.from_numpy(rng.permutation(50)).split(16):
+                plain.zero_grad()
+                functional.cross_entropy(module(IMAGES[rows]), LABELS[rows]).backward()
+                plain.step()
+        torch.testing.assert_close(trained, NETWORK.layout.flatten(module.state_dict()))
+
+    def test_leaves_the_start_alone_and_repeats_itself(self):
+        start, once = locally(LocalWork(epochs=1))
+        assert torch.equal(start, NETWORK.initial(1))
+        assert torch.equal(once, locally(LocalWork(epochs=1))[1])
+        assert not torch.equal(once, locally(LocalWork(epochs=1), seed=5)[1])
+
+    def test_batches_cover_every_record_once_an_epoch(self):
+        batches = list(LocalWork(epochs=3, batch_size=16).batches(50, np.random.default_rng(0)))
+        assert [len(rows) for rows in batches] == [16, 16, 16, 2] * 3
+        for epoch in range(3):
+            rows = torch.cat(batches[4 * epoch : 4 * epoch + 4])
+            assert sorted(rows.tolist()) == list(range(50))
+
+    def test_the_learning_rate_decays_by_round(self):
+        work = LocalWork(epochs=1, batch_size=50, optimizer=Sgd(0.1, momentum=0), lr_decay=0.5)
+        start, first = locally(work)
+        _, third = locally(work, round=3)
+        torch.testing.assert_close(third - start, (first - start) / 4, rtol=1e-3, atol=1e-7)
+
+    def test_gradients_are_clipped(self):
+        work = LocalWork(epochs=1, batch_size=50, optimizer=Sgd(1.0, momentum=0), clip_norm=0.01)
+        start, trained = locally(work)
+        torch.testing.assert_close((trained - start).norm(), torch.tensor(0.01))
+
+    def test_buffers_stay_as_they_came(self):
+        class Scaled(nn.Module):
+            def __init__(self):
+                super().__init__()
+                self.register_buffer("scale", torch.full((64,), 2.0))
+                self.layer = nn.Linear(64, 10)
+
+            def forward(self, images):
+                return self.layer(images.flatten(1) * self.scale)
+
+        network = Network(lambda shape, classes: Scaled(), (1, 8, 8), 10)
+        work = LocalWork(epochs=1, optimizer=Sgd(0.1, weight_decay=0.5))
+        start, trained = locally(work, network=network)
+        before, after = (network.layout.named(weights) for weights in (start, trained))
+        assert torch.equal(after["scale"], before["scale"])
+        assert not torch.equal(after["layer.weight"], before["layer.weight"])
+
+
+class TestObjectives:
+    def test_proximal_adds_the_pull_to_the_start(self):
+        start = NETWORK.initial(1)
+        weights = start + 0.01
+        plain = CrossEntropy()(NETWORK, weights, IMAGES, LABELS, start)
+        pulled = Proximal(mu=3.0)(NETWORK, weights, IMAGES, LABELS, start)
+        torch.testing.assert_close(pulled - plain, torch.tensor(1.5 * 1e-4 * len(start)))
+
+    def test_a_strong_pull_keeps_a_client_near(self):
+        drift = []
+        for mu in (0.0, 20.0):
+            work = LocalWork(epochs=5, objective=Proximal(mu))
+            start, trained = locally(work)
+            drift.append((trained - start).norm())
+        assert torch.equal(
+            locally(LocalWork(epochs=5))[1],
+            locally(LocalWork(epochs=5, objective=Proximal(0.0)))[1],
+        )
+        assert drift[1] < 0.5 * drift[0]
+
+    def test_distillation_vanishes_for_the_teacher_itself_and_grows_with_distance(self):
+        start = NETWORK.initial(1)
+        teacher = NETWORK(start, IMAGES)
+        loss = Distillation(temperature=2.0)
+        assert loss(NETWORK, start, IMAGES, teacher, start).abs() < 1e-6
+        assert loss(NETWORK, NETWORK.initial(2), IMAGES, teacher, start) > 1e-4
+
+    def test_distillation_is_its_formula(self):
+        start, tau = NETWORK.initial(2), 3.0
+        teacher = 4 * torch.randn(50, 10, generator=torch.Generator().manual_seed(1))
+        student = NETWORK(start, IMAGES)
+        q, p = (torch.softmax(z / tau, dim=1) for z in (teacher, student))
+        expected = tau**2 * (q * (q / p).log()).sum(dim=1).mean()
+        loss = Distillation(tau)(NETWORK, start, IMAGES, teacher, start)
+        torch.testing.assert_close(loss, expected)
+
+
+class TestWire:
+    def test_work_survives_its_message(self):
+        work = LocalWork(3, 7, 0.9, 1.5, Adam(0.1), Proximal(0.25))
+        assert decode(encode(work)) == work
+        assert decode(encode(replace(work, objective=HalfSquare()))).objective == HalfSquare()
+
+    def test_only_dataclasses_are_built(self):
+        with pytest.raises(ValueError, match="not a dataclass"):
+            decode('{"class": "subprocess:Popen", "args": "ls"}')
+        with pytest.raises(ValueError, match="not a dataclass"):
+            decode('{"class": "os:system"}')
+
+
+class TestNetworks:
+    @pytest.mark.parametrize(
+        ("build", "shape", "size"),
+        [
+            (Mlp(), (1, 8, 8), 64 * 64 + 64 + 64 * 10 + 10),
+            (Cnn(), (1, 8, 8), 38_282),
+            (LeNet5(), (1, 28, 28), 61_706),
+            (LeNet5(), (3, 32, 32), 62_006),
+            (ResNet18(), (3, 32, 32), 11_173_962),
+        ],
+    )
+    def test_sizes_and_outputs(self, build, shape, size):
+        network = Network(build, shape, 10)
+        assert network.layout.size == size
+        assert not any(part.buffer for part in network.layout.parts)
+        with torch.no_grad():
+            assert network(network.initial(0), torch.rand(2, *shape)).shape == (2, 10)
+
+    def test_initial_weights_are_a_function_of_the_seed_alone(self):
+        torch.manual_seed(0)
+        one = NETWORK.initial(3)
+        torch.rand(5)
+        assert torch.equal(one, NETWORK.initial(3))
+        assert not torch.equal(one, NETWORK.initial(4))
+        torch.manual_seed(0)
+        before = torch.rand(1)
+        torch.manual_seed(0)
+        NETWORK.initial(9)
+        assert torch.equal(before, torch.rand(1))
+
+    def test_saved_models_load_into_the_module(self):
+        start = NETWORK.initial(1)
+        module = Mlp((16,))((1, 8, 8), 10)
+        module.load_state_dict(NETWORK.layout.named(start))
+        torch.testing.assert_close(module(IMAGES), NETWORK(start, IMAGES))
+
+    def test_hidden_state_is_refused_with_a_reason(self):
+        def normed(shape, classes):
+            return nn.Sequential(nn.Flatten(), nn.Linear(64, 10), nn.BatchNorm1d(10))
+
+        with pytest.raises(Refused, match=r"layer 2 is BatchNorm1d.*Use GroupNorm"):
+            Network(normed, (1, 8, 8), 10)
+        with pytest.raises(Refused, match=r"is Dropout with p=0.5.*Set p=0"):
+            Network(lambda s, c: nn.Sequential(nn.Flatten(), nn.Dropout(0.5)), (1, 8, 8), 10)
+        Network(lambda s, c: nn.Sequential(nn.Flatten(), nn.Dropout(0.0)), (1, 8, 8), 10)
+
+    def test_misfits_are_refused(self):
+        with pytest.raises(Refused, match=r"lenet5 needs images of at least 28x28; these are 8x8"):
+            Network(LeNet5(), (1, 8, 8), 10)
+        with pytest.raises(Refused, match="must divide 64"):
+            ResNet18(groups=3)
+        with pytest.raises(Refused, match=r"model.hidden must be a whole number"):
+            Mlp((0,))
+
+
+@pytest.mark.parametrize(
+    ("wrong", "sentence"),
+    [
+        (lambda: LocalWork(epochs=0), "work.epochs must be a whole number of at least 1, not 0"),
+        (lambda: LocalWork(batch_size=1.5), "work.batch_size"),
+        (lambda: LocalWork(lr_decay=1.5), "at most 1, not 1.5"),
+        (lambda: LocalWork(clip_norm=0), "work.clip_norm must be a number above 0"),
+        (lambda: Sgd(lr=float("nan")), "optimizer.lr must be a number above 0, not nan"),
+        (lambda: Sgd(lr=float("inf")), "not inf"),
+        (lambda: Sgd(lr="fast"), "not 'fast'"),
+        (lambda: Adam(beta2=2), "optimizer.beta2"),
+        (lambda: Proximal(mu=-1), "objective.mu"),
+        (lambda: Distillation(temperature=0), "objective.temperature"),
+    ],
+)
+def test_wrong_work_is_refused(wrong, sentence):
+    with pytest.raises(Refused, match=sentence):
+        wrong()
