@@ -8,6 +8,7 @@ from typing import Self
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
+from rich.table import Column
 
 from fedunlearn.ledger import Moment
 
@@ -35,12 +36,11 @@ class Progress:
         self._latest: dict[str, float] = {}
         self._line = ""
         self._bar = Bar(
-            TextColumn("{task.description:<34}"),
-            BarColumn(bar_width=16),
-            MofNCompleteColumn(),
-            TextColumn("rounds, left"),
-            TimeRemainingColumn(),
-            TextColumn("{task.fields[facts]}"),
+            TextColumn("{task.description:<20}", table_column=Column(no_wrap=True)),
+            BarColumn(bar_width=10, table_column=Column(no_wrap=True)),
+            MofNCompleteColumn(table_column=Column(no_wrap=True)),
+            TimeRemainingColumn(compact=True, table_column=Column(no_wrap=True)),
+            TextColumn("{task.fields[facts]}"),  # the one that a narrow terminal may wrap
             console=console,
             disable=not console.is_terminal,
             transient=True,
@@ -68,13 +68,15 @@ class Progress:
         self._done += 1
         self._latest.update(values)
         named = [
-            f"{short} {100 * self._latest[name]:.1f} %"
+            f"{short} {100 * self._latest[name]:.1f}%"
             for name, short in SHOWN.items()
             if name in self._latest
         ]
         facts = ", ".join([*named, f"{sent / 1e6:.1f} MB"])
-        what = f"seed {seed}, {strategy}, {PHASES[moment.phase]}"
-        self._bar.update(self._task, description=what, completed=self._done, facts=facts)
+        what = f"seed {seed} {strategy} {PHASES[moment.phase]}"
+        self._bar.update(
+            self._task, description=f"seed {seed} {strategy}", completed=self._done, facts=facts
+        )
         self._line = f"{what}, round {moment.round}: {facts}"
         if time.monotonic() - self._printed > SECONDS_BETWEEN_LINES:
             self.say()

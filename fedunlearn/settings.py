@@ -14,15 +14,10 @@ from fedunlearn.federation import Scenario
 from fedunlearn.history import Keep, Needs
 from fedunlearn.models import Build
 from fedunlearn.recovery import Nothing, Recovery
+from fedunlearn.runs import RETRAIN, SHARED
 from fedunlearn.strategy import Request, UnlearningStrategy
 from fedunlearn.timeline import plan
 from fedunlearn.training import Training
-
-SHARED = "shared"
-"""Stands for the strategy in rows of the training that all strategies start from."""
-
-RETRAIN = "retrain"
-"""The name of the reference in all files: the model retrained without the leavers."""
 
 
 @dataclass(frozen=True)

@@ -10,11 +10,12 @@ from fedunlearn.evaluators.snapshot import Snapshot
 from fedunlearn.federation import Federation
 from fedunlearn.history import ClientId, History
 from fedunlearn.layout import Vector
-from fedunlearn.ledger import Ledger, Moment
+from fedunlearn.ledger import Ledger, Moment, Phase
 from fedunlearn.progress import Progress
 from fedunlearn.proxy import Proxy
 from fedunlearn.results import RunFolder, gaps
-from fedunlearn.settings import RETRAIN, SHARED, Experiment
+from fedunlearn.runs import RETRAIN, SHARED
+from fedunlearn.settings import Experiment
 from fedunlearn.strategy import UnlearningStrategy
 from fedunlearn.timeline import Course, Step, Steps, forget, train
 
@@ -41,10 +42,10 @@ class Simulation:
     progress: Progress
     pool: Executor
     """Evaluates batches side by side."""
-    retrained: dict[int, Snapshot] = field(default_factory=dict)
-    """The reference of each request, once its branch has got there."""
+    retrained: dict[tuple[int, Phase], Snapshot] = field(default_factory=dict)
+    """The reference of each request, by phase: retraining's last model, and that after recovery."""
     retrained_values: dict[int, dict[str, float]] = field(default_factory=dict)
-    """Its metrics."""
+    """The metrics of the reference at the end of each request."""
     sets: dict[int, dict[str, Records]] = field(default_factory=dict)
     """The records that are looked at for each request."""
 
@@ -122,8 +123,7 @@ class Simulation:
     def _measure(self, step: Step) -> dict[str, float]:
         """Measure one model; comparisons with retraining are for the request being served."""
         model = self._snapshot(step)
-        during = step.moment.phase != "train"
-        retrained = self.retrained.get(step.moment.request) if during else None
+        retrained = self.retrained.get((step.moment.request, step.moment.phase))
         values: dict[str, float] = {}
         for evaluator in self.experiment.evaluation.measures:
             values |= evaluator(model, retrained)
@@ -149,10 +149,10 @@ class Simulation:
         )
 
     def _refer(self, number: int, measured: list[Measured]) -> None:
-        """Keep the reference of a request: retraining's last model, before any recovery."""
-        unlearned = [m for m in measured if m.step.moment.phase == "unlearn"]
-        self.retrained[number] = self._snapshot(unlearned[-1].step)
-        self.retrained_values[number] = unlearned[-1].values
+        """Keep the reference of a request, for strategies at the same stage to compare with."""
+        for reached in measured:  # of each phase, the last stays
+            self.retrained[number, reached.step.moment.phase] = self._snapshot(reached.step)
+        self.retrained_values[number] = measured[-1].values
 
     def _probe(self, number: int, measured: list[Measured]) -> str:
         """Say whether the planted probe can tell forgetting from remembering."""

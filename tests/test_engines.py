@@ -1,3 +1,4 @@
+import threading
 from dataclasses import replace
 
 import pytest
@@ -71,8 +72,10 @@ def test_an_error_in_the_job_reaches_the_caller_and_ends_the_threads():
     def job(connection):
         raise KeyError("lost")
 
+    before = threading.active_count()
     with pytest.raises(KeyError, match="lost"):
         Local().run(SMALL, job)
+    assert threading.active_count() == before
 
 
 class TestRefusals:

@@ -19,7 +19,7 @@ MAY_IMPORT = {
     "ray": FLOWER_SIDE,
     "hydra": ["simulations/*"],
     "omegaconf": ["simulations/*"],
-    "matplotlib": ["fedunlearn/plots.py", "fedunlearn/report.py"],
+    "matplotlib": ["fedunlearn/plots/*", "fedunlearn/report.py"],
     "strategies": ["strategies/*", "simulations/*"],
     "conf": ["simulations/*"],
     "simulations": ["simulations/*"],

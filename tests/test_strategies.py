@@ -23,7 +23,7 @@ from strategies.finetune import FineTune
 from strategies.none import Nothing
 from strategies.retrain import Retrain
 from strategies.subtraction import Subtraction
-from tests.world import RATE, WORK, D, ReversedByLabel, World, finish, without_leavers
+from tests.world import RATE, WORK, D, ReversedByLabel, World, break_client, finish, without_leavers
 
 ALL = [Nothing(), Retrain(), FineTune(), FedEraser(), FedAccum(), Subtraction(rounds=0)]
 PLAIN = Subtraction(rounds=0)
@@ -175,6 +175,21 @@ class TestFedEraser:
             models = list(FedEraser(interval=1).unlearn(request, history, remaining))
         assert all(torch.isfinite(weights).all() for weights in models)
         torch.testing.assert_close(models[-1], target)
+
+    def test_a_calibration_that_lost_a_client_keeps_the_others_lengths(self, monkeypatch):
+        world = World(training=Training(rounds=3, work=WORK, tolerated_failures=1))
+        strategy = FedEraser(interval=1, effort=1.0, max_ratio=1e9)
+        with world.open() as clients:
+            course = world.trained(clients)
+            break_client(monkeypatch, world, 0)
+            remaining = without_leavers(clients, [1], strategy.needs)
+            request = Request(frozenset({1}), 3)
+            models = list(strategy.unlearn(request, course.history, remaining))
+        kept = course.history[1].updates.only({2, 3})
+        targets = [world.here.train[i].images[0].flatten() for i in (2, 3)]
+        fresh = torch.stack(targets) - models[0]
+        step = mean(fresh * lengths(kept.deltas) / lengths(fresh), kept.examples)
+        torch.testing.assert_close(models[1], models[0] + step, rtol=1e-4, atol=1e-5)
 
     def test_the_ratio_is_clipped(self):
         world = World()

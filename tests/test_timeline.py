@@ -1,4 +1,4 @@
-from dataclasses import replace
+from dataclasses import dataclass
 
 import pytest
 import torch
@@ -93,18 +93,49 @@ def test_requests_in_sequence_equal_one_for_both_where_the_method_is_exact():
     assert twice.request == 2
 
 
-def test_recovery_is_ordinary_training_and_draws_its_own_random_numbers():
+def test_recovery_is_ordinary_training():
     world = World()
     with world.open() as clients:
         bare = serve(world, clients, FedAccum(), [0], after=6)
         recovered = serve(world, clients, FedAccum(), [0], after=6, recovery=Plain(3))
         expected = world.formula([1, 2, 3], 3, weights=bare.history.final)
-        streams = [
-            replace(clients, stream=stream).train(bare.history.final, round=7).deltas
-            for stream in (0, 1)
-        ]
     torch.testing.assert_close(recovered.history.final, expected)
-    torch.testing.assert_close(*streams)  # full batches: only the order of records differs
+
+
+@dataclass(frozen=True)
+class Witness:
+    """A recovery that notes whom it is handed and changes nothing."""
+
+    seen: list
+    rounds: int = 1
+
+    def recover(self, weights, original, after, clients):
+        self.seen.append(clients)
+        yield from Plain(2).recover(weights, original, after, clients)
+
+
+def test_recovery_draws_its_own_random_numbers_and_may_not_ask_the_leaver(monkeypatch):
+    world, seen = World(), []
+    with world.open() as clients:
+        course = serve(world, clients, FedAccum(), [0], after=2, recovery=Witness(seen))
+        steps = forget(course, frozenset({2}), FedAccum(), Witness(seen), clients, KEEP)
+        finish(steps)
+    assert [asked.stream for asked in seen] == [1, 2]
+    assert [asked.ids for asked in seen] == [{1, 2, 3}, {1, 3}]
+    with pytest.raises(PermissionError):
+        seen[0].leavers  # noqa: B018
+
+
+def test_recovery_goes_on_with_the_rounds_after_the_request():
+    asked = []
+
+    class Clients:
+        def rounds(self, weights, first, last):
+            asked.append((first, last))
+            yield from ()
+
+    list(Plain(3).recover(None, None, 7, Clients()))
+    assert asked == [(8, 10)]
 
 
 def test_the_history_without_clients_is_idempotent_and_commutes():

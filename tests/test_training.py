@@ -11,7 +11,7 @@ from fedunlearn.ledger import Ledger
 from fedunlearn.server_optimizers import Adam, Average, Momentum, Yogi
 from fedunlearn.timeline import train
 from fedunlearn.training import Training, cohort
-from tests.world import RATE, WORK, D, HalfSquare, World, finish
+from tests.world import RATE, WORK, D, HalfSquare, World, break_client, finish
 
 
 def test_training_equals_its_formula():
@@ -74,6 +74,24 @@ def test_updates_do_not_depend_on_who_else_is_asked():
         together = clients.train(world.start.history.initial, [3, 2, 0], round=5)
     assert together.clients == (0, 2, 3)
     assert torch.equal(alone.deltas[0], together.deltas[1])
+
+
+def test_random_numbers_are_a_function_of_seed_stream_round_and_client(monkeypatch):
+    world, drawn = World(workers=1), []
+
+    def train_locally(network, start, images, labels, work, round, rng):
+        drawn.append(rng.random())
+        return start
+
+    monkeypatch.setattr("fedunlearn.client_app.train_locally", train_locally)
+    start = world.start.history.initial
+    with world.open() as clients:
+        for seed, stream, number in [(3, 0, 1), (4, 0, 1), (3, 1, 1), (3, 0, 2)]:
+            asking = replace(clients, seed=seed, stream=stream)
+            asking.train(start, round=number)
+        assert len(set(drawn)) == 4 * 4
+        clients.train(start, [2], round=1)
+    assert drawn[-1] == drawn[2]
 
 
 def test_momentum_and_batches_follow_plain_pytorch():
@@ -171,7 +189,7 @@ class TestFailures:
 
     def test_a_client_error_stops_the_run_and_names_the_client(self, monkeypatch):
         world = World()
-        self.break_client(monkeypatch, world, 2)
+        break_client(monkeypatch, world, 2)
         with (
             world.open() as clients,
             pytest.raises(ClientFailed, match="Client 2 failed") as caught,
@@ -181,24 +199,11 @@ class TestFailures:
 
     def test_tolerated_failures_leave_the_others_in_the_round(self, monkeypatch):
         world = World(training=Training(rounds=2, work=WORK, tolerated_failures=1))
-        self.break_client(monkeypatch, world, 2)
+        break_client(monkeypatch, world, 2)
         with world.open() as clients:
             history = world.trained(clients).history
         assert [kept.updates.clients for kept in history] == [(0, 1, 3)] * 2
         torch.testing.assert_close(history.final, world.formula([0, 1, 3], rounds=2))
-
-    @staticmethod
-    def break_client(monkeypatch, world, client):
-        from fedunlearn import client_app as module
-
-        real, bad = module.train_locally, world.here.train[client].images
-
-        def train_locally(network, start, images, *rest):
-            if images is bad:
-                raise OSError("disk on fire")
-            return real(network, start, images, *rest)
-
-        monkeypatch.setattr(module, "train_locally", train_locally)
 
 
 def test_nobody_outside_the_scope_can_be_asked():

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from fedunlearn import client_app as client_app_module
 from fedunlearn.client_app import client_app
 from fedunlearn.clients import GridClients
 from fedunlearn.data.dataset import Dataset, Records
@@ -165,3 +166,15 @@ def without_leavers(clients, leavers, needs=Needs()):
     """Scope clients as the driver does when ``leavers`` ask to be forgotten."""
     leavers = frozenset(leavers)
     return replace(clients, ids=clients.ids - leavers, gone=leavers, declared=needs)
+
+
+def break_client(monkeypatch, world, client):
+    """From now on, let one client fail whenever it is asked to train."""
+    real, bad = client_app_module.train_locally, world.here.train[client].images
+
+    def train_locally(network, start, images, *rest):
+        if images is bad:
+            raise OSError("disk on fire")
+        return real(network, start, images, *rest)
+
+    monkeypatch.setattr(client_app_module, "train_locally", train_locally)

@@ -66,3 +66,9 @@ def looks(strategies: Iterable[str]) -> dict[str, tuple[str, str]]:
     strange = sorted(set(names) - set(_KNOWN))
     given = {name: _OTHERS[number % len(_OTHERS)] for number, name in enumerate(strange)}
     return {name: (_KNOWN | given)[name] for name in names}
+
+
+def widened(low: float, high: float, least: float) -> tuple[float, float]:
+    """Let an axis span ``least`` at least, so that small differences look small."""
+    missing = max(0, least - (high - low)) / 2
+    return low - missing, high + missing

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from fedunlearn.curves import LEAD, Spread, around, goal, horizon, probe, tradeoffs
+from fedunlearn.plots.curves import LEAD, Spread, around, goal, horizon, probe, tradeoffs
 from fedunlearn.runs import METRICS
 
 

@@ -3,7 +3,7 @@ import itertools
 import numpy as np
 import pytest
 
-from fedunlearn.placement import clusters, place
+from fedunlearn.plots.placement import clusters, place
 
 FRAME = np.array([0.0, 0.0, 240.0, 200.0])
 NOTHING = np.empty((0, 4))

@@ -1,0 +1,31 @@
+import itertools
+
+import numpy as np
+from matplotlib.offsetbox import AnnotationBbox, TextArea
+
+from fedunlearn.plots import tradeoff
+from tests.plots.runs import ENDS, texts
+
+
+def test_every_point_of_the_tradeoff_is_named_and_no_name_covers_another(seven):
+    figure = tradeoff(seven.summary)
+    named = {area.get_text() for area in figure.findobj(TextArea)}
+    assert named == {"retrained", *ENDS} - {"retrain"}
+    figure.draw_without_rendering()
+    boxes = [box.patch.get_window_extent() for box in figure.findobj(AnnotationBbox)]
+    for first, second in itertools.combinations(boxes, 2):
+        assert not first.overlaps(second)
+
+
+def test_the_tradeoff_falls_back_to_the_leavers_records_where_no_probe_took(seven, one):
+    assert any("Attack success" in text for text in texts(tradeoff(seven.summary)))
+    failed = tradeoff(seven.summary.assign(probe="did not take"))
+    for figure in (failed, tradeoff(one.summary)):
+        assert any("Accuracy on the leaver's records" in text for text in texts(figure))
+
+
+def test_small_differences_are_not_blown_up(one):
+    still = one.summary.assign(test_accuracy=0.0, test_accuracy_gap=0.0, forget_accuracy_gap=0.001)
+    points = tradeoff(still).axes[0]
+    assert np.diff(points.get_xlim()) >= 3
+    assert points.get_ylim() == (0, 5)
