@@ -124,8 +124,8 @@ def train_locally(
     optimizer = work.optimizer.build(leaf, lr)
     for rows in work.batches(len(labels), rng):
         weights = torch.cat([leaf, buffers]) if len(buffers) else leaf
-        loss = work.objective(network, weights, images[rows], labels[rows], start)
-        (leaf.grad,) = torch.autograd.grad(loss, leaf)
+        losses = work.objective(network, weights, images[rows], labels[rows], start)
+        (leaf.grad,) = torch.autograd.grad(losses.mean(), leaf)
         if work.clip_norm is not None:
             torch.nn.utils.clip_grad_norm_(leaf, work.clip_norm)
         optimizer.step()

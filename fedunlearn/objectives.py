@@ -12,31 +12,32 @@ from fedunlearn.models import Network
 
 
 class Objective(Protocol):
-    """A loss of one batch."""
+    """The losses of the records of one batch."""
 
     def __call__(
         self, network: Network, weights: Vector, images: Tensor, labels: Tensor, start: Vector
     ) -> Tensor:
-        """Return the loss of one batch, a scalar to be minimised.
+        """Return the loss of each record, [n]; a step minimises their mean.
 
-        ``weights`` [d] are the client's present weights, ``start`` [d] what the server sent.
+        ``weights`` [d] are the client's present weights, ``start`` [d] what the server sent. A
+        penalty on the weights is added to every record's loss: its mean is the penalty.
         """
 
 
 @dataclass(frozen=True, slots=True)
 class CrossEntropy:
-    """Mean cross-entropy of the batch: ``mean_i -log p(y_i | x_i, w)``."""
+    """Cross-entropy: ``-log p(y_i | x_i, w)``."""
 
     def __call__(
         self, network: Network, weights: Vector, images: Tensor, labels: Tensor, start: Vector
     ) -> Tensor:
-        """Return the loss of one batch."""
-        return functional.cross_entropy(network(weights, images), labels)
+        """Return the loss of each record, [n]."""
+        return functional.cross_entropy(network(weights, images), labels, reduction="none")
 
 
 @dataclass(frozen=True, slots=True)
 class Proximal:
-    """FedProx: ``mean_i -log p(y_i | x_i, w) + mu/2 |w - w_start|^2``.
+    """FedProx: ``-log p(y_i | x_i, w) + mu/2 |w - w_start|^2``.
 
     Li, Sahu, Zaheer, Sanjabi, Talwalkar, Smith. Federated optimization in heterogeneous networks.
     MLSys 2020, arXiv 1812.06127.
@@ -51,14 +52,14 @@ class Proximal:
     def __call__(
         self, network: Network, weights: Vector, images: Tensor, labels: Tensor, start: Vector
     ) -> Tensor:
-        """Return the loss of one batch."""
-        loss = functional.cross_entropy(network(weights, images), labels)
+        """Return the loss of each record, [n]."""
+        loss = functional.cross_entropy(network(weights, images), labels, reduction="none")
         return loss + self.mu / 2 * (weights - start).square().sum()
 
 
 @dataclass(frozen=True, slots=True)
 class Distillation:
-    """Imitate a teacher: ``tau^2 mean_i KL(softmax(z_i / tau) | softmax(f(x_i) / tau))``.
+    """Imitate a teacher: ``tau^2 KL(softmax(z_i / tau) | softmax(f(x_i) / tau))``.
 
     In place of labels it takes the teacher's logits z, [n, classes]. ``tau^2`` keeps the size of
     the gradients independent of the temperature tau.
@@ -75,8 +76,8 @@ class Distillation:
     def __call__(
         self, network: Network, weights: Vector, images: Tensor, labels: Tensor, start: Vector
     ) -> Tensor:
-        """Return the loss of one batch."""
+        """Return the loss of each record, [n]."""
         teacher = functional.log_softmax(labels / self.temperature, dim=1)
         student = functional.log_softmax(network(weights, images) / self.temperature, dim=1)
-        divergence = functional.kl_div(student, teacher, reduction="batchmean", log_target=True)
-        return self.temperature**2 * divergence
+        terms = functional.kl_div(student, teacher, reduction="none", log_target=True)
+        return self.temperature**2 * terms.sum(dim=1)

@@ -96,7 +96,8 @@ class TestObjectives:
         weights = start + 0.01
         plain = CrossEntropy()(NETWORK, weights, IMAGES, LABELS, start)
         pulled = Proximal(mu=3.0)(NETWORK, weights, IMAGES, LABELS, start)
-        torch.testing.assert_close(pulled - plain, torch.tensor(1.5 * 1e-4 * len(start)))
+        penalty = torch.full((50,), 1.5 * 1e-4 * len(start))
+        torch.testing.assert_close(pulled - plain, penalty)
 
     def test_a_strong_pull_keeps_a_client_near(self):
         drift = []
@@ -114,15 +115,15 @@ class TestObjectives:
         start = NETWORK.initial(1)
         teacher = NETWORK(start, IMAGES)
         loss = Distillation(temperature=2.0)
-        assert loss(NETWORK, start, IMAGES, teacher, start).abs() < 1e-6
-        assert loss(NETWORK, NETWORK.initial(2), IMAGES, teacher, start) > 1e-4
+        assert loss(NETWORK, start, IMAGES, teacher, start).abs().max() < 1e-6
+        assert loss(NETWORK, NETWORK.initial(2), IMAGES, teacher, start).min() > 1e-5
 
     def test_distillation_is_its_formula(self):
         start, tau = NETWORK.initial(2), 3.0
         teacher = 4 * torch.randn(50, 10, generator=torch.Generator().manual_seed(1))
         student = NETWORK(start, IMAGES)
         q, p = (torch.softmax(z / tau, dim=1) for z in (teacher, student))
-        expected = tau**2 * (q * (q / p).log()).sum(dim=1).mean()
+        expected = tau**2 * (q * (q / p).log()).sum(dim=1)
         loss = Distillation(tau)(NETWORK, start, IMAGES, teacher, start)
         torch.testing.assert_close(loss, expected)
 
