@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import tempfile
 from contextlib import suppress
 from pathlib import Path
 
@@ -42,18 +43,18 @@ MARGIN = 16 * 2**20
 
 
 def require_space(folder: Path, needed_bytes: int = 0) -> None:
-    """Make ``folder``; raise `Refused` unless it takes files and has room for ``needed_bytes``."""
-    probe = folder / ".writable"
+    """Raise `Refused` unless ``folder`` can be made and take ``needed_bytes``; leave no trace."""
+    standing = next(place for place in (folder, *folder.absolute().parents) if place.exists())
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        free = shutil.disk_usage(folder).free
-        probe.write_bytes(b"")
-        probe.unlink()
+        free = shutil.disk_usage(standing).free
+        with tempfile.TemporaryFile(dir=standing):
+            pass
     except OSError as error:
         raise unwritable(folder, error) from error
-    if free < needed_bytes + MARGIN:
+    needed = needed_bytes + MARGIN
+    if free < needed:
         raise Refused(
-            f"{folder} needs {(needed_bytes + MARGIN) / 1e6:,.0f} MB, but only "
-            f"{free / 1e6:,.0f} MB are free on that disk. Free some, or choose another folder "
-            "with hydra.run.dir=FOLDER (hydra.sweep.dir=FOLDER for a multirun)."
+            f"{folder} needs {needed / 1e6:,.0f} MB, but only {free / 1e6:,.0f} MB are free on "
+            "that disk. Free some, or choose another folder with "
+            "hydra.run.dir=FOLDER (hydra.sweep.dir=FOLDER for a multirun)."
         )

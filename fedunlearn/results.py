@@ -115,6 +115,7 @@ class _Growing:
     def __init__(self, path: Path, columns: Iterable[str]) -> None:
         self._path = path
         try:
+            path.parent.mkdir(parents=True, exist_ok=True)
             self._stream = path.open("wb", buffering=0)
         except OSError as error:
             raise files.unwritable(path, error) from error

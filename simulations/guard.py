@@ -8,8 +8,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from hydra import compose, initialize_config_dir
-from hydra._internal.utils import get_args_parser
+from hydra import compose, version
+from hydra._internal.hydra import Hydra
+from hydra._internal.utils import create_config_search_path, get_args_parser
+from hydra.core.config_search_path import SearchPathQuery
+from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException, MissingConfigException
 from omegaconf import DictConfig
@@ -49,17 +52,28 @@ def check_command_line(check: Callable[[Any], object]) -> None:
     only_prints = args.help or args.hydra_help or args.cfg or args.info or args.shell_completion
     if only_prints or args.config_path or args.config_name or args.experimental_rerun:
         return
-    searchpath = []
-    if args.config_dir:
-        searchpath = [f"hydra.searchpath=[file://{Path(args.config_dir).absolute()}]"]
-    with initialize_config_dir(version_base="1.3", config_dir=CONF):
+    with _hydra(args.config_dir):
         for overrides in _alternatives(args.overrides if args.multirun else None, args.overrides):
-            cfg = _composed([*overrides, *searchpath])
+            cfg = _composed(overrides)
             check(cfg)
-            if not args.multirun:
-                require_space(Path(cfg.hydra.run.dir))
-        if args.multirun:
-            require_space(Path(cfg.hydra.sweep.dir))
+        require_space(Path(cfg.hydra.sweep.dir if args.multirun else cfg.hydra.run.dir))
+
+
+@contextlib.contextmanager
+def _hydra(config_dir: str | None) -> Iterator[None]:
+    """Start Hydra as its own main function does, with the user's ``--config-dir`` behind ours."""
+    version.setbase("1.3")
+    path = create_config_search_path(CONF)
+    if config_dir is not None:
+        folder = Path(config_dir).absolute()
+        if not folder.is_dir():
+            raise Refused(f"--config-dir {config_dir} is not a folder.")
+        path.prepend("command-line", f"file://{folder}", anchor=SearchPathQuery("schema", None))
+    Hydra.create_main_hydra2("check", path)
+    try:
+        yield
+    finally:
+        GlobalHydra.instance().clear()
 
 
 def _alternatives(swept: list[str] | None, overrides: list[str]) -> Iterator[list[str]]:

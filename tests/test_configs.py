@@ -178,6 +178,29 @@ def test_every_value_of_a_sweep_is_checked_before_the_first_run(
     assert not any(tmp_path.iterdir())
 
 
+def test_a_folder_of_one_s_own_adds_choices(monkeypatch, capsys, tmp_path):
+    seen = []
+    monkeypatch.setattr(compare, "app", lambda: seen.append("started"))
+    (tmp_path / "strategy").mkdir()
+    (tmp_path / "strategy/mine.yaml").write_text(
+        "_target_: strategies.finetune.FineTune\nrounds: 1\n"
+    )
+    run = f"hydra.run.dir={tmp_path / 'run'}"
+    arguments = ["--config-dir", str(tmp_path), "strategies=[none,mine]", run]
+    monkeypatch.setattr(sys, "argv", ["fedunlearn compare", *arguments])
+    compare.main()
+    assert seen == ["started"]
+    assert not (tmp_path / "run").exists()
+    for wrong, sentence in (
+        (["--config-dir", str(tmp_path), "strategies=[mine,mime]"], "did you mean mine"),
+        (["--config-dir", str(tmp_path / "none")], "is not a folder"),
+    ):
+        monkeypatch.setattr(sys, "argv", ["fedunlearn compare", *wrong, run])
+        with pytest.raises(SystemExit):
+            compare.main()
+        assert sentence in capsys.readouterr().err
+
+
 def test_the_objective_is_the_sum_of_sizes_in_the_last_row():
     summary = pd.DataFrame({"a_gap": [9.0, -0.5], "b_gap": [9.0, 0.25]})
     assert withdraw.objective(["a_gap", "b_gap"], summary) == 0.75
