@@ -22,6 +22,7 @@ from fedunlearn.models import Mlp
 from fedunlearn.proxy import Proxy
 from fedunlearn.server_app import handshake
 from fedunlearn.training import Training
+from tests.world import Fragile
 
 SMALL = Scenario(Digits(), Dirichlet(clients=4), Backdoor(), Mlp(), (1,), seed=5)
 
@@ -59,6 +60,19 @@ def test_ray_gives_the_weights_and_costs_of_this_process():
     there, same_costs = train_small(Ray(), TRAINING)
     torch.testing.assert_close(there, here, rtol=1e-5, atol=1e-5)
     assert bytes_of(costs) == bytes_of(same_costs)
+
+
+@pytest.mark.parametrize(
+    "engine", [Local(), pytest.param(Ray(), marks=[pytest.mark.slow])], ids=["local", "ray"]
+)
+@pytest.mark.filterwarnings("ignore")
+def test_a_failing_client_ends_the_run_with_its_id_and_traceback(engine):
+    threads = threading.active_count()
+    work = LocalWork(epochs=1, objective=Fragile())
+    with pytest.raises(ClientFailed, match=r"(?s)Client \d failed.*odd batch") as caught:
+        train_small(engine, Training(rounds=1, work=work))
+    assert "tests/world.py" in str(caught.value)
+    assert threading.active_count() <= threads + 1  # Ray keeps one of its own
 
 
 def test_the_number_of_workers_changes_no_bit():

@@ -22,6 +22,7 @@ from fedunlearn.grid import InProcessGrid
 from fedunlearn.history import History, Needs
 from fedunlearn.ledger import Ledger
 from fedunlearn.local import LocalWork, Sgd
+from fedunlearn.objectives import CrossEntropy
 from fedunlearn.proxy import Proxy
 from fedunlearn.server_app import handshake
 from fedunlearn.timeline import Course, train
@@ -178,3 +179,13 @@ def break_client(monkeypatch, world, client):
         return real(network, start, images, *rest)
 
     monkeypatch.setattr(client_app_module, "train_locally", train_locally)
+
+
+@dataclass(frozen=True)
+class Fragile:
+    """Cross-entropy that fails on a batch which is not full."""
+
+    def __call__(self, network, weights, images, labels, start):
+        if len(labels) < 32:
+            raise OSError("odd batch")
+        return CrossEntropy()(network, weights, images, labels, start)
