@@ -1,15 +1,13 @@
 """The verb that strategies are handed, over any Flower Grid; every call is charged."""
 
-import math
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
-import numpy as np
 import torch
-from flwr.app import ArrayRecord, ConfigRecord, ConfigRecordValues, Message, RecordDict
+from flwr.app import ConfigRecord, ConfigRecordValues, Message, RecordDict
 from flwr.serverapp import Grid
 
-from fedunlearn.client_app import pack, unpack
+from fedunlearn.arrays import pack, payload, unpack
 from fedunlearn.history import ClientId, Needs, Updates
 from fedunlearn.layout import Vector
 from fedunlearn.ledger import Ledger
@@ -136,8 +134,3 @@ class GridClients:
             seconds=float(str(metrics["seconds"])),
         )
         return unpack(reply), int(str(metrics["num-examples"]))
-
-
-def payload(arrays: ArrayRecord) -> int:
-    """Return the bytes of the numbers in ``arrays``, without any header."""
-    return sum(math.prod(a.shape) * np.dtype(a.dtype).itemsize for a in arrays.values())

@@ -4,6 +4,7 @@ import logging
 import os
 import warnings
 from dataclasses import dataclass
+from functools import partial
 from typing import Protocol
 
 import torch
@@ -11,7 +12,7 @@ from flwr.app import ConfigRecordValues, Context, RecordDict
 
 from fedunlearn import checks
 from fedunlearn.checks import Refused
-from fedunlearn.client_app import client_app
+from fedunlearn.client_app import client_app, train_together
 from fedunlearn.federation import Scenario
 from fedunlearn.grid import InProcessGrid
 from fedunlearn.server_app import Job, server_app
@@ -35,16 +36,22 @@ class Local:
 
     workers: int | None = None
     """None: as many as this process may use cores."""
+    mode: str = "workers"
+    """How a cohort is trained: each client by itself (``workers``: the same bits on any machine),
+    or as one batch for each thread (``cohort``: faster for nets without convolutions)."""
 
     def __post_init__(self) -> None:
         """Raise `Refused` unless ``workers`` counts threads."""
         if self.workers is not None:
             checks.whole("engine.workers", self.workers)
+        checks.member("engine.mode", self.mode, ("workers", "cohort"))
 
     def run(self, scenario: Scenario, job: Job) -> None:
         """Run ``job`` to its end."""
         clients = scenario.partition.clients
-        grid = InProcessGrid(client_app(scenario), clients, self.workers or cores())
+        together = partial(train_together, scenario) if self.mode == "cohort" else None
+        app, workers = client_app(scenario), self.workers or cores()
+        grid = InProcessGrid(app, clients, workers, together)
         context = Context(run_id=1, node_id=1, node_config={}, state=RecordDict(), run_config={})
         try:
             server_app(job, clients)(grid, context)

@@ -2,7 +2,7 @@
 
 import traceback
 import uuid
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 
 import torch
@@ -15,6 +15,9 @@ from flwr.supercore.task_identity import TaskIdentity
 CLIENT_ERROR = 2
 """Flower's code for an exception in a ClientApp."""
 
+Together = Callable[[Sequence[Message], Sequence[int]], list[Message]]
+"""Answers messages of equal content for several clients, given by their partition ids."""
+
 FIRST_NODE = 1_000
 """Node ids start here, so that nobody takes them for partition ids."""
 
@@ -26,7 +29,14 @@ class InProcessGrid(Grid):
     asks of it anyway. An exception in a client becomes an error reply with its traceback.
     """
 
-    def __init__(self, app: ClientApp, clients: int, workers: int) -> None:
+    def __init__(
+        self, app: ClientApp, clients: int, workers: int, together: Together | None = None
+    ) -> None:
+        """Play ``clients`` clients by ``app`` on ``workers`` threads.
+
+        ``together``, where it is given, answers a round's ``train`` messages in as many batches
+        as there are threads.
+        """
         # Flower stamps every message with the identity of the process that makes it.
         TaskIdentity.run_id, TaskIdentity.node_id, TaskIdentity.task_id = 1, 1, 1
         self._app = app
@@ -40,12 +50,14 @@ class InProcessGrid(Grid):
             )
             for client in range(clients)
         }
-        self.pool = ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(1,))
-        self._replies: dict[str, Future[Message]] = {}
+        self._together = together
+        self._workers = workers
+        self._pool = ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(1,))
+        self._replies: dict[str, Future[dict[str, Message]]] = {}
 
     def close(self) -> None:
         """End the threads."""
-        self.pool.shutdown(cancel_futures=True)
+        self._pool.shutdown(cancel_futures=True)
 
     def set_run(self, run: Run) -> None:
         """Take no note: there is one run."""
@@ -72,23 +84,47 @@ class InProcessGrid(Grid):
 
     def push_messages(self, messages: Iterable[Message]) -> Iterable[str]:
         """Hand messages to their clients; return ids to pull the replies with."""
-        ids = []
-        for message in messages:
-            message_id = uuid.uuid4().hex
-            message.metadata.__dict__["_message_id"] = message_id
-            self._replies[message_id] = self.pool.submit(self._answer, message)
-            ids.append(message_id)
-        return ids
+        batch = list(messages)
+        for message in batch:
+            message.metadata.__dict__["_message_id"] = uuid.uuid4().hex
+        if self._together is not None and all(m.metadata.message_type == "train" for m in batch):
+            pieces = [batch[place :: self._workers] for place in range(self._workers)]
+            for piece in filter(None, pieces):
+                self._expect(piece, self._pool.submit(self._answer_together, piece))
+        else:
+            for message in batch:
+                self._expect([message], self._pool.submit(self._answer_each, [message]))
+        return [message.metadata.message_id for message in batch]
 
     def pull_messages(self, message_ids: Iterable[str]) -> Iterable[Message]:
         """Return the replies, in the order of the ids; waits for them."""
-        return [self._replies.pop(message_id).result() for message_id in message_ids]
+        return [self._replies.pop(message_id).result()[message_id] for message_id in message_ids]
 
     def send_and_receive(
         self, messages: Iterable[Message], *, timeout: float | None = None
     ) -> Iterable[Message]:
         """Hand out messages and wait for all replies; a function call knows no time limit."""
         return self.pull_messages(self.push_messages(messages))
+
+    def _expect(self, messages: Sequence[Message], answers: Future[dict[str, Message]]) -> None:
+        self._replies.update({message.metadata.message_id: answers for message in messages})
+
+    def _answer_each(self, messages: Sequence[Message]) -> dict[str, Message]:
+        return {message.metadata.message_id: self._answer(message) for message in messages}
+
+    def _answer_together(self, messages: Sequence[Message]) -> dict[str, Message]:
+        """Answer as one batch; if that fails, one by one, so that the error names its client."""
+        assert self._together is not None
+        clients = [
+            int(self._contexts[message.metadata.dst_node_id].node_config["partition-id"])
+            for message in messages
+        ]
+        try:
+            answers = self._together(messages, clients)
+        except Exception:
+            return self._answer_each(messages)
+        ids = [message.metadata.message_id for message in messages]
+        return dict(zip(ids, answers, strict=True))
 
     def _answer(self, message: Message) -> Message:
         try:

@@ -1,15 +1,17 @@
+import pickle
 import threading
 from dataclasses import replace
 
 import pytest
 import torch
-from flwr.app import Context, Message, MetricRecord, RecordDict
+from flwr.app import Array, Context, Message, MetricRecord, RecordDict
 from flwr.clientapp import ClientApp
 
 from fedunlearn import engines
+from fedunlearn.arrays import TensorArray, pack, payload, unpack
 from fedunlearn.checks import Refused
-from fedunlearn.client_app import client_app, pack, unpack
-from fedunlearn.clients import ClientFailed, GridClients, payload
+from fedunlearn.client_app import client_app
+from fedunlearn.clients import ClientFailed, GridClients
 from fedunlearn.data.partitions import Dirichlet
 from fedunlearn.data.planting import Backdoor
 from fedunlearn.data.sources import Digits
@@ -63,7 +65,9 @@ def test_ray_gives_the_weights_and_costs_of_this_process():
 
 
 @pytest.mark.parametrize(
-    "engine", [Local(), pytest.param(Ray(), marks=[pytest.mark.slow])], ids=["local", "ray"]
+    "engine",
+    [Local(), Local(mode="cohort"), pytest.param(Ray(), marks=[pytest.mark.slow])],
+    ids=["local", "cohort", "ray"],
 )
 @pytest.mark.filterwarnings("ignore")
 def test_a_failing_client_ends_the_run_with_its_id_and_traceback(engine):
@@ -73,6 +77,15 @@ def test_a_failing_client_ends_the_run_with_its_id_and_traceback(engine):
         train_small(engine, Training(rounds=1, work=work))
     assert "tests/world.py" in str(caught.value)
     assert threading.active_count() <= threads + 1  # Ray keeps one of its own
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+def test_training_as_one_batch_gives_the_same_weights_and_costs(workers):
+    alone, costs = train_small(Local(), TRAINING)
+    together, same_costs = train_small(Local(workers=workers, mode="cohort"), TRAINING)
+    torch.testing.assert_close(together, alone, rtol=1e-5, atol=1e-6)
+    assert bytes_of(costs) == bytes_of(same_costs)
+    assert all(charge.seconds > 0 for charge in same_costs)
 
 
 def test_the_number_of_workers_changes_no_bit():
@@ -104,6 +117,10 @@ class TestRefusals:
     def test_no_workers(self):
         with pytest.raises(Refused, match=r"engine.workers must be a whole number"):
             Local(workers=0)
+
+    def test_an_unknown_mode(self):
+        with pytest.raises(Refused, match=r"engine\.mode=batch does not exist"):
+            Local(mode="batch")
 
 
 class TestHandshake:
@@ -145,6 +162,19 @@ def test_a_model_survives_its_message():
     record = pack(weights)
     assert torch.equal(unpack(RecordDict({"arrays": record})), weights)
     assert payload(record) == 4000
+    assert record["weights"].numpy().ctypes.data == weights.data_ptr()  # nothing was copied
+
+
+def test_a_tensor_travels_to_other_processes_as_an_ordinary_array():
+    weights = torch.randn(1000)
+    mine, plain = TensorArray(weights), Array(weights.numpy())
+    assert (mine.dtype, mine.shape, mine.stype) == (plain.dtype, plain.shape, plain.stype)
+    assert mine.data == plain.data
+    assert mine.object_id == plain.object_id
+    assert mine.deflate() == plain.deflate()
+    there = pickle.loads(pickle.dumps(mine))
+    assert type(there) is Array
+    assert (there.numpy() == weights.numpy()).all()
 
 
 def test_an_unknown_message_becomes_an_error_reply():

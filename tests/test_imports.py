@@ -12,7 +12,7 @@ PACKAGES = ("conf", "fedunlearn", "simulations", "strategies")
 
 FLOWER_SIDE = [
     f"fedunlearn/{name}.py"
-    for name in ("client_app", "server_app", "grid", "clients", "engines", "flower")
+    for name in ("arrays", "client_app", "server_app", "grid", "clients", "engines", "flower")
 ]
 MAY_IMPORT = {
     "flwr": FLOWER_SIDE,

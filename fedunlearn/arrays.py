@@ -1,0 +1,57 @@
+"""Models in Flower's records: a tensor stays a tensor until somebody asks for its bytes."""
+
+import math
+from typing import Any
+
+import numpy as np
+import torch
+from flwr.app import Array, ArrayRecord, RecordDict
+from torch import Tensor
+
+from fedunlearn.layout import Vector
+
+
+class TensorArray(Array):
+    """A Flower Array around a CPU tensor; whoever only passes it on in this process copies nothing.
+
+    Sent to another process it becomes an ordinary Array. The tensor is shared: do not change it.
+    """
+
+    def __init__(self, tensor: Tensor) -> None:
+        self._tensor = tensor.detach()
+        array = self._tensor.numpy()
+        self.dtype, self.shape, self.stype = str(array.dtype), array.shape, "numpy.ndarray"
+
+    @property
+    def data(self) -> bytes:  # type: ignore[override]
+        """The bytes that an ordinary Array would hold, made when they are read."""
+        return Array(self._tensor.numpy()).data
+
+    def numpy(self) -> np.ndarray[Any, Any]:
+        """Return the tensor's own memory as an array."""
+        return self._tensor.numpy()
+
+    def deflate(self) -> bytes:
+        """Return the form for the network, which names the class: that of an ordinary Array."""
+        return Array(self._tensor.numpy()).deflate()
+
+    def __reduce__(self) -> tuple[type[Array], tuple[str, tuple[int, ...], str, bytes]]:
+        """Travel as an ordinary Array."""
+        return Array, (self.dtype, self.shape, self.stype, self.data)
+
+
+def pack(weights: Vector) -> ArrayRecord:
+    """Put a model [d] into an ArrayRecord."""
+    record = ArrayRecord()  # given a dictionary, it would copy every array
+    record["weights"] = TensorArray(weights)
+    return record
+
+
+def unpack(content: RecordDict) -> Tensor:
+    """Take the model [d] out of a message; it may be shared, so do not change it."""
+    return torch.from_numpy(content.array_records["arrays"]["weights"].numpy())
+
+
+def payload(arrays: ArrayRecord) -> int:
+    """Return the bytes of the numbers in ``arrays``, without any header."""
+    return sum(math.prod(a.shape) * np.dtype(a.dtype).itemsize for a in arrays.values())
