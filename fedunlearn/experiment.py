@@ -88,7 +88,7 @@ def _warn_of_server_steps(experiment: Experiment) -> None:
     replaying = [name for name, s in experiment.strategies.items() if s.needs.updates]
     if replaying and experiment.training.server != Average():
         log.warning(
-            "%s replay updates as plain averages, but training.server takes other steps: "
-            "their results will differ from the papers'.",
+            "Updates are replayed as plain averages (by %s), but training.server takes other "
+            "steps: results will differ from the papers'.",
             ", ".join(replaying),
         )

@@ -49,6 +49,7 @@ def show_files(console: Console, path: Path, figures: Sequence[Path]) -> None:
         f"{shown}/summary.csv, metrics.csv, ledger.csv, clients.csv, manifest.json, models/",
         *(f"{shown}/figures/{figure.name}" for figure in figures if figure.suffix == ".png"),
     ]
-    console.print("\nWritten (each figure as .svg as well):", highlight=False)
+    also = " (each figure as .svg as well)" if figures else ""
+    console.print(f"\nWritten{also}:", highlight=False)
     for line in lines:
         console.print(f"  {line}", highlight=False, soft_wrap=True)

@@ -351,7 +351,7 @@ def test_replaying_server_steps_that_were_no_averages_is_warned_of(tmp_path, cap
         strategies={"fedaccum": FedAccum()},
     )
     carried_out(odd, tmp_path)
-    assert "fedaccum replay updates as plain averages" in caplog.text
+    assert "Updates are replayed as plain averages (by fedaccum)" in caplog.text
 
 
 def test_metrics_are_finite(finished):
