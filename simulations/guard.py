@@ -54,7 +54,7 @@ def check_command_line(check: Callable[[Any], object]) -> None:
         return
     with _hydra(args.config_dir):
         for overrides in _alternatives(args.overrides if args.multirun else None, args.overrides):
-            cfg = _composed(overrides)
+            cfg = composed(overrides)
             check(cfg)
         require_space(Path(cfg.hydra.sweep.dir if args.multirun else cfg.hydra.run.dir))
 
@@ -98,7 +98,8 @@ def _alternatives(swept: list[str] | None, overrides: list[str]) -> Iterator[lis
             yield [*first[:place], value, *first[place + 1 :]]
 
 
-def _composed(overrides: list[str]) -> DictConfig:
+def composed(overrides: list[str]) -> DictConfig:
+    """Compose the configuration, Hydra's own part included; raise `Refused` for what is wrong."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")

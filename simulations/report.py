@@ -32,13 +32,17 @@ def carry_out(
         "strategies": {name: configured.plain(part) for name, part in strategies.items()},
     }
     summary = run(experiment, seeds, lambda needed: RunFolder(path, needed), content, console)
+    show(console, path, summary, figures=cfg.figures)
+    return summary
+
+
+def show(console: Console, path: Path, summary: pd.DataFrame, *, figures: bool) -> None:
+    """Print the table of a finished run, draw its figures if asked to, and name its files."""
     if len(summary):
         console.print(summary_table(summary))
         for note in notes(summary):
             console.print(note, highlight=False)
-    figures = draw(path) if cfg.figures else []
-    show_files(console, path, figures)
-    return summary
+    show_files(console, path, draw(path) if figures else [])
 
 
 def show_files(console: Console, path: Path, figures: Sequence[Path]) -> None:

@@ -12,10 +12,14 @@ PACKAGES = ("conf", "fedunlearn", "simulations", "strategies")
 
 FLOWER_SIDE = [
     f"fedunlearn/{name}.py"
-    for name in ("arrays", "client_app", "server_app", "grid", "clients", "engines", "flower")
+    for name in (
+        *("arrays", "client_app", "server_app", "grid", "clients", "engines"),
+        *("flower", "plain_clients", "present"),
+    )
 ]
 MAY_IMPORT = {
-    "flwr": FLOWER_SIDE,
+    # the app of `flwr run` reads its run config by Hydra, which fedunlearn may not
+    "flwr": [*FLOWER_SIDE, "simulations/flower_app.py"],
     "ray": FLOWER_SIDE,
     "hydra": ["simulations/*"],
     "omegaconf": ["simulations/*"],

@@ -1,0 +1,126 @@
+"""The two apps that `flwr run` starts: the same experiment, on a grid that Flower provides."""
+
+import time
+from dataclasses import dataclass, replace
+from functools import lru_cache
+
+import torch
+from flwr.app import Context, Message, MetricRecord, RecordDict
+from flwr.clientapp import ClientApp
+from flwr.serverapp import Grid, ServerApp
+from rich.console import Console
+
+from fedunlearn.checks import Refused
+from fedunlearn.client_app import client_app
+from fedunlearn.clients import ClientFailed
+from fedunlearn.experiment import run
+from fedunlearn.federation import Scenario
+from fedunlearn.results import RunFolder
+from fedunlearn.server_app import SECONDS_TO_CONNECT, Job, server_app
+from fedunlearn.settings import Experiment
+from simulations import configured
+from simulations.report import WIDTH, show
+from simulations.run_config import asked
+
+
+@dataclass(frozen=True)
+class GivenGrid:
+    """An engine that starts nothing: somebody else runs the grid, and the clients behind it."""
+
+    grid: Grid
+    context: Context
+
+    def run(self, scenario: Scenario, job: Job) -> None:
+        """Run ``job`` to its end."""
+        server_app(job, scenario.partition.clients)(self.grid, self.context)
+
+
+server = ServerApp()
+client = ClientApp()
+
+
+@server.main()
+def main(grid: Grid, context: Context) -> None:
+    """Carry out what the run config asks for; what goes wrong is a line of the log, and raised."""
+    console = Console(width=WIDTH, force_terminal=False)
+    try:
+        carry_out(grid, context, console)
+    except Exception as error:
+        # `flwr run` exits with 0 all the same, so that the log must tell.
+        console.print(
+            f"\nfedunlearn FAILED: {error}", highlight=False, soft_wrap=True, markup=False
+        )
+        raise
+
+
+def carry_out(grid: Grid, context: Context, console: Console) -> None:
+    """Run, print the table, draw the figures, name the files."""
+    wanted = asked(context.run_config)
+    experiment = replace(wanted.experiment, engine=GivenGrid(grid, context))
+    require_supernodes(grid, experiment.partition.clients)
+    content = {
+        **configured.plain(wanted.cfg),
+        "engine": {"_target_": f"{GivenGrid.__module__}.{GivenGrid.__qualname__}"},
+        "strategies": {name: configured.plain(part) for name, part in wanted.strategies.items()},
+    }
+    path = wanted.folder
+    summary = run(
+        experiment, wanted.seeds, lambda needed: RunFolder(path, needed), content, console
+    )
+    show(console, path, summary, figures=wanted.cfg.figures)
+    console.print(f"\nfedunlearn finished: {path}", highlight=False, soft_wrap=True, markup=False)
+
+
+def require_supernodes(grid: Grid, clients: int) -> None:
+    """Raise `Refused` unless Flower simulates one SuperNode for each client.
+
+    Only clients know how many there are: the first to register is asked.
+    """
+    deadline = time.monotonic() + SECONDS_TO_CONNECT
+    while not (present := list(grid.get_node_ids())):
+        if time.monotonic() > deadline:
+            raise ClientFailed(f"No SuperNode registered in {SECONDS_TO_CONNECT:.0f} seconds.")
+        time.sleep(0.05)
+    replies = list(grid.send_and_receive([Message(RecordDict(), present[0], "query.supernodes")]))
+    if not replies or replies[0].has_error():
+        reason = replies[0].error.reason if replies else "it did not answer."
+        raise ClientFailed(f"The first SuperNode failed: {reason}")
+    count = int(str(replies[0].content.metric_records["metrics"]["num-partitions"]))
+    if count != clients:
+        raise Refused(
+            f"partition.clients={clients} needs {clients} SuperNodes, but Flower simulates "
+            f'{count}. Add --federation-config "num-supernodes={clients}" to `flwr run`, or '
+            f"partition.clients={count} to the overrides."
+        )
+
+
+@client.query("supernodes")
+def supernodes(message: Message, context: Context) -> Message:
+    """Tell how many SuperNodes Flower simulates."""
+    metrics = MetricRecord({"num-partitions": int(context.node_config["num-partitions"])})
+    return Message(RecordDict({"metrics": metrics}), reply_to=message)
+
+
+@client.query()
+def hello(message: Message, context: Context) -> Message:
+    """Tell the partition, as every client of this package does; it depends on no seed."""
+    return _player(context, seed=0)(message, context)
+
+
+@client.train()
+def train(message: Message, context: Context) -> Message:
+    """Train in the federation of the message's seed."""
+    torch.set_num_threads(1)  # more would change the last bits, and Flower runs clients in parallel
+    seed = int(str(message.content.config_records["config"]["seed"]))
+    return _player(context, seed)(message, context)
+
+
+def _player(context: Context, seed: int) -> ClientApp:
+    """Return the app that plays the clients of the run config's federation under ``seed``."""
+    return client_app(_experiment(tuple(sorted(context.run_config.items()))).scenario(seed))
+
+
+@lru_cache(maxsize=1)
+def _experiment(run_config: tuple[tuple[str, object], ...]) -> Experiment:
+    """Compose once a process: it takes longer than many a training."""
+    return asked(dict(run_config)).experiment

@@ -1,0 +1,93 @@
+"""What `flwr run` asks for: Flower's run config takes only scalars, so overrides are one string."""
+
+import shlex
+import threading
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from hydra import initialize_config_dir
+from omegaconf import DictConfig, OmegaConf
+
+from fedunlearn import checks
+from fedunlearn.checks import Refused
+from fedunlearn.settings import Experiment
+from simulations import compare, configured, guard
+
+COMMANDS = ("withdraw", "compare")
+
+_ONE_AT_A_TIME = threading.Lock()
+"""Hydra's state is global, and clients in one process compose side by side."""
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A composed configuration, and what the command makes of it."""
+
+    cfg: DictConfig
+    """Without Hydra's own part."""
+    strategies: Mapping[str, DictConfig]
+    seeds: Sequence[int]
+    folder: Path
+    """Where the results go: absolute, since nobody chose the server's working directory."""
+
+    @property
+    def experiment(self) -> Experiment:
+        """The experiment, on the engine that its configuration names."""
+        return configured.experiment(self.cfg, self.strategies)
+
+
+def asked(run_config: Mapping[str, object]) -> Asked:
+    """Read a run config's ``command``, ``overrides`` and ``folder``.
+
+    Raises `Refused` for whatever in them cannot be.
+    """
+    command, below = str(run_config["command"]), Path(str(run_config["folder"])).expanduser()
+    checks.member("command", command, COMMANDS)
+    if not below.is_absolute():
+        raise Refused(
+            f'folder="{below}" is relative, but the server\'s working directory is not yours. Give '
+            "an absolute path, or one that starts with ~."
+        )
+    overrides = split(run_config["overrides"])
+    with (
+        _ONE_AT_A_TIME,
+        initialize_config_dir(version_base="1.3", config_dir=guard.CONF, job_name=command),
+    ):
+        whole = guard.composed(overrides)
+        chosen = whole.hydra.runtime.choices.strategy
+        cfg = OmegaConf.masked_copy(whole, [str(key) for key in whole if key != "hydra"])
+        if command == "compare":
+            strategies, seeds = compare.strategies(cfg, chosen), configured.seeds(cfg.seeds)
+        else:
+            strategies, seeds = {chosen: cfg.strategy}, [cfg.seed]
+        return Asked(cfg, strategies, seeds, below / whole.hydra.run.dir)
+
+
+def split(overrides: object) -> list[str]:
+    """Split ``overrides`` at spaces, as a shell does: quotes keep an override together.
+
+    Raises `Refused` for what is no string, no override, or has no meaning under `flwr run`.
+    """
+    if not isinstance(overrides, str):
+        raise Refused(
+            f'overrides must be one string, "seed=1 dataset=digits" say, not {overrides!r}.'
+        )
+    try:
+        found = shlex.split(overrides)
+    except ValueError as error:
+        raise Refused(f"overrides cannot be split: {error} in {overrides!r}.") from None
+    for override in found:
+        key = override.partition("=")[0]
+        if override.startswith("-"):
+            raise Refused(
+                f"overrides holds {override}, an option of the command line; `flwr run` takes "
+                "overrides such as seed=1 only, and no sweeps."
+            )
+        if key.split(".")[0].lstrip("+~") == "engine":
+            raise Refused(
+                f"overrides holds {override}, but under `flwr run` the clients run on Flower's "
+                "own grid. Leave it out; --federation-config says what a client may use, for "
+                'example "client-resources-num-cpus=1".'
+            )
+    return found
