@@ -13,6 +13,9 @@ from fedunlearn.checks import Refused
 Vector = Tensor
 """A whole model: [d] float32."""
 
+STATISTICS = frozenset({"running_mean", "running_var", "num_batches_tracked"})
+"""What torch calls the buffers of its normalisation layers."""
+
 
 @dataclass(frozen=True)
 class Part:
@@ -64,6 +67,29 @@ class Layout:
                     "give each its own."
                 )
             parts.append(Part(name, tensor.shape, start, buffer=name in buffers))
+            start += tensor.numel()
+        return cls(tuple(parts))
+
+    @classmethod
+    def of_tensors(cls, named: Mapping[str, Tensor]) -> "Layout":
+        """Lay out named tensors, in their order, all of them as parameters.
+
+        Names alone do not tell buffers from parameters, but those of BatchNorm are known. Raises
+        `Refused` for its running statistics and for any precision other than float32.
+        """
+        parts: list[Part] = []
+        start = 0
+        for name, tensor in named.items():
+            if name.rpartition(".")[2] in STATISTICS:
+                raise Refused(
+                    f"The model's {name} is a running statistic: it is no update, so no method "
+                    "can unlearn it. Use GroupNorm (or no normalisation) instead."
+                )
+            if tensor.dtype != torch.float32:
+                raise Refused(
+                    f"The model's {name} is {tensor.dtype}; every stored tensor must be float32."
+                )
+            parts.append(Part(name, tensor.shape, start, buffer=False))
             start += tensor.numel()
         return cls(tuple(parts))
 

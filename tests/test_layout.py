@@ -59,6 +59,22 @@ def test_what_a_vector_cannot_carry_is_refused():
         Layout.of(Mixed().double())
 
 
+def test_named_tensors_are_laid_out_in_their_order_as_parameters():
+    state = Mixed().state_dict()
+    layout = Layout.of_tensors(state)
+    assert [part.name for part in layout.parts] == list(state)
+    assert layout.parameters == slice(0, layout.size)
+    torch.testing.assert_close(layout.named(layout.flatten(state)), dict(state))
+
+
+def test_named_tensors_that_a_vector_cannot_carry_are_refused():
+    with pytest.raises(Refused, match=r"count is torch.int64"):
+        Layout.of_tensors({"count": torch.zeros(1, dtype=torch.int64)})
+    for name in ("running_mean", "running_var", "num_batches_tracked"):
+        with pytest.raises(Refused, match=rf"block.0.{name} is a running statistic.*GroupNorm"):
+            Layout.of_tensors({f"block.0.{name}": torch.zeros(1)})
+
+
 def test_flatten_refuses_other_models():
     layout = Layout.of(Mixed())
     state = Mixed().state_dict()
