@@ -25,7 +25,7 @@ class TensorArray(Array):
     @property
     def data(self) -> bytes:  # type: ignore[override]
         """The bytes that an ordinary Array would hold, made when they are read."""
-        return Array(self._tensor.numpy()).data
+        return self._copied().data
 
     def numpy(self) -> np.ndarray[Any, Any]:
         """Return the tensor's own memory as an array."""
@@ -33,11 +33,14 @@ class TensorArray(Array):
 
     def deflate(self) -> bytes:
         """Return the form for the network, which names the class: that of an ordinary Array."""
-        return Array(self._tensor.numpy()).deflate()
+        return self._copied().deflate()
 
     def __reduce__(self) -> tuple[type[Array], tuple[str, tuple[int, ...], str, bytes]]:
         """Travel as an ordinary Array."""
         return Array, (self.dtype, self.shape, self.stype, self.data)
+
+    def _copied(self) -> Array:
+        return Array(self._tensor.numpy())
 
 
 def pack(weights: Vector) -> ArrayRecord:

@@ -58,7 +58,7 @@ def train_cohort(
     gradients = _gradients(network, work, start)
     parameters = network.layout.parameters
     buffers = start[parameters.stop :]
-    lr = work.optimizer.lr * work.lr_decay ** (round - 1)
+    lr = work.lr(round)
     active = torch.nn.Parameter(start[parameters].expand(len(order), -1).clone())
     optimizer = work.optimizer.build(active, lr)
     finished: list[Tensor] = []

@@ -37,8 +37,8 @@ class Local:
     workers: int | None = None
     """None: as many as this process may use cores."""
     mode: str = "workers"
-    """How a cohort is trained: each client by itself (``workers``: the same bits on any machine),
-    or as one batch for each thread (``cohort``: faster for nets without convolutions)."""
+    """How a cohort is trained: each client by itself (``workers``: the same bits for any number
+    of threads), or as one batch for each thread (``cohort``: faster without convolutions)."""
 
     def __post_init__(self) -> None:
         """Raise `Refused` unless ``workers`` counts threads."""

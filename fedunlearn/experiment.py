@@ -38,7 +38,10 @@ def run(
     if not seeds or len(set(seeds)) != len(seeds):
         raise Refused(f"seeds must name one or more different seeds, not {list(seeds)}.")
     scenarios = {seed: experiment.scenario(seed) for seed in seeds}
-    splits = {seed: split_hash(_possible(scenario)) for seed, scenario in scenarios.items()}
+    splits = {}
+    for seed, scenario in scenarios.items():
+        possible = _possible(scenario)
+        splits[seed] = split_hash(possible)
     _warn_of_server_steps(experiment)
     clients, training = experiment.partition.clients, experiment.training
     manifest = {
@@ -50,7 +53,7 @@ def run(
         "cohorts_sha256": {seed: schedule_hash(training, clients, seed) for seed in seeds},
         "config": config,
     }
-    size = federation(scenarios[seeds[0]]).network.layout.size
+    size = possible.network.layout.size  # the same for every seed
     summary: list[dict[str, object]] = []
     with (
         open_folder(len(seeds) * experiment.models_stored * size * 4) as folder,

@@ -17,7 +17,7 @@ from fedunlearn.history import ClientId, History
 from fedunlearn.layout import Layout
 from fedunlearn.ledger import Ledger, Moment
 from fedunlearn.plain_clients import PlainClients, tensors
-from fedunlearn.present import wait_for
+from fedunlearn.present import require_nodes
 from fedunlearn.strategy import Request, UnlearningStrategy
 from fedunlearn.timeline import Course, Step, Steps, forget, plan, train
 
@@ -84,7 +84,7 @@ class Unlearning(Strategy):
         self._check_remaining()
         named = tensors(initial_arrays)
         layout = Layout.of_tensors(named)
-        wait_for(grid, len(self.clients))
+        require_nodes(grid, len(self.clients))
         initial = layout.flatten(named)
         result = Result(initial_arrays)
         self.curve = [Step(Moment("train", 0, 0), initial)]

@@ -92,6 +92,10 @@ class LocalWork:
         if self.clip_norm is not None:
             checks.number("work.clip_norm", self.clip_norm, above=0)
 
+    def lr(self, round: int) -> float:
+        """Return the learning rate of training round ``round``, counted from 1."""
+        return self.optimizer.lr * self.lr_decay ** (round - 1)
+
     def scaled(self, effort: float) -> "LocalWork":
         """Return the same work with ``ceil(effort * epochs)`` epochs."""
         return replace(self, epochs=math.ceil(effort * self.epochs))
@@ -120,8 +124,7 @@ def train_locally(
     parameters = network.layout.parameters
     leaf = start[parameters].clone().requires_grad_()
     buffers = start[parameters.stop :]
-    lr = work.optimizer.lr * work.lr_decay ** (round - 1)
-    optimizer = work.optimizer.build(leaf, lr)
+    optimizer = work.optimizer.build(leaf, work.lr(round))
     for rows in work.batches(len(labels), rng):
         weights = torch.cat([leaf, buffers]) if len(buffers) else leaf
         losses = work.objective(network, weights, images[rows], labels[rows], start)

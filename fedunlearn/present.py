@@ -1,6 +1,5 @@
 """Who is who behind a Flower Grid, and the same Grid without those who left."""
 
-import time
 from collections.abc import Iterable
 
 from flwr.app import Message, MetricRecord, RecordDict
@@ -9,7 +8,7 @@ from flwr.supercore.run import Run
 
 from fedunlearn.checks import Refused
 from fedunlearn.history import ClientId
-from fedunlearn.server_app import SECONDS_TO_CONNECT
+from fedunlearn.server_app import wait_for
 
 IDENTITY = "partition-id"
 """The metric by which a client says who it is."""
@@ -68,13 +67,11 @@ class Present(Grid):
         return checked
 
 
-def wait_for(grid: Grid, clients: int) -> None:
+def require_nodes(grid: Grid, clients: int) -> None:
     """Wait until ``clients`` nodes are there; raise `Refused` if there are fewer or more."""
-    deadline = time.monotonic() + SECONDS_TO_CONNECT
-    while len(nodes := list(grid.get_node_ids())) < clients and time.monotonic() < deadline:
-        time.sleep(0.05)
-    if len(nodes) != clients:
-        raise Refused(f"The federation has {len(nodes)} clients, not clients={clients}.")
+    count = len(wait_for(grid, clients))
+    if count != clients:
+        raise Refused(f"The federation has {count} clients, not clients={clients}.")
 
 
 def queried(grid: Grid, clients: int, timeout: float) -> dict[ClientId, int]:

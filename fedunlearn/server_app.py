@@ -22,8 +22,7 @@ def handshake(grid: Grid, clients: int) -> Connection:
     Flower draws node ids anew in every run, and only the client knows its partition.
     Raises `ClientFailed` unless partitions 0 … clients - 1 answer, each once.
     """
-    nodes_present = _wait_for(clients, grid)
-    messages = [Message(RecordDict(), node, "query") for node in nodes_present]
+    messages = [Message(RecordDict(), node, "query") for node in wait_for(grid, clients)]
     nodes: dict[ClientId, int] = {}
     for reply in grid.send_and_receive(messages):
         if reply.has_error():
@@ -37,10 +36,10 @@ def handshake(grid: Grid, clients: int) -> Connection:
     return Connection(grid, dict(sorted(nodes.items())))
 
 
-def _wait_for(clients: int, grid: Grid) -> list[int]:
-    """Return the node ids once there are ``clients`` of them, or those there are in the end."""
+def wait_for(grid: Grid, count: int) -> list[int]:
+    """Return the node ids once there are ``count`` of them, or those there are in the end."""
     deadline = time.monotonic() + SECONDS_TO_CONNECT
-    while len(present := list(grid.get_node_ids())) < clients and time.monotonic() < deadline:
+    while len(present := list(grid.get_node_ids())) < count and time.monotonic() < deadline:
         time.sleep(0.05)
     return present
 

@@ -84,8 +84,13 @@ def seeds(values: object) -> Sequence[int]:
     return found
 
 
+def content(cfg: DictConfig, strategies: Mapping[str, DictConfig]) -> dict[str, object]:
+    """Return the configuration with the values of every strategy run, for the manifest."""
+    return {**plain(cfg), "strategies": {name: plain(part) for name, part in strategies.items()}}
+
+
 def plain(cfg: DictConfig) -> dict[str, object]:
-    """Return the configuration as dicts and lists, for the manifest."""
-    content = OmegaConf.to_container(cfg, resolve=True)
-    assert isinstance(content, dict)
-    return {str(key): value for key, value in content.items()}
+    """Return a configuration as dicts and lists."""
+    container = OmegaConf.to_container(cfg, resolve=True)
+    assert isinstance(container, dict)
+    return {str(key): value for key, value in container.items()}

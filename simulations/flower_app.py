@@ -1,6 +1,5 @@
 """The two apps that `flwr run` starts: the same experiment, on a grid that Flower provides."""
 
-import time
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
@@ -16,7 +15,7 @@ from fedunlearn.clients import ClientFailed
 from fedunlearn.experiment import run
 from fedunlearn.federation import Scenario
 from fedunlearn.results import RunFolder
-from fedunlearn.server_app import SECONDS_TO_CONNECT, Job, server_app
+from fedunlearn.server_app import SECONDS_TO_CONNECT, Job, server_app, wait_for
 from fedunlearn.settings import Experiment
 from simulations import configured
 from simulations.report import WIDTH, show
@@ -59,9 +58,8 @@ def carry_out(grid: Grid, context: Context, console: Console) -> None:
     experiment = replace(wanted.experiment, engine=GivenGrid(grid, context))
     require_supernodes(grid, experiment.partition.clients)
     content = {
-        **configured.plain(wanted.cfg),
+        **configured.content(wanted.cfg, wanted.strategies),
         "engine": {"_target_": f"{GivenGrid.__module__}.{GivenGrid.__qualname__}"},
-        "strategies": {name: configured.plain(part) for name, part in wanted.strategies.items()},
     }
     path = wanted.folder
     summary = run(
@@ -76,11 +74,9 @@ def require_supernodes(grid: Grid, clients: int) -> None:
 
     Only clients know how many there are: the first to register is asked.
     """
-    deadline = time.monotonic() + SECONDS_TO_CONNECT
-    while not (present := list(grid.get_node_ids())):
-        if time.monotonic() > deadline:
-            raise ClientFailed(f"No SuperNode registered in {SECONDS_TO_CONNECT:.0f} seconds.")
-        time.sleep(0.05)
+    present = wait_for(grid, 1)
+    if not present:
+        raise ClientFailed(f"No SuperNode registered in {SECONDS_TO_CONNECT:.0f} seconds.")
     replies = list(grid.send_and_receive([Message(RecordDict(), present[0], "query.supernodes")]))
     if not replies or replies[0].has_error():
         reason = replies[0].error.reason if replies else "it did not answer."

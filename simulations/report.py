@@ -27,10 +27,7 @@ def carry_out(
         console.width = WIDTH
     path = Path(HydraConfig.get().runtime.output_dir)
     experiment = configured.experiment(cfg, strategies)
-    content = {
-        **configured.plain(cfg),
-        "strategies": {name: configured.plain(part) for name, part in strategies.items()},
-    }
+    content = configured.content(cfg, strategies)
     summary = run(experiment, seeds, lambda needed: RunFolder(path, needed), content, console)
     show(console, path, summary, figures=cfg.figures)
     return summary

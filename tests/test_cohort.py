@@ -3,13 +3,13 @@
 import numpy as np
 import pytest
 import torch
-from torch import nn
 
 from fedunlearn.cohort import LEAST_FILLED, _batches, train_cohort
 from fedunlearn.data.dataset import Records
 from fedunlearn.local import Adam, LocalWork, Sgd, train_locally
 from fedunlearn.models import Cnn, Mlp, Network
 from fedunlearn.objectives import Distillation, Proximal
+from tests.world import Scaled
 
 RAGGED = (60, 7, 33, 64, 1, 32, 58)
 
@@ -84,15 +84,6 @@ def test_convolutions_and_equal_sizes():
 
 
 def test_buffers_stay_as_they_came():
-    class Scaled(nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.register_buffer("scale", torch.full((64,), 2.0))
-            self.layer = nn.Linear(64, 10)
-
-        def forward(self, images):
-            return self.layer(images.flatten(1) * self.scale)
-
     network = Network(lambda shape, classes: Scaled(), (1, 8, 8), 10)
     together, alone = both(
         LocalWork(epochs=1, optimizer=Sgd(0.1, weight_decay=0.5)), network=network

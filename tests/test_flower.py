@@ -26,7 +26,7 @@ from flwr.serverapp.strategy import (
 )
 from torch import nn
 
-from fedunlearn import plain_clients, present
+from fedunlearn import plain_clients, server_app
 from fedunlearn.checks import Refused
 from fedunlearn.clients import ClientFailed
 from fedunlearn.flower import Unlearning
@@ -461,7 +461,7 @@ class TestRefusals:
             App("nowhere").run(forgetting(Retrain(), {}))
 
     def test_a_federation_of_another_size(self, monkeypatch):
-        monkeypatch.setattr(present, "SECONDS_TO_CONNECT", 0.0)
+        monkeypatch.setattr(server_app, "SECONDS_TO_CONNECT", 0.0)
         for clients in (4, 6):
             app = App()
             with pytest.raises(Refused, match=f"has 5 clients, not clients={clients}"):

@@ -11,7 +11,7 @@ from fedunlearn.local import Adam, LocalWork, Sgd, train_locally
 from fedunlearn.models import Cnn, LeNet5, Mlp, Network, ResNet18
 from fedunlearn.objectives import CrossEntropy, Distillation, Proximal
 from fedunlearn.wire import decode, encode
-from tests.world import HalfSquare
+from tests.world import HalfSquare, Scaled
 
 GENERATOR = torch.Generator().manual_seed(0)
 IMAGES = torch.rand(50, 1, 8, 8, generator=GENERATOR)
@@ -73,15 +73,6 @@ class TestTheLoop:
         torch.testing.assert_close((trained - start).norm(), torch.tensor(0.01))
 
     def test_buffers_stay_as_they_came(self):
-        class Scaled(nn.Module):
-            def __init__(self):
-                super().__init__()
-                self.register_buffer("scale", torch.full((64,), 2.0))
-                self.layer = nn.Linear(64, 10)
-
-            def forward(self, images):
-                return self.layer(images.flatten(1) * self.scale)
-
         network = Network(lambda shape, classes: Scaled(), (1, 8, 8), 10)
         work = LocalWork(epochs=1, optimizer=Sgd(0.1, weight_decay=0.5))
         start, trained = locally(work, network=network)
