@@ -8,7 +8,8 @@ from fedunlearn.checks import Refused
 from fedunlearn.data.dataset import DatasetSource
 from fedunlearn.data.partitions import Partition
 from fedunlearn.data.planting import Planting
-from fedunlearn.engines import Engine, Local
+from fedunlearn.engines import Engine
+from fedunlearn.engines.local import Local
 from fedunlearn.evaluators.snapshot import Evaluator
 from fedunlearn.federation import Scenario
 from fedunlearn.history import Keep, Needs

@@ -7,7 +7,6 @@ import torch
 from flwr.app import Array, Context, Message, MetricRecord, RecordDict
 from flwr.clientapp import ClientApp
 
-from fedunlearn import engines
 from fedunlearn.arrays import TensorArray, pack, payload, unpack
 from fedunlearn.checks import Refused
 from fedunlearn.client_app import client_app
@@ -15,7 +14,9 @@ from fedunlearn.clients import ClientFailed, GridClients
 from fedunlearn.data.partitions import Dirichlet
 from fedunlearn.data.planting import Backdoor
 from fedunlearn.data.sources import Digits
-from fedunlearn.engines import Local, Ray
+from fedunlearn.engines import ray as ray_engine
+from fedunlearn.engines.local import Local
+from fedunlearn.engines.ray import Ray
 from fedunlearn.federation import Scenario, federation
 from fedunlearn.grid import InProcessGrid
 from fedunlearn.ledger import Ledger
@@ -110,7 +111,7 @@ class TestRefusals:
         monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
         with pytest.raises(Refused, match=r"engine.num_gpus=0.25 asks for more than the 0 GPUs"):
             Ray(num_gpus=0.25)
-        monkeypatch.setattr(engines, "cores", lambda: 2)
+        monkeypatch.setattr(ray_engine, "cores", lambda: 2)
         with pytest.raises(Refused, match=r"engine.num_cpus=3 asks for more than the 2 cores"):
             Ray(num_cpus=3)
 

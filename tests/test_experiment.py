@@ -16,7 +16,7 @@ from fedunlearn.data.partitions import Dirichlet
 from fedunlearn.data.planting import Backdoor
 from fedunlearn.data.planting import Nothing as Unplanted
 from fedunlearn.data.sources import Digits
-from fedunlearn.engines import Local
+from fedunlearn.engines.local import Local
 from fedunlearn.evaluators.backdoor import BackdoorProbe
 from fedunlearn.evaluators.distance import Distance
 from fedunlearn.evaluators.forgetting import Forgetting

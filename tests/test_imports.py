@@ -13,8 +13,8 @@ PACKAGES = ("conf", "fedunlearn", "simulations", "strategies")
 FLOWER_SIDE = [
     f"fedunlearn/{name}.py"
     for name in (
-        *("arrays", "client_app", "server_app", "grid", "clients", "engines"),
-        *("flower", "plain_clients", "present"),
+        *("arrays", "client_app", "server_app", "grid", "clients"),
+        *("engines/*", "flower", "plain_clients", "present"),
     )
 ]
 MAY_IMPORT = {

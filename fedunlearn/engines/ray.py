@@ -1,62 +1,19 @@
-"""Where the two Flower apps run: in this process, or in Flower's Ray simulation."""
+"""Flower's Ray simulation: clients in processes of their own, here or on a cluster."""
 
 import logging
 import os
 import warnings
 from dataclasses import dataclass
-from functools import partial
-from typing import Protocol
 
 import torch
-from flwr.app import ConfigRecordValues, Context, RecordDict
+from flwr.app import ConfigRecordValues
 
 from fedunlearn import checks
 from fedunlearn.checks import Refused
-from fedunlearn.client_app import client_app, train_together
+from fedunlearn.client_app import client_app
+from fedunlearn.engines import cores
 from fedunlearn.federation import Scenario
-from fedunlearn.grid import InProcessGrid
 from fedunlearn.server_app import Job, server_app
-
-
-class Engine(Protocol):
-    """Runs a job against the clients of a scenario."""
-
-    def run(self, scenario: Scenario, job: Job) -> None:
-        """Run ``job`` to its end; whatever it raises is raised here."""
-
-
-def cores() -> int:
-    """Return the number of cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-@dataclass(frozen=True, slots=True)
-class Local:
-    """Work in this process, with ``workers`` threads that each play one client at a time."""
-
-    workers: int | None = None
-    """None: as many as this process may use cores."""
-    mode: str = "workers"
-    """How a cohort is trained: each client by itself (``workers``: the same bits for any number
-    of threads), or as one batch for each thread (``cohort``: faster without convolutions)."""
-
-    def __post_init__(self) -> None:
-        """Raise `Refused` unless ``workers`` counts threads."""
-        if self.workers is not None:
-            checks.whole("engine.workers", self.workers)
-        checks.member("engine.mode", self.mode, ("workers", "cohort"))
-
-    def run(self, scenario: Scenario, job: Job) -> None:
-        """Run ``job`` to its end."""
-        clients = scenario.partition.clients
-        together = partial(train_together, scenario) if self.mode == "cohort" else None
-        app, workers = client_app(scenario), self.workers or cores()
-        grid = InProcessGrid(app, clients, workers, together)
-        context = Context(run_id=1, node_id=1, node_config={}, state=RecordDict(), run_config={})
-        try:
-            server_app(job, clients)(grid, context)
-        finally:
-            grid.close()
 
 
 @dataclass(frozen=True, slots=True)
