@@ -1,6 +1,7 @@
 """Models in Flower's records: a tensor stays a tensor until somebody asks for its bytes."""
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -19,8 +20,13 @@ class TensorArray(Array):
 
     def __init__(self, tensor: Tensor) -> None:
         self._tensor = tensor.detach()
-        array = self._tensor.numpy()
-        self.dtype, self.shape, self.stype = str(array.dtype), array.shape, "numpy.ndarray"
+        self.dtype = str(tensor.dtype).removeprefix("torch.")
+        self.shape, self.stype = tuple(tensor.shape), "numpy.ndarray"
+
+    @property
+    def tensor(self) -> Tensor:
+        """The tensor itself."""
+        return self._tensor
 
     @property
     def data(self) -> bytes:  # type: ignore[override]
@@ -52,7 +58,25 @@ def pack(weights: Vector) -> ArrayRecord:
 
 def unpack(content: RecordDict) -> Tensor:
     """Take the model [d] out of a message; it may be shared, so do not change it."""
-    return torch.from_numpy(content.array_records["arrays"]["weights"].numpy())
+    record = content["arrays"]
+    assert isinstance(record, ArrayRecord)
+    array = record["weights"]
+    return array.tensor if isinstance(array, TensorArray) else torch.from_numpy(array.numpy())
+
+
+def rows(vectors: Sequence[Vector]) -> Tensor:
+    """Return k vectors [d] as one matrix [k, d].
+
+    Where they are the rows of a matrix already, as the replies of a cohort are, it is that matrix,
+    not a copy: do not change it. Raises RuntimeError for no vectors.
+    """
+    first = vectors[0] if vectors else torch.empty(0)
+    memory, begin, step = first.untyped_storage().data_ptr(), first.storage_offset(), len(first)
+    for place, vector in enumerate(vectors):
+        apart = vector.untyped_storage().data_ptr() != memory
+        if apart or vector.storage_offset() != begin + place * step or not vector.is_contiguous():
+            return torch.stack(list(vectors))
+    return first.as_strided((len(vectors), step), (step, 1))
 
 
 def payload(arrays: ArrayRecord) -> int:

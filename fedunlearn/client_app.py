@@ -17,12 +17,11 @@ from flwr.app import Context, Message, MetricRecord, RecordDict
 from flwr.clientapp import ClientApp
 
 from fedunlearn.arrays import pack, unpack
-from fedunlearn.cohort import train_cohort
-from fedunlearn.data.dataset import Records
-from fedunlearn.federation import Scenario, federation
+from fedunlearn.federation import Scenario, federation, shards_on
 from fedunlearn.history import ClientId
 from fedunlearn.layout import Vector
 from fedunlearn.local import LocalWork, train_locally
+from fedunlearn.pieces import Pieces
 from fedunlearn.wire import decode
 
 
@@ -45,13 +44,13 @@ class Order:
         seed, stream, number = (int(str(config[name])) for name in ("seed", "stream", "round"))
         return cls(unpack(message.content), work, number, (seed, stream, number))
 
-    def rng(self, client: ClientId) -> np.random.Generator:
-        """Return the random numbers of one client."""
-        return np.random.default_rng([*self.stream, client])
+    def seed(self, client: ClientId) -> tuple[int, ...]:
+        """Return what the random numbers of one client are made from."""
+        return (*self.stream, client)
 
 
-def client_app(scenario: Scenario) -> ClientApp:
-    """Return the app that plays every client of ``scenario``.
+def client_app(scenario: Scenario, device: str = "cpu") -> ClientApp:
+    """Return the app that plays every client of ``scenario`` on ``device``.
 
     Only ``scenario`` travels to other processes; each divides the data once for itself.
     """
@@ -65,50 +64,46 @@ def client_app(scenario: Scenario) -> ClientApp:
     @app.train()
     def train(message: Message, context: Context) -> Message:
         started = time.perf_counter()
-        order, here = Order.of(message), federation(scenario)
+        order = Order.of(message)
         client = int(context.node_config["partition-id"])
-        records = here.train[client]
+        records = shards_on(scenario, device)[client]
         weights = train_locally(
-            here.network,
-            order.weights,
+            federation(scenario).network,
+            order.weights.to(device),
             records.images,
             records.labels,
             order.work,
             order.round,
-            order.rng(client),
-        )
-        return _reply(message, weights, records, order.work, time.perf_counter() - started)
+            np.random.default_rng(order.seed(client)),
+        ).cpu()
+        return _reply(message, weights, len(records), order.work, time.perf_counter() - started)
 
     return app
 
 
 def train_together(
-    scenario: Scenario, messages: Sequence[Message], clients: Sequence[ClientId]
+    pieces: Pieces, messages: Sequence[Message], clients: Sequence[ClientId]
 ) -> list[Message]:
     """Answer ``train`` messages of equal content for several clients as one batch.
 
     Each reply is the app's own, up to rounding; the time is shared out by records.
     """
     started = time.perf_counter()
-    order, here = Order.of(messages[0]), federation(scenario)
-    records = [here.train[client] for client in clients]
-    rngs = [order.rng(client) for client in clients]
-    matrix = train_cohort(here.network, order.weights, records, order.work, order.round, rngs)
-    each = (time.perf_counter() - started) / sum(len(held) for held in records)
+    order = Order.of(messages[0])
+    seeds = [order.seed(client) for client in clients]
+    matrix = pieces.train(order.weights, clients, order.work, order.round, seeds)
+    records = [len(pieces.shards.span(client)) for client in clients]
+    each = (time.perf_counter() - started) / sum(records)
     return [
-        _reply(message, weights, held, order.work, each * len(held))
-        for message, weights, held in zip(messages, matrix, records, strict=True)
+        _reply(message, weights, held, order.work, each * held)
+        for message, weights, held in zip(messages, matrix.unbind(), records, strict=True)
     ]
 
 
 def _reply(
-    message: Message, weights: Vector, records: Records, work: LocalWork, seconds: float
+    message: Message, weights: Vector, records: int, work: LocalWork, seconds: float
 ) -> Message:
     metrics = MetricRecord(
-        {
-            "num-examples": len(records),
-            "samples": len(records) * work.epochs,
-            "seconds": seconds,
-        }
+        {"num-examples": records, "samples": records * work.epochs, "seconds": seconds}
     )
     return Message(RecordDict({"arrays": pack(weights), "metrics": metrics}), reply_to=message)

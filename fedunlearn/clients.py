@@ -4,10 +4,17 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
 import torch
-from flwr.app import ConfigRecord, ConfigRecordValues, Message, RecordDict
+from flwr.app import (
+    ArrayRecord,
+    ConfigRecord,
+    ConfigRecordValues,
+    Message,
+    MetricRecord,
+    RecordDict,
+)
 from flwr.serverapp import Grid
 
-from fedunlearn.arrays import pack, payload, unpack
+from fedunlearn.arrays import pack, payload, rows, unpack
 from fedunlearn.history import ClientId, Needs, Updates
 from fedunlearn.layout import Vector
 from fedunlearn.ledger import Ledger
@@ -87,11 +94,12 @@ class GridClients:
         }
         content = RecordDict({"arrays": pack(weights), "config": ConfigRecord(config)})
         replies = self._exchange(content, asked)
-        updates = [(client, *self._charged(client, content, replies[client])) for client in replies]
-        if not updates:
+        if not replies:
             return Updates((), weights.new_empty(0, len(weights)), torch.empty(0).long())
-        clients, locals_, examples = zip(*updates, strict=True)
-        return Updates(clients, torch.stack(locals_) - weights, torch.tensor(examples))
+        down = payload(content.array_records["arrays"])
+        examples = [self._charged(client, down, reply) for client, reply in replies.items()]
+        trained = rows([unpack(reply) for reply in replies.values()])
+        return Updates(tuple(replies), trained - weights, torch.tensor(examples))
 
     def rounds(self, weights: Vector, first: int, last: int) -> Iterator[tuple[Updates, Vector]]:
         """Run ordinary training rounds; see `strategy.Clients.rounds`."""
@@ -123,14 +131,16 @@ class GridClients:
             raise ClientFailed("\n".join(failures))
         return replies
 
-    def _charged(self, client: ClientId, sent: RecordDict, reply: RecordDict) -> tuple[Vector, int]:
-        """Charge one exchange to the ledger; return the client's weights [d] and record count."""
-        metrics = reply.metric_records["metrics"]
+    def _charged(self, client: ClientId, down: int, reply: RecordDict) -> int:
+        """Charge one exchange to the ledger; return the client's record count."""
+        metrics, arrays = reply["metrics"], reply["arrays"]
+        assert isinstance(metrics, MetricRecord)
+        assert isinstance(arrays, ArrayRecord)
         self.ledger.charge(
             client,
-            down=payload(sent.array_records["arrays"]),
-            up=payload(reply.array_records["arrays"]),
+            down=down,
+            up=payload(arrays),
             samples=int(str(metrics["samples"])),
             seconds=float(str(metrics["seconds"])),
         )
-        return unpack(reply), int(str(metrics["num-examples"]))
+        return int(str(metrics["num-examples"]))

@@ -1,122 +1,100 @@
 """The same local work for many clients at once: one SGD loop over a [k, d] matrix.
 
 Clients are sorted by their number of steps, so that those still at work are always the first rows.
-In every step each of them takes one batch; batches of nearly equal size go through
-``vmap(grad(loss))`` together.
+In every step each of them takes one batch; batches of nearly equal size go through the net
+together, by ``vmap`` over the rows.
 """
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.func import grad, vmap
-from torch.nn.utils.rnn import pad_sequence
+from torch.func import vmap
 
-from fedunlearn.data.dataset import Records
+from fedunlearn.batching import Group, groups
+from fedunlearn.data.dataset import Shards
+from fedunlearn.history import ClientId
 from fedunlearn.layout import Vector
 from fedunlearn.local import LocalWork
 from fedunlearn.models import Network
 
-LEAST_FILLED = 0.9
-"""A batch joins a group if it fills this share of the longest there: padding is at most 10 %."""
-
-
-@dataclass(frozen=True, slots=True)
-class Group:
-    """Clients whose batches of one step are computed together."""
-
-    clients: Tensor
-    """Their rows of the matrix, [g]."""
-    records: Tensor
-    """Record numbers of each batch, [g, b]; shorter batches are padded with record 0."""
-    weights: Tensor
-    """What each record counts, [g, b]: ``1 / n`` in a batch of n, 0 for padding."""
-
 
 def train_cohort(
     network: Network,
-    start: Vector,
-    records: Sequence[Records],
+    starts: Vector,
+    shards: Shards,
+    clients: Sequence[ClientId],
     work: LocalWork,
     round: int,
     rngs: Sequence[np.random.Generator],
 ) -> Tensor:
-    """Train from ``start`` [d] on the records of k clients; return their weights [k, d].
+    """Train each of k clients on its shard; return their weights [k, d].
 
-    Row i is what `train_locally` returns for client i, up to rounding: every client sees the
-    batches that its generator in ``rngs`` draws, with optimizer state of its own.
+    ``starts`` is the model that all start from, [d], or one for each, [k, d]. Row i is what
+    `train_locally` returns for ``clients[i]``, up to rounding: every client sees the batches
+    that its generator in ``rngs`` draws, with optimizer state of its own.
     """
-    lengths = [work.epochs * -(-len(held) // work.batch_size) for held in records]
-    order = sorted(range(len(records)), key=lambda client: -lengths[client])
-    images = torch.cat([records[client].images for client in order]).to(start.dtype)
-    labels = torch.cat([records[client].labels for client in order])
-    batches = _batches([len(records[client]) for client in order], work, [rngs[i] for i in order])
+    sizes = [work.sizes(len(shards.span(client))) for client in clients]
+    order = sorted(range(len(clients)), key=lambda row: -len(sizes[row]))
+    drawn = []
+    for row in order:
+        span = shards.span(clients[row])
+        drawn.append(work.order(len(span), rngs[row]) + span.start)
+    gradients = _gradients(network, work, shards, starts if starts.dim() == 1 else starts[order])
 
-    gradients = _gradients(network, work, start)
     parameters = network.layout.parameters
-    buffers = start[parameters.stop :]
     lr = work.lr(round)
-    active = torch.nn.Parameter(start[parameters].expand(len(order), -1).clone())
+    begun = starts.expand(len(order), -1) if starts.dim() == 1 else starts[order]
+    active = torch.nn.Parameter(begun[:, parameters].clone())
+    buffers = begun[:, parameters.stop :]
     optimizer = work.optimizer.build(active, lr)
     finished: list[Tensor] = []
-    for groups in batches:
-        busy = sum(len(group.clients) for group in groups)
+    for step in groups(drawn, [sizes[row] for row in order], starts.device):
+        busy = sum(len(group.records) for group in step)
         if busy < len(active):
             finished.append(active[busy:].detach())
             active, optimizer = _first(busy, active, optimizer, work, lr)
         active.grad = torch.empty_like(active)
-        for group in groups:
-            whole = torch.cat([active[group.clients], buffers.expand(len(group.clients), -1)], 1)
-            found = gradients(
-                whole.detach(),
-                images[group.records],
-                labels[group.records],
-                group.weights.to(start.dtype),
-            )
-            active.grad[group.clients] = _clipped(found[:, parameters], work.clip_norm)
+        for group in step:
+            weights = torch.cat([active.detach()[group.clients], buffers[group.clients]], 1)
+            found = gradients(weights, group)[:, parameters]
+            active.grad[group.clients] = _clipped(found, work.clip_norm)
         optimizer.step()
     finished.append(active.detach())
-    trained = torch.cat(finished[::-1])
-    back = torch.empty(len(order), dtype=torch.int64)
-    back[torch.tensor(order)] = torch.arange(len(order))
-    return torch.cat([trained, buffers.expand(len(order), -1)], dim=1)[back]
+    trained = torch.cat([torch.cat(finished[::-1]), buffers], dim=1)
+    return trained[np.argsort(order)]
 
 
-def _gradients(network: Network, work: LocalWork, start: Vector) -> Any:
-    """Return the function from weights [g, d] and batches to gradients [g, d]."""
+def _gradients(
+    network: Network, work: LocalWork, shards: Shards, starts: Vector
+) -> Callable[[Tensor, Group], Tensor]:
+    """Return the function from the weights [g, d] of a group to its gradients [g, d]."""
+    records = shards.records
+    one_each = starts.dim() == 2
 
-    def loss(weights: Vector, images: Tensor, labels: Tensor, counts: Tensor) -> Tensor:
-        return (work.objective(network, weights, images, labels, start) * counts).sum()
+    def losses(weights: Vector, images: Tensor, labels: Tensor, start: Vector) -> Tensor:
+        return work.objective(network, weights, images, labels, start)
 
-    return vmap(grad(loss))
+    batched = vmap(losses, in_dims=(0, 0, 0, 0 if one_each else None))
 
+    def gradients(weights: Tensor, group: Group) -> Tensor:
+        leaf = weights.requires_grad_()
+        flat, shape = group.records.flatten(), group.records.shape
+        images = records.images.index_select(0, flat)
+        labels = records.labels.index_select(0, flat)
+        start = starts[group.clients] if one_each else starts
+        # The rows are independent: the gradient of the sum holds each row's own.
+        values = batched(
+            leaf,
+            images.view(*shape, *images.shape[1:]),
+            labels.view(*shape, *labels.shape[1:]),
+            start,
+        )
+        (found,) = torch.autograd.grad(values, leaf, group.weights.to(values.dtype))
+        return found
 
-def _batches(
-    sizes: Sequence[int], work: LocalWork, rngs: Sequence[np.random.Generator]
-) -> Iterator[list[Group]]:
-    """Yield the groups of every step; clients come with the longest work first."""
-    offsets = np.cumsum([0, *sizes])
-    streams = [work.batches(size, rng) for size, rng in zip(sizes, rngs, strict=True)]
-    while taken := [rows for stream in streams if (rows := next(stream, None)) is not None]:
-        yield _grouped([rows + offset for rows, offset in zip(taken, offsets, strict=False)])
-
-
-def _grouped(batches: Sequence[Tensor]) -> list[Group]:
-    """Put batches of nearly equal size together, longest first."""
-    rest = sorted(range(len(batches)), key=lambda client: -len(batches[client]))
-    groups = []
-    while rest:
-        longest = len(batches[rest[0]])
-        alike = [client for client in rest if len(batches[client]) >= LEAST_FILLED * longest]
-        rest = rest[len(alike) :]
-        records = pad_sequence([batches[client] for client in alike], batch_first=True)
-        counts = torch.tensor([len(batches[client]) for client in alike])[:, None]
-        weights = (torch.arange(longest) < counts).double() / counts
-        groups.append(Group(torch.tensor(alike), records, weights))
-    return groups
+    return gradients
 
 
 def _first(

@@ -44,12 +44,15 @@ def run(
         splits[seed] = split_hash(possible)
     _warn_of_server_steps(experiment)
     clients, training = experiment.partition.clients, experiment.training
+    engine = experiment.engine.describe(scenario)
+    console.print(engine, highlight=False, soft_wrap=True)
     manifest = {
         "status": "running",
         "seeds": list(seeds),
         "commit": commit(),
         "versions": versions(),
         "split_sha256": splits,
+        "engine": engine,
         "cohorts_sha256": {seed: schedule_hash(training, clients, seed) for seed in seeds},
         "config": config,
     }

@@ -1,6 +1,6 @@
 """Who holds what: a `Scenario` says it in a few values, `Federation` is the arrays themselves."""
 
-from collections.abc import Set
+from collections.abc import Iterable, Set
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -10,7 +10,7 @@ from torch import Tensor
 
 from fedunlearn import checks
 from fedunlearn.checks import Refused
-from fedunlearn.data.dataset import Dataset, DatasetSource, Records
+from fedunlearn.data.dataset import Dataset, DatasetSource, Records, Shards
 from fedunlearn.data.partitions import Partition
 from fedunlearn.data.parts import holdout
 from fedunlearn.data.planting import Planting
@@ -62,7 +62,7 @@ class Federation:
     """The model before round 1, [d]."""
     dataset: Dataset
     """As it was read; its test records are the server's."""
-    train: tuple[Records, ...]
+    train: Shards
     """What each client trains on, planted records included."""
     clean: tuple[Records, ...]
     """The same without planted records."""
@@ -76,7 +76,7 @@ class Federation:
         """How many clients there are."""
         return len(self.train)
 
-    def label_counts(self, records: tuple[Records, ...]) -> np.ndarray:
+    def label_counts(self, records: Iterable[Records]) -> np.ndarray:
         """Count labels: [clients, classes]."""
         return np.stack(
             [
@@ -92,9 +92,9 @@ class Federation:
         sets = {"test": self.dataset.test}
         if leavers:
             gone = sorted(leavers)
-            sets["forget"] = _joined([self.train[client] for client in gone])
-            sets["forget_clean"] = _joined([self.clean[client] for client in gone])
-            sets["forget_heldout"] = _joined([self.heldout[client] for client in gone])
+            sets["forget"] = Records.joined([self.train[client] for client in gone])
+            sets["forget_clean"] = Records.joined([self.clean[client] for client in gone])
+            sets["forget_heldout"] = Records.joined([self.heldout[client] for client in gone])
             orders = [self.scenario.leavers.index(client) for client in gone]
             sets |= self.scenario.planting.sets(self.dataset, orders)
         return sets | {f"retained/{client}": self.heldout[client] for client in sorted(retained)}
@@ -123,21 +123,32 @@ def federation(scenario: Scenario) -> Federation:
         holdout(part, scenario.heldout, _rng(scenario, 2, client))
         for client, part in enumerate(parts)
     ]
-    clean = [rest.take(torch.from_numpy(members)) for members, _ in splits]
-    train = list(clean)
-    for place, client in enumerate(scenario.leavers):
-        train[client] = scenario.planting.poison(clean[client], place, _rng(scenario, 3, client))
-        clean[client] = clean[client].take(_unchanged(clean[client], train[client]))
+    own = [rest.take(torch.from_numpy(members)) for members, _ in splits]
+    planted = {
+        client: scenario.planting.poison(own[client], place, _rng(scenario, 3, client))
+        for place, client in enumerate(scenario.leavers)
+    }
+    train = Shards.of([planted.get(client, records) for client, records in enumerate(own)])
+    clean = [
+        records.take(_unchanged(records, planted[client])) if client in planted else train[client]
+        for client, records in enumerate(own)
+    ]
     return Federation(
         scenario=scenario,
         network=network,
         initial=network.initial(scenario.seed),
         dataset=dataset,
-        train=tuple(train),
+        train=train,
         clean=tuple(clean),
         heldout=tuple(rest.take(torch.from_numpy(others)) for _, others in splits),
         proxy=proxy,
     )
+
+
+@lru_cache(maxsize=1)
+def shards_on(scenario: Scenario, device: str) -> Shards:
+    """Return what the clients train on, moved to ``device`` once."""
+    return federation(scenario).train.to(torch.device(device))
 
 
 def _rng(scenario: Scenario, *stream: int) -> np.random.Generator:
@@ -148,9 +159,3 @@ def _unchanged(before: Records, after: Records) -> Tensor:
     """Mark the records that planting left alone, [n] bool."""
     images = (before.images == after.images).flatten(1).all(dim=1)
     return images & (before.labels == after.labels)
-
-
-def _joined(records: list[Records]) -> Records:
-    return Records(
-        torch.cat([held.images for held in records]), torch.cat([held.labels for held in records])
-    )

@@ -1,7 +1,9 @@
 """A Flower Grid in this process: messages reach the ClientApp by a function call."""
 
+import contextlib
+import itertools
 import traceback
-import uuid
+from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 
@@ -34,8 +36,8 @@ class InProcessGrid(Grid):
     ) -> None:
         """Play ``clients`` clients by ``app`` on ``workers`` threads.
 
-        ``together``, where it is given, answers a round's ``train`` messages in as many batches
-        as there are threads.
+        ``together``, where it is given, answers all ``train`` messages of a round as one batch,
+        on one thread for which torch uses ``workers``.
         """
         # Flower stamps every message with the identity of the process that makes it.
         TaskIdentity.run_id, TaskIdentity.node_id, TaskIdentity.task_id = 1, 1, 1
@@ -51,9 +53,14 @@ class InProcessGrid(Grid):
             for client in range(clients)
         }
         self._together = together
-        self._workers = workers
-        self._pool = ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(1,))
-        self._replies: dict[str, Future[dict[str, Message]]] = {}
+        threads, of_torch = (workers, 1) if together is None else (1, workers)
+        self._threads = threads
+        self._pool = ThreadPoolExecutor(
+            threads, initializer=torch.set_num_threads, initargs=(of_torch,)
+        )
+        self._numbers = itertools.count()
+        self._working: list[Future[None]] = []
+        self._replies: dict[str, Message] = {}
 
     def close(self) -> None:
         """End the threads."""
@@ -86,19 +93,21 @@ class InProcessGrid(Grid):
         """Hand messages to their clients; return ids to pull the replies with."""
         batch = list(messages)
         for message in batch:
-            message.metadata.__dict__["_message_id"] = uuid.uuid4().hex
+            message.metadata.__dict__["_message_id"] = f"message-{next(self._numbers)}"
+        ids = [message.metadata.message_id for message in batch]
         if self._together is not None and all(m.metadata.message_type == "train" for m in batch):
-            pieces = [batch[place :: self._workers] for place in range(self._workers)]
-            for piece in filter(None, pieces):
-                self._expect(piece, self._pool.submit(self._answer_together, piece))
-        else:
-            for message in batch:
-                self._expect([message], self._pool.submit(self._answer_each, [message]))
-        return [message.metadata.message_id for message in batch]
+            self._working.append(self._pool.submit(self._answer_together, batch))
+            return ids
+        waiting = deque(batch)
+        for _ in range(min(self._threads, len(batch))):
+            self._working.append(self._pool.submit(self._answer_each, waiting))
+        return ids
 
     def pull_messages(self, message_ids: Iterable[str]) -> Iterable[Message]:
         """Return the replies, in the order of the ids; waits for them."""
-        return [self._replies.pop(message_id).result()[message_id] for message_id in message_ids]
+        while self._working:
+            self._working.pop().result()
+        return [self._replies.pop(message_id) for message_id in message_ids]
 
     def send_and_receive(
         self, messages: Iterable[Message], *, timeout: float | None = None
@@ -106,13 +115,14 @@ class InProcessGrid(Grid):
         """Hand out messages and wait for all replies; a function call knows no time limit."""
         return self.pull_messages(self.push_messages(messages))
 
-    def _expect(self, messages: Sequence[Message], answers: Future[dict[str, Message]]) -> None:
-        self._replies.update({message.metadata.message_id: answers for message in messages})
+    def _answer_each(self, waiting: deque[Message]) -> None:
+        """Take messages, which other threads take from as well, until none is left."""
+        with contextlib.suppress(IndexError):
+            while True:
+                message = waiting.popleft()
+                self._replies[message.metadata.message_id] = self._answer(message)
 
-    def _answer_each(self, messages: Sequence[Message]) -> dict[str, Message]:
-        return {message.metadata.message_id: self._answer(message) for message in messages}
-
-    def _answer_together(self, messages: Sequence[Message]) -> dict[str, Message]:
+    def _answer_together(self, messages: Sequence[Message]) -> None:
         """Answer as one batch; if that fails, one by one, so that the error names its client."""
         assert self._together is not None
         clients = [
@@ -122,9 +132,10 @@ class InProcessGrid(Grid):
         try:
             answers = self._together(messages, clients)
         except Exception:
-            return self._answer_each(messages)
-        ids = [message.metadata.message_id for message in messages]
-        return dict(zip(ids, answers, strict=True))
+            self._answer_each(deque(messages))
+        else:
+            for message, answer in zip(messages, answers, strict=True):
+                self._replies[message.metadata.message_id] = answer
 
     def _answer(self, message: Message) -> Message:
         try:

@@ -1,11 +1,11 @@
 """What one client does in a round: `LocalWork`, and the one SGD loop that carries it out."""
 
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -44,7 +44,12 @@ class Sgd:
     def build(self, weights: Tensor, lr: float) -> torch.optim.Optimizer:
         """Return the torch optimizer."""
         return torch.optim.SGD(
-            [weights], lr, self.momentum, weight_decay=self.weight_decay, nesterov=self.nesterov
+            [weights],
+            lr,
+            self.momentum,
+            weight_decay=self.weight_decay,
+            nesterov=self.nesterov,
+            fused=True,
         )
 
 
@@ -67,7 +72,7 @@ class Adam:
     def build(self, weights: Tensor, lr: float) -> torch.optim.Optimizer:
         """Return the torch optimizer."""
         betas = (self.beta1, self.beta2)
-        return torch.optim.AdamW([weights], lr, betas, weight_decay=self.weight_decay)
+        return torch.optim.AdamW([weights], lr, betas, weight_decay=self.weight_decay, fused=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,11 +105,14 @@ class LocalWork:
         """Return the same work with ``ceil(effort * epochs)`` epochs."""
         return replace(self, epochs=math.ceil(effort * self.epochs))
 
-    def batches(self, records: int, rng: np.random.Generator) -> Iterator[Tensor]:
-        """Yield the record numbers of each step, shuffled anew in every epoch."""
-        for _ in range(self.epochs):
-            order = torch.from_numpy(rng.permutation(records))
-            yield from torch.split(order, self.batch_size)
+    def order(self, records: int, rng: np.random.Generator) -> npt.NDArray[np.int64]:
+        """Draw the record numbers of all epochs, each epoch shuffled anew, [epochs * records]."""
+        return np.concatenate([rng.permutation(records) for _ in range(self.epochs)])
+
+    def sizes(self, records: int) -> list[int]:
+        """Return the records of each step; they take those of `order` one after another."""
+        full, rest = divmod(records, self.batch_size)
+        return ([self.batch_size] * full + [rest] * (rest > 0)) * self.epochs
 
 
 def train_locally(
@@ -125,9 +133,11 @@ def train_locally(
     leaf = start[parameters].clone().requires_grad_()
     buffers = start[parameters.stop :]
     optimizer = work.optimizer.build(leaf, work.lr(round))
-    for rows in work.batches(len(labels), rng):
+    order = torch.from_numpy(work.order(len(labels), rng)).to(labels.device)
+    for rows in torch.split(order, work.sizes(len(labels))):
         weights = torch.cat([leaf, buffers]) if len(buffers) else leaf
-        losses = work.objective(network, weights, images[rows], labels[rows], start)
+        seen = images.index_select(0, rows), labels.index_select(0, rows)
+        losses = work.objective(network, weights, *seen, start)
         (leaf.grad,) = torch.autograd.grad(losses.mean(), leaf)
         if work.clip_norm is not None:
             torch.nn.utils.clip_grad_norm_(leaf, work.clip_norm)

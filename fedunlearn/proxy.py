@@ -19,7 +19,7 @@ class Proxy:
 
     network: Network
     images: Tensor
-    """[n, c, h, w]."""
+    """[n, c, h, w], on the device that is to train."""
     ledger: Ledger
     seed: int
 
@@ -30,10 +30,11 @@ class Proxy:
         for the records of the student's epochs and for the teacher's one pass.
         """
         started = time.perf_counter()
+        teacher, student = teacher.to(self.images.device), student.to(self.images.device)
         with torch.no_grad():
             logits = torch.cat([self.network(teacher, x) for x in torch.split(self.images, 1024)])
         rng = np.random.default_rng([self.seed, PROXY_STREAM, round])
-        weights = train_locally(self.network, student, self.images, logits, work, round, rng)
+        weights = train_locally(self.network, student, self.images, logits, work, round, rng).cpu()
         samples = len(self.images) * (work.epochs + 1)
         self.ledger.charge(SERVER, samples=samples, seconds=time.perf_counter() - started)
         return weights

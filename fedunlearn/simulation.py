@@ -4,6 +4,8 @@ from collections.abc import Iterator
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
 
+import torch
+
 from fedunlearn.clients import Connection, GridClients
 from fedunlearn.data.dataset import Records
 from fedunlearn.evaluators.snapshot import Snapshot
@@ -47,7 +49,14 @@ class Simulation:
     retrained_values: dict[int, dict[str, float]] = field(default_factory=dict)
     """The metrics of the reference at the end of each request."""
     sets: dict[int, dict[str, Records]] = field(default_factory=dict)
-    """The records that are looked at for each request."""
+    """The records that are looked at for each request, on the device that measures."""
+    originals: dict[int, Snapshot] = field(default_factory=dict)
+    """The model before each request: that of the first is the same for every strategy."""
+
+    @property
+    def device(self) -> torch.device:
+        """Where models are measured and proxy data lie."""
+        return torch.device(self.experiment.engine.device)
 
     def run(self) -> Iterator[dict[str, object]]:
         """Train once, serve the requests with each strategy, and yield rows of the summary."""
@@ -136,10 +145,12 @@ class Simulation:
         if number not in self.sets:
             leavers = requests[number - 1].clients if requests else frozenset[ClientId]()
             gone = {client for request in requests[:number] for client in request.clients}
-            self.sets[number] = self.here.evaluation_sets(
-                leavers, set(range(self.here.clients)) - gone
-            )
-        return Snapshot(
+            sets = self.here.evaluation_sets(leavers, set(range(self.here.clients)) - gone)
+            self.sets[number] = {name: held.to(self.device) for name, held in sets.items()}
+        known = self.originals.get(number)
+        if known is not None and known.weights is step.weights:
+            return known
+        shown = Snapshot(
             network=self.here.network,
             weights=step.weights,
             sets=self.sets[number],
@@ -147,6 +158,9 @@ class Simulation:
             batch_size=self.experiment.evaluation.batch_size,
             each=self.pool.map,
         )
+        if step.moment.phase == "unlearn" and step.moment.round == 0:
+            self.originals[number] = shown
+        return shown
 
     def _refer(self, number: int, measured: list[Measured]) -> None:
         """Keep the reference of a request, for strategies at the same stage to compare with."""
@@ -181,7 +195,7 @@ class Simulation:
             seed=seed,
             ledger=ledger,
             ids=frozenset(range(self.here.clients)),
-            unlabelled=Proxy(self.here.network, self.here.proxy, ledger, seed),
+            unlabelled=Proxy(self.here.network, self.here.proxy.to(self.device), ledger, seed),
         )
 
     def _write_clients(self) -> None:

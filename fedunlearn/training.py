@@ -47,13 +47,14 @@ def cohort(present: Collection[ClientId], size: int, seed: int, round: int) -> t
     A client's number is a function of ``(seed, round, client)`` alone. So a round without a
     client who was not in its cohort stays as it was, and where the client was in it, the next in
     line steps in: nobody else is reshuffled. Returns ascending ids, all of ``present`` if they
-    are fewer than ``size``.
+    are not more than ``size``.
     """
-    draws = {
-        client: np.random.default_rng([seed, COHORT_STREAM, round, client]).random()
-        for client in present
-    }
-    return tuple(sorted(sorted(draws, key=draws.__getitem__)[:size]))
+    ids = sorted(present)
+    if len(ids) <= size:
+        return tuple(ids)
+    # The i-th number of a stream does not depend on how many are drawn after it.
+    draws = np.random.default_rng([seed, COHORT_STREAM, round]).random(ids[-1] + 1)
+    return tuple(sorted(sorted(ids, key=draws.__getitem__)[:size]))
 
 
 def run_rounds(

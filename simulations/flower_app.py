@@ -28,6 +28,11 @@ class GivenGrid:
 
     grid: Grid
     context: Context
+    device: str = "cpu"
+
+    def describe(self, scenario: Scenario) -> str:
+        """Say that Flower decides."""
+        return "Clients train where Flower runs them, each by itself."
 
     def run(self, scenario: Scenario, job: Job) -> None:
         """Run ``job`` to its end."""

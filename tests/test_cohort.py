@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from fedunlearn.cohort import LEAST_FILLED, _batches, train_cohort
-from fedunlearn.data.dataset import Records
+from fedunlearn.batching import LEAST_FILLED, groups
+from fedunlearn.cohort import train_cohort
+from fedunlearn.data.dataset import Records, Shards
 from fedunlearn.local import Adam, LocalWork, Sgd, train_locally
 from fedunlearn.models import Cnn, Mlp, Network
 from fedunlearn.objectives import Distillation, Proximal
@@ -39,7 +40,10 @@ def both(work, sizes=RAGGED, network=None, dtype=torch.float32, rounds=3):
         weights = start
         for number in range(1, rounds + 1):
             if together:
-                trained = train_cohort(network, weights, records, work, number, rngs(len(sizes)))
+                trained = train_cohort(
+                    *(network, weights, Shards.of(records), range(len(sizes))),
+                    *(work, number, rngs(len(sizes))),
+                )
             else:
                 trained = torch.stack(
                     [
@@ -92,32 +96,51 @@ def test_buffers_stay_as_they_came():
     assert (network.layout.named(together)["scale"] == 2).all()
 
 
-def test_the_order_of_clients_does_not_matter():
+def test_the_order_of_clients_does_not_matter_and_some_may_be_absent():
     network = Network(Mlp((16,)), (1, 8, 8), 10)
     records, start = world(RAGGED, network)
-    work, mixed = WORKS["momentum"], [3, 0, 6, 1, 5, 2, 4]
-    straight = train_cohort(network, start, records, work, 1, rngs(7))
+    work, mixed, shards = WORKS["momentum"], [3, 0, 6, 1, 5], Shards.of(records)
+    straight = train_cohort(network, start, shards, range(7), work, 1, rngs(7))
     streams = rngs(7)
     shuffled = train_cohort(
-        network, start, [records[i] for i in mixed], work, 1, [streams[i] for i in mixed]
+        network, start, shards, mixed, work, 1, [streams[client] for client in mixed]
     )
     torch.testing.assert_close(shuffled, straight[mixed], rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("work", WORKS.values(), ids=WORKS)
+def test_every_client_may_start_from_a_model_of_its_own(work):
+    network = Network(Mlp((16,)), (1, 8, 8), 10)
+    records, start = world(RAGGED, network, torch.float64)
+    starts = torch.stack([start * (1 + client / 10) for client in range(len(RAGGED))])
+    together = train_cohort(network, starts, Shards.of(records), range(7), work, 2, rngs(7))
+    for row, own, held, rng in zip(together, starts, records, rngs(7), strict=True):
+        alone = train_locally(network, own, held.images, held.labels, work, 2, rng)
+        torch.testing.assert_close(row, alone, rtol=1e-12, atol=1e-13)
 
 
 def test_every_record_is_seen_once_an_epoch_and_padding_is_bounded():
     work = LocalWork(epochs=2, batch_size=32)
     sizes = sorted(RAGGED, key=lambda size: -(-size // 32), reverse=True)
-    seen, padded, total = np.zeros(sum(sizes)), 0, 0
-    for groups in _batches(sizes, work, rngs(len(sizes))):
-        for group in groups:
+    offsets = np.cumsum([0, *sizes])
+    orders = [
+        work.order(n, rng) + offset
+        for n, rng, offset in zip(sizes, rngs(len(sizes)), offsets, strict=False)
+    ]
+    seen, padded, total, busy = np.zeros(sum(sizes)), 0, 0, []
+    for step in groups(orders, [work.sizes(n) for n in sizes], torch.device("cpu")):
+        busy.append(sum(len(group.records) for group in step))
+        for group in step:
             real = group.weights > 0
             np.add.at(seen, group.records[real].numpy(), 1)
-            torch.testing.assert_close(
-                group.weights.sum(1), torch.ones(len(group.clients)).double()
-            )
+            torch.testing.assert_close(group.weights.sum(1), torch.ones(len(real)).double())
+            owner = torch.arange(len(sizes))[group.clients][:, None].expand(real.shape)
+            inside = np.searchsorted(offsets, group.records.numpy(), side="right") - 1
+            assert (inside == owner.numpy()).all()  # padding, too, comes from the client's own
             padded += int((~real).sum())
             total += real.numel()
     assert (seen == 2).all()
+    assert busy == sorted(busy, reverse=True)
     assert 0 < padded <= (1 - LEAST_FILLED) * total
 
 
@@ -126,7 +149,7 @@ def test_distillation_takes_logits_for_labels():
     records, start = world((20, 20), network)
     taught = [Records(r.images, torch.randn(20, 10)) for r in records]
     work = LocalWork(epochs=2, objective=Distillation())
-    together = train_cohort(network, start, taught, work, 1, rngs(2))
+    together = train_cohort(network, start, Shards.of(taught), range(2), work, 1, rngs(2))
     for row, held, rng in zip(together, taught, rngs(2), strict=True):
         alone = train_locally(network, start, held.images, held.labels, work, 1, rng)
         torch.testing.assert_close(row, alone, rtol=1e-5, atol=1e-6)

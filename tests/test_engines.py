@@ -7,7 +7,7 @@ import torch
 from flwr.app import Array, Context, Message, MetricRecord, RecordDict
 from flwr.clientapp import ClientApp
 
-from fedunlearn.arrays import TensorArray, pack, payload, unpack
+from fedunlearn.arrays import TensorArray, pack, payload, rows, unpack
 from fedunlearn.checks import Refused
 from fedunlearn.client_app import client_app
 from fedunlearn.clients import ClientFailed, GridClients
@@ -15,13 +15,13 @@ from fedunlearn.data.partitions import Dirichlet
 from fedunlearn.data.planting import Backdoor
 from fedunlearn.data.sources import Digits
 from fedunlearn.engines import ray as ray_engine
-from fedunlearn.engines.local import Local
+from fedunlearn.engines.local import Local, choose
 from fedunlearn.engines.ray import Ray
 from fedunlearn.federation import Scenario, federation
 from fedunlearn.grid import InProcessGrid
 from fedunlearn.ledger import Ledger
 from fedunlearn.local import LocalWork
-from fedunlearn.models import Mlp
+from fedunlearn.models import Cnn, Mlp, Network
 from fedunlearn.proxy import Proxy
 from fedunlearn.server_app import handshake
 from fedunlearn.training import Training
@@ -59,7 +59,7 @@ TRAINING = Training(rounds=3, cohort=0.75, work=LocalWork(epochs=1))
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")  # Ray leaves files of its own open
 def test_ray_gives_the_weights_and_costs_of_this_process():
-    here, costs = train_small(Local(), TRAINING)
+    here, costs = train_small(Local(mode="workers"), TRAINING)
     there, same_costs = train_small(Ray(), TRAINING)
     torch.testing.assert_close(there, here, rtol=1e-5, atol=1e-5)
     assert bytes_of(costs) == bytes_of(same_costs)
@@ -67,7 +67,7 @@ def test_ray_gives_the_weights_and_costs_of_this_process():
 
 @pytest.mark.parametrize(
     "engine",
-    [Local(), Local(mode="cohort"), pytest.param(Ray(), marks=[pytest.mark.slow])],
+    [Local(mode="workers"), Local(mode="cohort"), pytest.param(Ray(), marks=[pytest.mark.slow])],
     ids=["local", "cohort", "ray"],
 )
 @pytest.mark.filterwarnings("ignore")
@@ -82,7 +82,7 @@ def test_a_failing_client_ends_the_run_with_its_id_and_traceback(engine):
 
 @pytest.mark.parametrize("workers", [1, 3])
 def test_training_as_one_batch_gives_the_same_weights_and_costs(workers):
-    alone, costs = train_small(Local(), TRAINING)
+    alone, costs = train_small(Local(mode="workers"), TRAINING)
     together, same_costs = train_small(Local(workers=workers, mode="cohort"), TRAINING)
     torch.testing.assert_close(together, alone, rtol=1e-5, atol=1e-6)
     assert bytes_of(costs) == bytes_of(same_costs)
@@ -90,8 +90,8 @@ def test_training_as_one_batch_gives_the_same_weights_and_costs(workers):
 
 
 def test_the_number_of_workers_changes_no_bit():
-    one, costs = train_small(Local(workers=1), TRAINING)
-    three, same_costs = train_small(Local(workers=3), TRAINING)
+    one, costs = train_small(Local(workers=1, mode="workers"), TRAINING)
+    three, same_costs = train_small(Local(workers=3, mode="workers"), TRAINING)
     assert torch.equal(one, three)
     assert bytes_of(costs) == bytes_of(same_costs)
 
@@ -119,9 +119,39 @@ class TestRefusals:
         with pytest.raises(Refused, match=r"engine.workers must be a whole number"):
             Local(workers=0)
 
+    def test_a_device_that_is_not_there(self, monkeypatch):
+        monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+        with pytest.raises(Refused, match=r"engine.device=cuda:1 is not there: torch sees 1 GPUs"):
+            Local(device="cuda:1")
+        with pytest.raises(Refused, match=r"engine.device=gpu is no device"):
+            Local(device="gpu")
+
     def test_an_unknown_mode(self):
         with pytest.raises(Refused, match=r"engine\.mode=batch does not exist"):
             Local(mode="batch")
+
+
+class TestChoice:
+    @pytest.mark.parametrize(
+        ("model", "device", "mode", "why"),
+        [
+            (Mlp(), "cpu", "cohort", "small dense nets"),
+            (Mlp((2048,)), "cpu", "workers", "153,610 each, outgrow"),
+            (Cnn(), "cpu", "workers", "convolutions"),
+            (Cnn(), "cuda", "cohort", "a GPU"),
+        ],
+    )
+    def test_follows_device_and_model(self, model, device, mode, why):
+        found, reason = choose(Network(model, (1, 8, 8), 10), device)
+        assert found == mode
+        assert why in reason
+
+    def test_is_said_in_a_sentence(self):
+        assert Local(workers=3).describe(SMALL) == (
+            "Clients train on cpu in mode cohort (all clients of a round as one batch, with 3 "
+            "threads): small dense nets spend their time on calls, which a batch of clients shares."
+        )
+        assert Local(mode="workers").describe(SMALL).endswith("as engine.mode says.")
 
 
 class TestHandshake:
@@ -176,6 +206,21 @@ def test_a_tensor_travels_to_other_processes_as_an_ordinary_array():
     there = pickle.loads(pickle.dumps(mine))
     assert type(there) is Array
     assert (there.numpy() == weights.numpy()).all()
+
+
+def test_rows_of_a_matrix_are_that_matrix_again():
+    matrix = torch.randn(5, 7)
+    assert rows(matrix.unbind()).data_ptr() == matrix.data_ptr()
+    assert torch.equal(rows(matrix.unbind()), matrix)
+    assert rows(matrix[1:3].unbind()).data_ptr() == matrix[1:].data_ptr()
+    for others in (
+        matrix[[3, 1]].unbind()[::-1],
+        (matrix[0], matrix[2]),
+        (matrix[0], torch.randn(7)),
+        matrix.T.unbind(),
+        (matrix[0], matrix[0]),
+    ):
+        assert torch.equal(rows(others), torch.stack(others))
 
 
 def test_an_unknown_message_becomes_an_error_reply():

@@ -201,15 +201,22 @@ class TestFiles:
         assert mine.heldout.sum() == len(here.heldout[2])
 
 
-def test_two_runs_write_identical_metrics_whatever_the_engine_s_threads(finished, tmp_path):
-    one = replace(SMALL, engine=Local(workers=1))
-    carried_out(one, tmp_path / "again", seeds=(0, 1))
+def test_two_runs_write_identical_metrics(finished, tmp_path):
+    carried_out(SMALL, tmp_path / "again", seeds=(0, 1))
     assert (tmp_path / "again/metrics.csv").read_bytes() == (
         finished[0] / "metrics.csv"
     ).read_bytes()
     before = table(finished, "ledger").drop(columns="seconds")
     after = pd.read_csv(tmp_path / "again/ledger.csv").drop(columns="seconds")
     pd.testing.assert_frame_equal(before, after)
+
+
+def test_clients_on_their_own_threads_give_the_same_bits_on_any_number_of_them(tmp_path):
+    for threads in (1, 3):
+        engine = Local(workers=threads, mode="workers")
+        carried_out(replace(SMALL, engine=engine), tmp_path / str(threads))
+    one, three = ((tmp_path / f"{threads}/metrics.csv").read_bytes() for threads in (1, 3))
+    assert one == three
 
 
 def test_one_strategy_alone_gives_the_rows_it_has_in_company(finished, tmp_path):

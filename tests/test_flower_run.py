@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 import tomllib
+from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 
@@ -22,6 +23,7 @@ from rich.console import Console
 import fedunlearn
 from fedunlearn.checks import Refused
 from fedunlearn.clients import ClientFailed
+from fedunlearn.engines.local import Local
 from fedunlearn.experiment import run
 from fedunlearn.grid import InProcessGrid
 from fedunlearn.results import RunFolder
@@ -130,10 +132,10 @@ def flown(run_config, supernodes):
 
 
 def ordinary(run_config, folder):
-    """Run the same without Flower's grid; return the bytes of metrics.csv."""
-    plain = asked(run_config)
-    console = Console(file=io.StringIO())
-    run(plain.experiment, plain.seeds, lambda needed: RunFolder(folder, needed), {}, console)
+    """Run the same without Flower's grid, each client by itself; return metrics.csv."""
+    plain, console = asked(run_config), Console(file=io.StringIO())
+    experiment = replace(plain.experiment, engine=Local(mode="workers"))
+    run(experiment, plain.seeds, lambda needed: RunFolder(folder, needed), {}, console)
     return (folder / "metrics.csv").read_bytes()
 
 

@@ -54,12 +54,13 @@ class TestTheLoop:
         assert torch.equal(once, locally(LocalWork(epochs=1))[1])
         assert not torch.equal(once, locally(LocalWork(epochs=1), seed=5)[1])
 
-    def test_batches_cover_every_record_once_an_epoch(self):
-        batches = list(LocalWork(epochs=3, batch_size=16).batches(50, np.random.default_rng(0)))
-        assert [len(rows) for rows in batches] == [16, 16, 16, 2] * 3
-        for epoch in range(3):
-            rows = torch.cat(batches[4 * epoch : 4 * epoch + 4])
-            assert sorted(rows.tolist()) == list(range(50))
+    def test_steps_cover_every_record_once_an_epoch(self):
+        work = LocalWork(epochs=3, batch_size=16)
+        assert work.sizes(50) == [16, 16, 16, 2] * 3
+        assert work.sizes(32) == [16, 16] * 3
+        epochs = work.order(50, np.random.default_rng(0)).reshape(3, 50)
+        assert (np.sort(epochs) == np.arange(50)).all()
+        assert (epochs[0] != epochs[1]).any()
 
     def test_the_learning_rate_decays_by_round(self):
         work = LocalWork(epochs=1, batch_size=50, optimizer=Sgd(0.1, momentum=0), lr_decay=0.5)

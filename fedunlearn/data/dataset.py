@@ -1,8 +1,11 @@
 """A data set is arrays in memory."""
 
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import Protocol
 
+import torch
 from torch import Tensor
 
 from fedunlearn.models import Shape
@@ -24,6 +27,56 @@ class Records:
     def take(self, rows: Tensor) -> "Records":
         """Return copies of the records at ``rows`` (numbers or a mask)."""
         return Records(self.images[rows], self.labels[rows])
+
+    def to(self, device: torch.device) -> "Records":
+        """Return the records on ``device``; themselves where they already are there."""
+        return Records(self.images.to(device), self.labels.to(device))
+
+    @staticmethod
+    def joined(parts: Iterable["Records"]) -> "Records":
+        """Return copies of the records of all ``parts``, one after another."""
+        held = list(parts)
+        return Records(
+            torch.cat([each.images for each in held]), torch.cat([each.labels for each in held])
+        )
+
+
+@dataclass(frozen=True)
+class Shards:
+    """The records of many clients, one client after another in the same two tensors."""
+
+    records: Records
+    bounds: tuple[int, ...]
+    """Client i holds the records from ``bounds[i]`` to ``bounds[i + 1]``, [clients + 1]."""
+
+    @classmethod
+    def of(cls, parts: Sequence[Records]) -> "Shards":
+        """Join the records of all clients."""
+        bounds = accumulate((len(part) for part in parts), initial=0)
+        return cls(Records.joined(parts), tuple(bounds))
+
+    def span(self, client: int) -> range:
+        """Return the numbers of a client's records."""
+        return range(self.bounds[client], self.bounds[client + 1])
+
+    def __len__(self) -> int:
+        """Return the number of clients."""
+        return len(self.bounds) - 1
+
+    def __getitem__(self, client: int) -> Records:
+        """Return a view of a client's records; raise IndexError for one who does not exist."""
+        if not 0 <= client < len(self):
+            raise IndexError(f"There is no client {client} among {len(self)}.")
+        rows = slice(self.bounds[client], self.bounds[client + 1])
+        return Records(self.records.images[rows], self.records.labels[rows])
+
+    def __iter__(self) -> Iterator[Records]:
+        """Go through the clients' records."""
+        return (self[client] for client in range(len(self)))
+
+    def to(self, device: torch.device) -> "Shards":
+        """Return the same records on ``device``."""
+        return Shards(self.records.to(device), self.bounds)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,7 @@
 """One model as evaluators see it: its weights, and its logits on named sets of records."""
 
-from collections.abc import Callable, Iterable, Mapping
+import itertools
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -14,7 +15,7 @@ from fedunlearn.models import Network
 
 @dataclass(frozen=True)
 class Snapshot:
-    """A model [d] and what it says; logits are computed once, when first asked for.
+    """A model [d] and what it says; the logits of all sets are computed in one pass, once.
 
     The sets are ``test`` (of the server), ``forget`` (the leavers' train records as they trained
     on them), ``forget_clean`` (those of them that were not poisoned: all, unless a backdoor was
@@ -30,25 +31,42 @@ class Snapshot:
     initial: Vector
     """The model before training, [d]."""
     batch_size: int = 1024
-    """Records per forward pass."""
+    """Records a forward pass; sets that are smaller share one."""
     each: Callable[[Callable[[Tensor], Tensor], Iterable[Tensor]], Iterable[Tensor]] = map
     """Applies the net to batches: the built-in ``map``, or that of a pool of threads."""
     _logits: dict[str, Tensor] = field(default_factory=dict, repr=False)
 
     def labels(self, name: str) -> Tensor:
-        """Return the labels [n] of a set."""
-        return self.sets[name].labels
+        """Return the labels [n] of a set, in host memory."""
+        return self.sets[name].labels.cpu()
 
     def logits(self, name: str) -> Tensor:
-        """Return the logits [n, classes] of a set."""
-        if name not in self._logits:
-            batches = torch.split(self.sets[name].images, self.batch_size)
-            self._logits[name] = torch.cat(list(self.each(self._forward, batches)))
+        """Return the logits [n, classes] of a set, in host memory."""
+        if self.sets[name] and not self._logits:
+            images = [records.images for records in self.sets.values()]
+            said = torch.cat(list(self.each(self._forward, packed(images, self.batch_size))))
+            parts = torch.split(said, [len(each) for each in images])
+            self._logits.update(zip(self.sets, parts, strict=True))
         return self._logits[name]
 
     @torch.no_grad()
     def _forward(self, images: Tensor) -> Tensor:
-        return self.network(self.weights, images)
+        return self.network(self.weights.to(images.device), images).cpu()
+
+
+def packed(parts: Iterable[Tensor], size: int) -> Iterator[Tensor]:
+    """Yield the rows of all ``parts`` [n_i, ...] in their order, ``size`` rows at a time."""
+    batch: list[Tensor] = []
+    room = size
+    for part in parts:
+        for begin in itertools.chain([0], range(room, len(part), size)):
+            batch.append(part[begin : begin + room])
+            room -= len(batch[-1])
+            if room == 0:
+                yield torch.cat(batch)
+                batch, room = [], size
+    if room < size:
+        yield torch.cat(batch)
 
 
 class Evaluator(Protocol):

@@ -13,7 +13,7 @@ def test_logits_are_those_of_the_network():
     held = randomly(9, seed=0)
     model = saying({"test": held}, scale=2.0)
     torch.testing.assert_close(model.logits("test"), 2 * held.images.flatten(1))
-    assert model.labels("test") is held.labels
+    assert torch.equal(model.labels("test"), held.labels)
 
 
 def test_logits_are_computed_once():
@@ -31,6 +31,27 @@ def test_batches_change_nothing():
         for size in (7, 1000)
     )
     torch.testing.assert_close(small, large)
+
+
+def test_all_sets_go_through_the_net_in_one_pass_of_full_batches():
+    network, seen = Network(Mlp(hidden=(8,)), (1, 2, 2), 3), []
+    generator = torch.Generator().manual_seed(0)
+    sizes = {"test": 25, "forget": 3, "retained/0": 1, "nobody": 0, "retained/1": 13}
+    sets = {
+        name: Records(torch.rand(n, 1, 2, 2, generator=generator), torch.zeros(n).long())
+        for name, n in sizes.items()
+    }
+
+    def each(forward, batches):
+        for batch in batches:
+            seen.append(len(batch))
+            yield forward(batch)
+
+    weights = network.initial(1)
+    model = Snapshot(network, weights, sets, weights, batch_size=10, each=each)
+    for name, records in sets.items():
+        torch.testing.assert_close(model.logits(name), network(weights, records.images))
+    assert seen == [10, 10, 10, 10, 2]
 
 
 def test_threads_keep_the_order_of_the_records_and_carry_no_gradient():
