@@ -8,6 +8,7 @@ import torch
 from flwr.app import Context, RecordDict
 
 from fedunlearn import checks
+from fedunlearn.bank import Threads, Trainer
 from fedunlearn.checks import Refused
 from fedunlearn.client_app import client_app, train_together
 from fedunlearn.engines import cores
@@ -57,6 +58,13 @@ class Local:
             "cohort": f"all clients of a round as one batch, with {threads} threads",
         }
         return f"Clients train on {self.device} in mode {mode} ({how[mode]}): {why}."
+
+    def trainer(self, scenario: Scenario) -> Trainer:
+        """Return what trains the clients of ``scenario`` without messages, for a bank."""
+        network, shards = federation(scenario).network, shards_on(scenario, self.device)
+        if self.choice(network)[0] == "cohort":
+            return Pieces(network, shards)
+        return Threads(network, shards, self.workers or cores())
 
     def run(self, scenario: Scenario, job: Job) -> None:
         """Run ``job`` to its end."""

@@ -1,0 +1,145 @@
+"""The reference bank: many trainings of one federation side by side, seeds x clients at once.
+
+An audit compares a model with many that never saw the leaver: retrained references, shadow models.
+They differ in their seed and in who takes part, so that their clients fill one cohort together.
+"""
+
+import itertools
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from fedunlearn.data.dataset import Shards
+from fedunlearn.history import ClientId
+from fedunlearn.layout import Vector
+from fedunlearn.local import LocalWork, train_locally
+from fedunlearn.models import Network
+from fedunlearn.pieces import Seed
+from fedunlearn.training import Training, cohort
+from fedunlearn.vectors import mean
+
+HOST_BUDGET = 2**30
+"""Bytes of the matrices of one call: further members wait for their turn."""
+
+
+class Trainer(Protocol):
+    """Does the local work of many clients at once, without messages: `pieces.Pieces`, `Threads`."""
+
+    @property
+    def shards(self) -> Shards:
+        """What each client trains on."""
+
+    def train(
+        self,
+        starts: Tensor,
+        clients: Sequence[ClientId],
+        work: LocalWork,
+        round: int,
+        seeds: Sequence[Seed],
+    ) -> Tensor:
+        """Train ``clients[i]`` from ``starts[i]`` [d] (or all from one) and return [k, d]."""
+
+
+@dataclass(frozen=True)
+class Threads:
+    """Trains each client by itself, as many at a time as there are threads."""
+
+    network: Network
+    shards: Shards
+    workers: int
+
+    def train(
+        self,
+        starts: Tensor,
+        clients: Sequence[ClientId],
+        work: LocalWork,
+        round: int,
+        seeds: Sequence[Seed],
+    ) -> Tensor:
+        """See `Trainer.train`; row i is what `local.train_locally` returns, bit for bit."""
+        device = self.shards.records.labels.device
+
+        def one(row: int) -> Vector:
+            held, start = self.shards[clients[row]], starts if starts.dim() == 1 else starts[row]
+            rng = np.random.default_rng(seeds[row])
+            return train_locally(
+                self.network, start.to(device), held.images, held.labels, work, round, rng
+            ).cpu()
+
+        with ThreadPoolExecutor(
+            self.workers, initializer=torch.set_num_threads, initargs=(1,)
+        ) as pool:
+            return torch.stack(list(pool.map(one, range(len(clients)))))
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """One training of a bank."""
+
+    initial: Vector
+    """The model before round 1, [d]."""
+    seed: int
+    clients: frozenset[ClientId]
+    """Who takes part: for a reference, all but the leavers."""
+
+
+def train_bank(
+    members: Sequence[Member], trainer: Trainer, training: Training, rounds: int
+) -> Tensor:
+    """Train R members for ``rounds`` rounds and return their last models, [R, d].
+
+    Row i is what ordinary training gives with the seed, the first model and the clients of
+    ``members[i]``, up to rounding. Nothing is charged: a reference is the audit's cost, not the
+    federation's. Raises ValueError for a member without clients.
+    """
+    if not all(member.clients for member in members):
+        raise ValueError("A member of the bank has no clients, so there is nothing to train.")
+    size = training.cohort_size(len(trainer.shards))
+    each = 3 * size * sum(member.initial.nbytes for member in members[:1])
+    trained = [
+        _together(batch, trainer, training, size, rounds)
+        for batch in _batched(members, max(1, HOST_BUDGET // max(1, each)))
+    ]
+    return torch.cat(trained) if trained else torch.empty(0, 0)
+
+
+def _together(
+    members: Sequence[Member], trainer: Trainer, training: Training, size: int, rounds: int
+) -> Tensor:
+    """Train as many members as one call takes."""
+    weights = [member.initial for member in members]
+    states = [training.server.start(model) for model in weights]
+    for number in range(1, rounds + 1):
+        cohorts = [cohort(member.clients, size, member.seed, number) for member in members]
+        locals_ = trainer.train(
+            torch.stack([w for w, asked in zip(weights, cohorts, strict=True) for _ in asked]),
+            [client for asked in cohorts for client in asked],
+            training.work,
+            number,
+            [
+                (member.seed, 0, number, client)
+                for member, asked in zip(members, cohorts, strict=True)
+                for client in asked
+            ],
+        )
+        for place, (asked, rows) in enumerate(
+            zip(cohorts, torch.split(locals_, [len(asked) for asked in cohorts]), strict=True)
+        ):
+            examples = torch.tensor([len(trainer.shards.span(client)) for client in asked])
+            update = mean(rows - weights[place], examples)
+            weights[place], states[place] = training.server.step(
+                weights[place], update, states[place]
+            )
+    return torch.stack(weights)
+
+
+def _batched(members: Sequence[Member], size: int) -> Iterator[Sequence[Member]]:
+    """Yield ``size`` members at a time."""
+    rest = iter(members)
+    while batch := list(itertools.islice(rest, size)):
+        yield batch
