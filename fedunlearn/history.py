@@ -1,9 +1,9 @@
 """What the server keeps of training: rounds, and in them each client's update."""
 
 import math
-from collections.abc import Iterable, Iterator, Sequence, Set
+from collections.abc import Callable, Iterable, Iterator, Sequence, Set
 from dataclasses import dataclass, replace
-from typing import overload
+from typing import Protocol, overload
 
 import torch
 from torch import Tensor
@@ -114,6 +114,11 @@ class Round:
     """The model that was sent out, [d], where it was kept."""
 
     @property
+    def clients(self) -> tuple[ClientId, ...]:
+        """Whose updates are here, ascending."""
+        return self.updates.clients
+
+    @property
     def before(self) -> Vector:
         """The model that was sent out, [d]; raises LookupError where it was not kept."""
         if self.broadcast is None:
@@ -125,6 +130,15 @@ class Round:
     def without(self, clients: Set[ClientId]) -> "Round":
         """Drop what ``clients`` sent."""
         return replace(self, updates=self.updates.without(clients))
+
+    def reduced(self, needs: Needs) -> "Round":
+        """Keep only what ``needs`` names."""
+        nobody = Updates((), torch.empty(0, 0), torch.empty(0, dtype=torch.int64))
+        return replace(
+            self,
+            updates=self.updates if needs.updates else nobody,
+            broadcast=self.broadcast if needs.models else None,
+        )
 
     def share(self, clients: Set[ClientId]) -> Vector:
         """Return what ``clients`` moved the model by: ``sum_u n_u delta_u / sum_k n_k``, [d].
@@ -143,8 +157,53 @@ class Round:
         return self.updates.deltas.nbytes + models
 
 
+class Kept(Protocol):
+    """A stored round as strategies see it: a `Round` in memory, or one that is read from disk.
+
+    Each property of a round on disk reads the file anew: ask once for what is used twice.
+    """
+
+    @property
+    def number(self) -> int:
+        """From 1."""
+
+    @property
+    def clients(self) -> tuple[ClientId, ...]:
+        """Whose updates are here, ascending."""
+
+    @property
+    def updates(self) -> Updates:
+        """What the clients sent back."""
+
+    @property
+    def cohort_examples(self) -> int:
+        """Records of the whole cohort, also of clients who have left since."""
+
+    @property
+    def before(self) -> Vector:
+        """The model that was sent out, [d]; raises LookupError where it was not kept."""
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the tensors kept."""
+
+    def share(self, clients: Set[ClientId]) -> Vector:
+        """Return what ``clients`` moved the model by, [d]; see `Round.share`."""
+
+    def without(self, clients: Set[ClientId]) -> "Kept":
+        """Drop what ``clients`` sent."""
+
+    def reduced(self, needs: Needs) -> "Kept":
+        """Keep only what ``needs`` names."""
+
+
+def in_memory(done: Round) -> Kept:
+    """Keep a round as it is."""
+    return done
+
+
 @dataclass(frozen=True)
-class History(Sequence[Round]):
+class History(Sequence[Kept]):
     """The kept rounds of a training run, oldest first; a value: methods return new ones."""
 
     layout: Layout
@@ -152,13 +211,15 @@ class History(Sequence[Round]):
     """The model before round 1, [d]: the only one that no client has touched."""
     final: Vector
     """The model now, [d]."""
-    rounds: tuple[Round, ...] = ()
+    rounds: tuple[Kept, ...] = ()
+    keep: Callable[[Round], Kept] = in_memory
+    """Where a round goes that is to be kept."""
 
     @overload
-    def __getitem__(self, index: int) -> Round: ...
+    def __getitem__(self, index: int) -> Kept: ...
     @overload
-    def __getitem__(self, index: slice) -> tuple[Round, ...]: ...
-    def __getitem__(self, index: int | slice) -> Round | tuple[Round, ...]:
+    def __getitem__(self, index: slice) -> tuple[Kept, ...]: ...
+    def __getitem__(self, index: int | slice) -> Kept | tuple[Kept, ...]:
         """Return the kept round at a position (not by its number)."""
         return self.rounds[index]
 
@@ -166,7 +227,7 @@ class History(Sequence[Round]):
         """Return how many rounds are kept."""
         return len(self.rounds)
 
-    def __iter__(self) -> Iterator[Round]:
+    def __iter__(self) -> Iterator[Kept]:
         """Go through the kept rounds, oldest first."""
         return iter(self.rounds)
 
@@ -179,7 +240,7 @@ class History(Sequence[Round]):
         """Record one more round as far as ``needs`` asks, and the model after it."""
         if not needs.keeps(done.number):
             return replace(self, final=final)
-        kept = _reduced(done, needs)
+        kept = self.keep(done.reduced(needs))
         return replace(self, final=final, rounds=(*self.rounds, kept))
 
     def select(self, needs: Needs, after: int) -> "History":
@@ -189,19 +250,9 @@ class History(Sequence[Round]):
         """
         last = after - needs.every + 1
         rounds = (r for r in self.rounds if needs.keeps(r.number) and r.number <= last)
-        return replace(self, rounds=tuple(_reduced(r, needs) for r in rounds))
+        return replace(self, rounds=tuple(r.reduced(needs) for r in rounds))
 
     def without(self, clients: Set[ClientId]) -> "History":
         """Drop what ``clients`` sent, and the rounds in which nobody else took part."""
         rounds = (kept.without(clients) for kept in self.rounds)
-        return replace(self, rounds=tuple(r for r in rounds if r.updates.clients))
-
-
-def _reduced(done: Round, needs: Needs) -> Round:
-    """Keep of a round only what ``needs`` names."""
-    nobody = Updates((), torch.empty(0, 0), torch.empty(0, dtype=torch.int64))
-    return replace(
-        done,
-        updates=done.updates if needs.updates else nobody,
-        broadcast=done.broadcast if needs.models else None,
-    )
+        return replace(self, rounds=tuple(r for r in rounds if r.clients))

@@ -44,5 +44,6 @@ class FedAccum:
         """Yield the model that the stored updates add up to."""
         weights = history.initial
         for stored in history.without(request.clients):
-            weights = weights + self.scale * mean(stored.updates.deltas, stored.updates.examples)
+            updates = stored.updates
+            weights = weights + self.scale * mean(updates.deltas, updates.examples)
         yield weights

@@ -54,11 +54,12 @@ class FedEraser:
         work = clients.work.scaled(self.effort)
         weights = history.initial
         for stored in history.without(request.clients):
+            kept = stored.updates
             if stored.number == 1:
-                step = mean(stored.updates.deltas, stored.updates.examples)
+                step = mean(kept.deltas, kept.examples)
             else:
-                fresh = clients.train(weights, stored.updates.clients, work, round=stored.number)
-                kept = stored.updates.only(set(fresh.clients))
+                fresh = clients.train(weights, kept.clients, work, round=stored.number)
+                kept = kept.only(set(fresh.clients))
                 step = calibrate(fresh.deltas, kept, history.layout, self.max_ratio)
             weights = weights + step
             yield weights
