@@ -41,13 +41,13 @@ def train_cohort(
     for row in order:
         span = shards.span(clients[row])
         drawn.append(work.order(len(span), rngs[row]) + span.start)
-    gradients = _gradients(network, work, shards, starts if starts.dim() == 1 else starts[order])
-
     parameters = network.layout.parameters
     lr = work.lr(round)
     begun = starts.expand(len(order), -1) if starts.dim() == 1 else starts[order]
     active = torch.nn.Parameter(begun[:, parameters].clone())
     buffers = begun[:, parameters.stop :]
+    origins = starts if starts.dim() == 1 else begun
+    gradients = _gradients(network, work, shards, origins, buffers)
     optimizer = work.optimizer.build(active, lr)
     finished: list[Tensor] = []
     for step in groups(drawn, [sizes[row] for row in order], starts.device):
@@ -55,11 +55,13 @@ def train_cohort(
         if busy < len(active):
             finished.append(active[busy:].detach())
             active, optimizer = _first(busy, active, optimizer, work, lr)
-        active.grad = torch.empty_like(active)
-        for group in step:
-            weights = torch.cat([active.detach()[group.clients], buffers[group.clients]], 1)
-            found = gradients(weights, group)[:, parameters]
-            active.grad[group.clients] = _clipped(found, work.clip_norm)
+        found = [_clipped(gradients(active, group), work.clip_norm) for group in step]
+        if len(step) == 1:
+            (active.grad,) = found
+        else:
+            active.grad = torch.empty_like(active)
+            for group, each in zip(step, found, strict=True):
+                active.grad[group.clients] = each
         optimizer.step()
     finished.append(active.detach())
     trained = torch.cat([torch.cat(finished[::-1]), buffers], dim=1)
@@ -67,9 +69,9 @@ def train_cohort(
 
 
 def _gradients(
-    network: Network, work: LocalWork, shards: Shards, starts: Vector
+    network: Network, work: LocalWork, shards: Shards, starts: Vector, buffers: Tensor
 ) -> Callable[[Tensor, Group], Tensor]:
-    """Return the function from the weights [g, d] of a group to its gradients [g, d]."""
+    """Return the function from all parameters [k, p] to the gradients [g, p] of a group."""
     records = shards.records
     one_each = starts.dim() == 2
 
@@ -78,19 +80,15 @@ def _gradients(
 
     batched = vmap(losses, in_dims=(0, 0, 0, 0 if one_each else None))
 
-    def gradients(weights: Tensor, group: Group) -> Tensor:
-        leaf = weights.requires_grad_()
+    def gradients(active: Tensor, group: Group) -> Tensor:
+        leaf = active.detach()[group.clients].requires_grad_()
+        weights = torch.cat([leaf, buffers[group.clients]], 1) if buffers.shape[1] else leaf
         flat, shape = group.records.flatten(), group.records.shape
-        images = records.images.index_select(0, flat)
-        labels = records.labels.index_select(0, flat)
+        images = records.images.index_select(0, flat).view(*shape, *records.images.shape[1:])
+        labels = records.labels.index_select(0, flat).view(*shape, *records.labels.shape[1:])
         start = starts[group.clients] if one_each else starts
         # The rows are independent: the gradient of the sum holds each row's own.
-        values = batched(
-            leaf,
-            images.view(*shape, *images.shape[1:]),
-            labels.view(*shape, *labels.shape[1:]),
-            start,
-        )
+        values = batched(weights, images, labels, start)
         (found,) = torch.autograd.grad(values, leaf, group.weights.to(values.dtype))
         return found
 

@@ -37,7 +37,7 @@ class InProcessGrid(Grid):
         """Play ``clients`` clients by ``app`` on ``workers`` threads.
 
         ``together``, where it is given, answers all ``train`` messages of a round as one batch,
-        on one thread for which torch uses ``workers``.
+        on one thread.
         """
         # Flower stamps every message with the identity of the process that makes it.
         TaskIdentity.run_id, TaskIdentity.node_id, TaskIdentity.task_id = 1, 1, 1
@@ -53,10 +53,9 @@ class InProcessGrid(Grid):
             for client in range(clients)
         }
         self._together = together
-        threads, of_torch = (workers, 1) if together is None else (1, workers)
-        self._threads = threads
+        self._threads = workers if together is None else 1
         self._pool = ThreadPoolExecutor(
-            threads, initializer=torch.set_num_threads, initargs=(of_torch,)
+            self._threads, initializer=torch.set_num_threads, initargs=(1,)
         )
         self._numbers = itertools.count()
         self._working: list[Future[None]] = []

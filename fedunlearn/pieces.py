@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -19,6 +20,10 @@ log = logging.getLogger(__name__)
 
 CPU_BUDGET = 64 * 2**20
 """Bytes of a piece on a CPU: far beyond its caches a larger batch is slower, not faster."""
+
+CPU_ROWS = 64
+"""Clients of a piece on a CPU: so many share a call that more would gain little, and further
+threads take further pieces. As it does not depend on their number, neither does any bit."""
 
 GPU_SHARE = 0.8
 """Share of a GPU's free memory that a piece may take; workspaces are not in the estimate."""
@@ -38,6 +43,8 @@ class Pieces:
     network: Network
     shards: Shards
     """On the device that is to train."""
+    workers: int = 1
+    """Threads that take pieces on a CPU, each with one torch thread."""
     most: dict[str, int] = field(default_factory=dict)
     """Clients of one piece, by their work: measured once, halved when memory runs out."""
 
@@ -56,7 +63,8 @@ class Pieces:
         device = self.shards.records.labels.device
         if repr(work) not in self.most:
             row = step_bytes(self.network, starts.view(-1, starts.shape[-1])[0], work, self.shards)
-            self.most[repr(work)] = max(1, budget(device) // row)
+            rows = CPU_ROWS if device.type == "cpu" else len(self.shards)
+            self.most[repr(work)] = max(1, min(rows, budget(device) // row))
         here, trained = starts.to(device), starts.new_empty(len(clients), starts.shape[-1])
         # Clients of equal length side by side: whoever has finished leaves no gap in a piece.
         order = sorted(range(len(clients)), key=lambda row: -len(self.shards.span(clients[row])))
@@ -72,16 +80,26 @@ class Pieces:
                 [np.random.default_rng(seeds[row]) for row in rows],
             ).to(trained.device)
 
-        self.most[repr(work)] = in_pieces(run, order, self.most[repr(work)])
+        # A GPU takes one piece after another: each fills its memory.
+        workers = self.workers if device.type == "cpu" else 1
+        self.most[repr(work)] = in_pieces(run, order, self.most[repr(work)], workers)
         return trained
 
 
-def in_pieces(run: Callable[[Sequence[int]], None], rows: Sequence[int], most: int) -> int:
+def in_pieces(
+    run: Callable[[Sequence[int]], None], rows: Sequence[int], most: int, workers: int = 1
+) -> int:
     """Call ``run`` for all ``rows``, at most ``most`` at a time; return how many do fit.
 
-    A piece for which memory runs out is tried again as two halves, and so are those after it.
-    Raises torch.OutOfMemoryError if a single row does not fit.
+    Pieces are as equal as can be. With one worker, a piece for which memory runs out is tried
+    again as two halves, and so are those after it. Raises torch.OutOfMemoryError if a single row
+    does not fit, or any piece on one of several workers.
     """
+    if workers > 1 and len(rows) > most:
+        pieces = [piece.tolist() for piece in np.array_split(rows, -(-len(rows) // most))]
+        with ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+            list(pool.map(run, pieces))
+        return most
     done = 0
     while done < len(rows):
         left = len(rows) - done

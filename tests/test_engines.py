@@ -7,6 +7,7 @@ import torch
 from flwr.app import Array, Context, Message, MetricRecord, RecordDict
 from flwr.clientapp import ClientApp
 
+from fedunlearn import pieces
 from fedunlearn.arrays import TensorArray, pack, payload, rows, unpack
 from fedunlearn.checks import Refused
 from fedunlearn.client_app import client_app
@@ -89,9 +90,11 @@ def test_training_as_one_batch_gives_the_same_weights_and_costs(workers):
     assert all(charge.seconds > 0 for charge in same_costs)
 
 
-def test_the_number_of_workers_changes_no_bit():
-    one, costs = train_small(Local(workers=1, mode="workers"), TRAINING)
-    three, same_costs = train_small(Local(workers=3, mode="workers"), TRAINING)
+@pytest.mark.parametrize("mode", ["workers", "cohort"])
+def test_the_number_of_workers_changes_no_bit(mode, monkeypatch):
+    monkeypatch.setattr(pieces, "CPU_ROWS", 2)
+    one, costs = train_small(Local(workers=1, mode=mode), TRAINING)
+    three, same_costs = train_small(Local(workers=3, mode=mode), TRAINING)
     assert torch.equal(one, three)
     assert bytes_of(costs) == bytes_of(same_costs)
 
@@ -148,8 +151,8 @@ class TestChoice:
 
     def test_is_said_in_a_sentence(self):
         assert Local(workers=3).describe(SMALL) == (
-            "Clients train on cpu in mode cohort (all clients of a round as one batch, with 3 "
-            "threads): small dense nets spend their time on calls, which a batch of clients shares."
+            "Clients train on cpu in mode cohort (many clients as one batch, on up to 3 threads): "
+            "small dense nets spend their time on calls, which a batch of clients shares."
         )
         assert Local(mode="workers").describe(SMALL).endswith("as engine.mode says.")
 

@@ -11,6 +11,15 @@ WORK = LocalWork(epochs=2, batch_size=16)
 SIZES = (40, 3, 17, 60, 16, 33, 21)
 
 
+@pytest.fixture(autouse=True)
+def one_torch_thread():
+    """As in a run: threads of torch's own would change the last digits."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
 @pytest.fixture
 def shards():
     generator = torch.Generator().manual_seed(0)
@@ -25,9 +34,9 @@ def shards():
     )
 
 
-def trained(shards, most=None, starts=None, clients=range(7)):
+def trained(shards, most=None, starts=None, clients=range(7), workers=1):
     network = Network(Mlp((16,)), (1, 8, 8), 10)
-    pieces = Pieces(network, shards, {} if most is None else {repr(WORK): most})
+    pieces = Pieces(network, shards, workers, {} if most is None else {repr(WORK): most})
     starts = network.initial(1) if starts is None else starts
     seeds = [(5, client) for client in clients]
     return pieces.train(starts, list(clients), WORK, 1, seeds), pieces
@@ -40,6 +49,13 @@ def test_pieces_give_what_one_batch_gives(shards, most):
     cut, kept = trained(shards, most)
     assert kept.most[repr(WORK)] == most
     torch.testing.assert_close(cut, whole, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("most", [1, 2, 3])
+def test_threads_change_no_bit(shards, most):
+    one, _ = trained(shards, most)
+    three, _ = trained(shards, most, workers=3)
+    assert torch.equal(one, three)
 
 
 def test_rows_are_in_the_order_of_the_clients(shards):

@@ -55,24 +55,23 @@ class Local:
         threads = self.workers or cores()
         how = {
             "workers": f"each client by itself, on {threads} threads",
-            "cohort": f"all clients of a round as one batch, with {threads} threads",
+            "cohort": f"many clients as one batch, on up to {threads} threads",
         }
         return f"Clients train on {self.device} in mode {mode} ({how[mode]}): {why}."
 
     def trainer(self, scenario: Scenario) -> Trainer:
         """Return what trains the clients of ``scenario`` without messages, for a bank."""
         network, shards = federation(scenario).network, shards_on(scenario, self.device)
+        workers = self.workers or cores()
         if self.choice(network)[0] == "cohort":
-            return Pieces(network, shards)
-        return Threads(network, shards, self.workers or cores())
+            return Pieces(network, shards, workers)
+        return Threads(network, shards, workers)
 
     def run(self, scenario: Scenario, job: Job) -> None:
         """Run ``job`` to its end."""
-        clients, device = scenario.partition.clients, self.device
-        network, shards = federation(scenario).network, shards_on(scenario, device)
-        mode, _ = self.choice(network)
-        together = partial(train_together, Pieces(network, shards)) if mode == "cohort" else None
-        app = client_app(scenario, device)
+        clients = scenario.partition.clients
+        trainer, app = self.trainer(scenario), client_app(scenario, self.device)
+        together = partial(train_together, trainer) if isinstance(trainer, Pieces) else None
         grid = InProcessGrid(app, clients, self.workers or cores(), together)
         context = Context(run_id=1, node_id=1, node_config={}, state=RecordDict(), run_config={})
         # The collector would look through torch's objects again and again, for every few thousand
