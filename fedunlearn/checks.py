@@ -22,11 +22,17 @@ def number(
     above: float | None = None,
     at_least: float | None = None,
     at_most: float | None = None,
+    below: float | None = None,
 ) -> None:
     """Raise `Refused` unless ``value`` is a finite number within the bounds given."""
     bounds = [
         f"{word} {bound:g}"
-        for word, bound in (("above", above), ("at least", at_least), ("at most", at_most))
+        for word, bound in (
+            ("above", above),
+            ("at least", at_least),
+            ("at most", at_most),
+            ("below", below),
+        )
         if bound is not None
     ]
     fits = (
@@ -36,6 +42,7 @@ def number(
         and (above is None or value > above)
         and (at_least is None or value >= at_least)
         and (at_most is None or value <= at_most)
+        and (below is None or value < below)
     )
     if not fits:
         wanted = " ".join(["a number", " and ".join(bounds)]).rstrip()

@@ -16,7 +16,7 @@ from fedunlearn.batching import Group, groups
 from fedunlearn.data.dataset import Shards
 from fedunlearn.history import ClientId
 from fedunlearn.layout import Vector
-from fedunlearn.local import LocalWork
+from fedunlearn.local import LocalWork, clipped
 from fedunlearn.models import Network
 
 
@@ -41,31 +41,31 @@ def train_cohort(
     for row in order:
         span = shards.span(clients[row])
         drawn.append(work.order(len(span), rngs[row]) + span.start)
-    parameters = network.layout.parameters
-    lr = work.lr(round)
+    parameters, lr = network.layout.parameters, work.lr(round)
     begun = starts.expand(len(order), -1) if starts.dim() == 1 else starts[order]
-    active = torch.nn.Parameter(begun[:, parameters].clone())
-    buffers = begun[:, parameters.stop :]
+    active, buffers = begun[:, parameters].clone(), begun[:, parameters.stop :]
     origins = starts if starts.dim() == 1 else begun
     gradients = _gradients(network, work, shards, origins, buffers)
-    optimizer = work.optimizer.build(active, lr)
-    finished: list[Tensor] = []
-    for step in groups(drawn, [sizes[row] for row in order], starts.device):
-        busy = sum(len(group.records) for group in step)
-        if busy < len(active):
-            finished.append(active[busy:].detach())
-            active, optimizer = _first(busy, active, optimizer, work, lr)
-        found = [_clipped(gradients(active, group), work.clip_norm) for group in step]
-        if len(step) == 1:
-            (active.grad,) = found
-        else:
-            active.grad = torch.empty_like(active)
-            for group, each in zip(step, found, strict=True):
-                active.grad[group.clients] = each
-        optimizer.step()
-    finished.append(active.detach())
-    trained = torch.cat([torch.cat(finished[::-1]), buffers], dim=1)
-    return trained[np.argsort(order)]
+    state = work.optimizer.start(active)
+    steps = groups(drawn, [sizes[row] for row in order], starts.device)
+    for count, step in enumerate(steps, start=1):
+        found = [clipped(gradients(active, group), work.clip_norm) for group in step]
+        busy = sum(len(each) for each in found)
+        still = active[:busy], tuple(each[:busy] for each in state)
+        work.optimizer.step(still[0], _gathered(step, found), still[1], lr, count)
+    trained = torch.empty_like(begun)
+    trained[order] = torch.cat([active, buffers], dim=1)
+    return trained
+
+
+def _gathered(step: Sequence[Group], found: Sequence[Tensor]) -> Tensor:
+    """Put the gradients of all groups of a step into the order of the clients."""
+    if len(step) == 1:
+        return found[0]
+    gathered = found[0].new_empty(sum(map(len, found)), found[0].shape[1])
+    for group, each in zip(step, found, strict=True):
+        gathered[group.clients] = each
+    return gathered
 
 
 def _gradients(
@@ -81,7 +81,7 @@ def _gradients(
     batched = vmap(losses, in_dims=(0, 0, 0, 0 if one_each else None))
 
     def gradients(active: Tensor, group: Group) -> Tensor:
-        leaf = active.detach()[group.clients].requires_grad_()
+        leaf = active[group.clients].requires_grad_()
         weights = torch.cat([leaf, buffers[group.clients]], 1) if buffers.shape[1] else leaf
         flat, shape = group.records.flatten(), group.records.shape
         images = records.images.index_select(0, flat).view(*shape, *records.images.shape[1:])
@@ -93,30 +93,3 @@ def _gradients(
         return found
 
     return gradients
-
-
-def _first(
-    busy: int,
-    active: torch.nn.Parameter,
-    optimizer: torch.optim.Optimizer,
-    work: LocalWork,
-    lr: float,
-) -> tuple[torch.nn.Parameter, torch.optim.Optimizer]:
-    """Keep the first ``busy`` rows of the matrix and of the optimizer's state."""
-    kept = torch.nn.Parameter(active[:busy].detach().clone())
-    smaller = work.optimizer.build(kept, lr)
-    smaller.state[kept] = {
-        name: value[:busy].clone() if value.shape == active.shape else value
-        for name, value in optimizer.state[active].items()
-        if isinstance(value, Tensor)
-    }
-    return kept, smaller
-
-
-def _clipped(gradients: Tensor, longest: float | None) -> Tensor:
-    """Shorten each row to ``longest``, as torch's clip_grad_norm_ does."""
-    if longest is None:
-        return gradients
-    norms = gradients.norm(dim=1, keepdim=True)
-    shortened: Tensor = gradients * (longest / (norms + 1e-6)).clamp_max(1)
-    return shortened

@@ -2,6 +2,7 @@
 
 import contextlib
 import itertools
+import logging
 import traceback
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
@@ -13,6 +14,8 @@ from flwr.clientapp import ClientApp
 from flwr.serverapp import Grid
 from flwr.supercore.run import Run
 from flwr.supercore.task_identity import TaskIdentity
+
+log = logging.getLogger(__name__)
 
 CLIENT_ERROR = 2
 """Flower's code for an exception in a ClientApp."""
@@ -130,7 +133,8 @@ class InProcessGrid(Grid):
         ]
         try:
             answers = self._together(messages, clients)
-        except Exception:
+        except Exception as error:
+            log.warning("Clients cannot train as one batch, so each trains by itself: %s", error)
             self._answer_each(deque(messages))
         else:
             for message, answer in zip(messages, answers, strict=True):

@@ -10,25 +10,40 @@ import torch
 from torch import Tensor
 
 from fedunlearn import checks
+from fedunlearn.checks import Refused
 from fedunlearn.layout import Vector
 from fedunlearn.models import Network
 from fedunlearn.objectives import CrossEntropy, Objective
+from fedunlearn.vectors import lengths
+
+State = tuple[Tensor, ...]
+"""What an optimizer carries from step to step, each shaped like the weights."""
 
 
 class LocalOptimizer(Protocol):
-    """Makes a fresh torch optimizer for one client's round; nothing is carried over."""
+    """The step rule of a client's round; it knows one client's weights [d] as well as many [k, d].
+
+    Torch's own optimizers compute the same, but their first step imports a compiler for seconds.
+    """
 
     @property
     def lr(self) -> float:
         """Learning rate of round 1."""
 
-    def build(self, weights: Tensor, lr: float) -> torch.optim.Optimizer:
-        """Return an optimizer of the flat leaf ``weights`` with learning rate ``lr``."""
+    def start(self, weights: Tensor) -> State:
+        """Return the state before the first step of a round; nothing is carried over."""
+
+    def step(self, weights: Tensor, gradient: Tensor, state: State, lr: float, count: int) -> None:
+        """Change ``weights`` and ``state`` in place by step ``count``, from 1."""
 
 
 @dataclass(frozen=True, slots=True)
 class Sgd:
-    """Stochastic gradient descent with momentum, from momentum zero in every round."""
+    """Gradient descent with momentum: ``v <- m v + g + c w``, then ``w <- w - lr v``.
+
+    m is ``momentum``, c ``weight_decay``; v is zero before every round. With ``nesterov`` the step
+    is ``lr (g + c w + m v)``.
+    """
 
     lr: float = 0.02
     momentum: float = 0.9
@@ -40,22 +55,33 @@ class Sgd:
         checks.number("optimizer.lr", self.lr, above=0)
         checks.number("optimizer.momentum", self.momentum, at_least=0, at_most=1)
         checks.number("optimizer.weight_decay", self.weight_decay, at_least=0)
+        if self.nesterov and not self.momentum:
+            raise Refused("optimizer.nesterov=true needs optimizer.momentum above 0.")
 
-    def build(self, weights: Tensor, lr: float) -> torch.optim.Optimizer:
-        """Return the torch optimizer."""
-        return torch.optim.SGD(
-            [weights],
-            lr,
-            self.momentum,
-            weight_decay=self.weight_decay,
-            nesterov=self.nesterov,
-            fused=True,
-        )
+    def start(self, weights: Tensor) -> State:
+        """Return a velocity of zero, or nothing without momentum."""
+        return (torch.zeros_like(weights),) if self.momentum else ()
+
+    def step(self, weights: Tensor, gradient: Tensor, state: State, lr: float, count: int) -> None:
+        """Change ``weights`` and the velocity."""
+        if self.weight_decay:
+            gradient = gradient.add(weights, alpha=self.weight_decay)
+        for velocity in state:
+            velocity.mul_(self.momentum).add_(gradient)
+            gradient = gradient.add(velocity, alpha=self.momentum) if self.nesterov else velocity
+        weights.add_(gradient, alpha=-lr)
 
 
 @dataclass(frozen=True, slots=True)
 class Adam:
-    """Adam with decoupled weight decay (AdamW), from fresh moments in every round."""
+    """Adam with decoupled weight decay (AdamW), from fresh moments in every round.
+
+    ``m <- b1 m + (1 - b1) g``, ``v <- b2 v + (1 - b2) g^2``, then ``w <- (1 - lr c) w - lr m^ /
+    (sqrt(v^) + 1e-8)`` with ``m^ = m / (1 - b1^t)``, ``v^ = v / (1 - b2^t)`` in step t.
+
+    Kingma, Ba. Adam: a method for stochastic optimization. ICLR 2015, arXiv 1412.6980. Loshchilov,
+    Hutter. Decoupled weight decay regularization. ICLR 2019, arXiv 1711.05101.
+    """
 
     lr: float = 0.001
     beta1: float = 0.9
@@ -66,13 +92,21 @@ class Adam:
         """Raise `Refused` for values outside their range."""
         checks.number("optimizer.lr", self.lr, above=0)
         for name in ("beta1", "beta2"):
-            checks.number(f"optimizer.{name}", getattr(self, name), at_least=0, at_most=1)
+            checks.number(f"optimizer.{name}", getattr(self, name), at_least=0, below=1)
         checks.number("optimizer.weight_decay", self.weight_decay, at_least=0)
 
-    def build(self, weights: Tensor, lr: float) -> torch.optim.Optimizer:
-        """Return the torch optimizer."""
-        betas = (self.beta1, self.beta2)
-        return torch.optim.AdamW([weights], lr, betas, weight_decay=self.weight_decay, fused=True)
+    def start(self, weights: Tensor) -> State:
+        """Return both moments, zero."""
+        return torch.zeros_like(weights), torch.zeros_like(weights)
+
+    def step(self, weights: Tensor, gradient: Tensor, state: State, lr: float, count: int) -> None:
+        """Change ``weights`` and the moments."""
+        first, second = state
+        first.lerp_(gradient, 1 - self.beta1)
+        second.mul_(self.beta2).addcmul_(gradient, gradient, value=1 - self.beta2)
+        root = second.sqrt().div_(math.sqrt(1 - self.beta2**count)).add_(1e-8)
+        weights.mul_(1 - lr * self.weight_decay)
+        weights.addcdiv_(first, root, value=-lr / (1 - self.beta1**count))
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,17 +163,22 @@ def train_locally(
     ``images`` is [n, c, h, w], ``labels`` [n] (or what the objective takes in their place);
     ``round`` sets the learning rate, ``rng`` the order of the records. Buffers stay as they came.
     """
-    parameters = network.layout.parameters
-    leaf = start[parameters].clone().requires_grad_()
-    buffers = start[parameters.stop :]
-    optimizer = work.optimizer.build(leaf, work.lr(round))
+    parameters, lr = network.layout.parameters, work.lr(round)
+    own, buffers = start[parameters].clone(), start[parameters.stop :]
+    state = work.optimizer.start(own)
     order = torch.from_numpy(work.order(len(labels), rng)).to(labels.device)
-    for rows in torch.split(order, work.sizes(len(labels))):
+    for count, rows in enumerate(torch.split(order, work.sizes(len(labels))), start=1):
+        leaf = own.detach().requires_grad_()
         weights = torch.cat([leaf, buffers]) if len(buffers) else leaf
         seen = images.index_select(0, rows), labels.index_select(0, rows)
         losses = work.objective(network, weights, *seen, start)
-        (leaf.grad,) = torch.autograd.grad(losses.mean(), leaf)
-        if work.clip_norm is not None:
-            torch.nn.utils.clip_grad_norm_(leaf, work.clip_norm)
-        optimizer.step()
-    return torch.cat([leaf.detach(), buffers])
+        (gradient,) = torch.autograd.grad(losses.mean(), leaf)
+        work.optimizer.step(own, clipped(gradient, work.clip_norm), state, lr, count)
+    return torch.cat([own, buffers])
+
+
+def clipped(gradients: Tensor, longest: float | None) -> Tensor:
+    """Shorten each row of ``gradients`` [..., d] to ``longest``, as torch's clip_grad_norm_."""
+    if longest is None:
+        return gradients
+    return gradients * (longest / (lengths(gradients) + 1e-6)).clamp_max(1)

@@ -1,10 +1,12 @@
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
 import torch
 from torch import nn
 from torch.nn import functional
+from torch.optim import SGD, AdamW
 
 from fedunlearn.checks import Refused
 from fedunlearn.local import Adam, LocalWork, Sgd, train_locally
@@ -27,19 +29,28 @@ def locally(work, round=1, network=NETWORK, seed=4):
 
 class TestTheLoop:
     @pytest.mark.parametrize(
-        "optimizer", [Sgd(0.1, momentum=0.9, weight_decay=0.01, nesterov=True), Adam(0.01)]
+        ("optimizer", "torch_s"),
+        [
+            (Sgd(0.1, momentum=0.0), partial(SGD, lr=0.1)),
+            (Sgd(0.1, 0.9, 0.01), partial(SGD, lr=0.1, momentum=0.9, weight_decay=0.01)),
+            (
+                Sgd(0.1, 0.8, 0.01, nesterov=True),
+                partial(SGD, lr=0.1, momentum=0.8, weight_decay=0.01, nesterov=True),
+            ),
+            (Adam(0.01), partial(AdamW, lr=0.01, weight_decay=0)),
+            (
+                Adam(0.01, 0.8, 0.95, weight_decay=0.1),
+                partial(AdamW, lr=0.01, betas=(0.8, 0.95), weight_decay=0.1),
+            ),
+        ],
     )
-    def test_is_plain_pytorch(self, optimizer):
+    def test_is_plain_pytorch(self, optimizer, torch_s):
         """The same loop with a module, its parameters and a torch optimizer, tensor by tensor."""
         work = LocalWork(epochs=2, batch_size=16, optimizer=optimizer)
         start, trained = locally(work)
         module = Mlp((16,))((1, 8, 8), 10)
         module.load_state_dict(NETWORK.layout.named(start))
-        plain = (
-            torch.optim.SGD(module.parameters(), 0.1, 0.9, weight_decay=0.01, nesterov=True)
-            if isinstance(optimizer, Sgd)
-            else torch.optim.AdamW(module.parameters(), 0.01, weight_decay=0)
-        )
+        plain = torch_s(module.parameters())
         rng = np.random.default_rng(4)
         for _ in range(2):
             for rows in torch.from_numpy(rng.permutation(50)).split(16):
