@@ -11,17 +11,19 @@ usage: fedunlearn <command> [Hydra overrides and options]
   withdraw   train a federation, let clients leave, forget them by one strategy
   compare    the same with several strategies and seeds, in one table
   plot       draw the figures of a finished run, or of several, again from their files
+  doctor     show the machine and the federation, and measure which engine.mode is faster
 
 examples:
   fedunlearn withdraw strategy=federaser dataset=digits partition=dirichlet partition.alpha=0.3
   fedunlearn compare 'strategies=[none,retrain,federaser]' 'seeds=[0,1,2]'
   fedunlearn withdraw -m strategy=federaser strategy.interval=1,2,4 seed=0,1
   fedunlearn plot outputs/demo
+  fedunlearn doctor model=mlp partition.clients=20
 
 `fedunlearn withdraw --help` lists every choice, `--cfg job` prints the whole configuration.
 """
 
-COMMANDS = ("withdraw", "compare", "plot")
+COMMANDS = ("withdraw", "compare", "plot", "doctor")
 
 
 def main() -> None:
@@ -42,6 +44,8 @@ def main() -> None:
         from simulations.withdraw import main as run
     elif command == "compare":
         from simulations.compare import main as run
+    elif command == "doctor":
+        from simulations.doctor import main as run
     else:
         from simulations.plot import main as run
     run()

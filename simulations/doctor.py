@@ -1,0 +1,59 @@
+"""`fedunlearn doctor`: show the machine and the federation, and time the engine; writes nothing."""
+
+import hydra
+from hydra._internal.utils import get_args_parser
+from omegaconf import DictConfig
+from rich.console import Console
+
+from fedunlearn import doctor
+from fedunlearn.checks import Refused
+from fedunlearn.federation import federation
+from fedunlearn.speed import Speed, measure
+from simulations import configured
+from simulations.guard import check_command_line, sentences
+
+WIDTH = 100
+"""Columns where the output is no terminal."""
+
+
+@hydra.main(version_base="1.3", config_path="../conf", config_name="config")
+def app(cfg: DictConfig) -> None:
+    """Examine what ``cfg``, Hydra's own part included, describes, and print what is found."""
+    with sentences():
+        experiment = configured.experiment(cfg, {cfg.hydra.runtime.choices.strategy: cfg.strategy})
+        scenario = experiment.scenario(cfg.seed)
+        here = federation(scenario)
+        here.evaluation_sets(frozenset(scenario.leavers), frozenset())  # shows misfits, as in a run
+        local = doctor.local(experiment.engine)
+        pick, why = doctor.auto(local, here)
+
+        console = Console(highlight=False, markup=False)
+        if not console.is_terminal:
+            console.width = WIDTH
+        console.print(doctor.facts("Machine", doctor.machine()), "")
+        described = doctor.described(here, experiment.training)
+        console.print(doctor.facts(f"Federation of seed {cfg.seed}", described), "")
+        console.print(doctor.PROCEDURE)
+        speeds: dict[str, Speed] = {}
+        for name, engine in doctor.contenders(experiment.engine).items():
+            slow = "" if name in doctor.MODES else ", which may take 15 s or more to start"
+            console.print(f"Measuring {name}{slow} …")
+            speeds[name] = measure(engine, scenario, experiment.training)
+        console.print("", doctor.speed_table(speeds, pick, local), "", sep="\n")
+        console.print(doctor.verdict(pick, why, speeds, local.mode))
+        for name in speeds.keys() - set(doctor.MODES):
+            console.print(doctor.aside(name, speeds))
+
+
+def main() -> None:
+    """Check the command line, then examine; where a flag only prints, that is left to Hydra."""
+    with sentences():
+        args = get_args_parser().parse_args()
+        if args.multirun or args.config_path or args.config_name or args.experimental_rerun:
+            raise Refused(
+                "fedunlearn doctor examines one configuration: leave out -m, --config-path, "
+                "--config-name and --experimental-rerun."
+            )
+        found: list[DictConfig] = []
+        check_command_line(found.append)
+        app(*found)  # past Hydra's main function, which would make an output folder
