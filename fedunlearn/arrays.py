@@ -81,4 +81,9 @@ def rows(vectors: Sequence[Vector]) -> Tensor:
 
 def payload(arrays: ArrayRecord) -> int:
     """Return the bytes of the numbers in ``arrays``, without any header."""
-    return sum(math.prod(a.shape) * np.dtype(a.dtype).itemsize for a in arrays.values())
+    return sum(
+        array.tensor.nbytes
+        if isinstance(array, TensorArray)
+        else math.prod(array.shape) * np.dtype(array.dtype).itemsize
+        for array in arrays.values()
+    )
