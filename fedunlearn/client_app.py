@@ -76,7 +76,8 @@ def client_app(scenario: Scenario, device: str = "cpu") -> ClientApp:
             order.round,
             np.random.default_rng(order.seed(client)),
         ).cpu()
-        return _reply(message, weights, len(records), order.work, time.perf_counter() - started)
+        seconds = time.perf_counter() - started
+        return _reply(message, weights, _metrics(len(records), order.work, seconds))
 
     return app
 
@@ -94,16 +95,19 @@ def train_together(
     matrix = pieces.train(order.weights, clients, order.work, order.round, seeds)
     records = [len(pieces.shards.span(client)) for client in clients]
     each = (time.perf_counter() - started) / sum(records)
+    # Clients with as many records say the same, which is written once.
+    metrics = {held: _metrics(held, order.work, each * held) for held in set(records)}
     return [
-        _reply(message, weights, held, order.work, each * held)
+        _reply(message, weights, metrics[held])
         for message, weights, held in zip(messages, matrix.unbind(), records, strict=True)
     ]
 
 
-def _reply(
-    message: Message, weights: Vector, records: int, work: LocalWork, seconds: float
-) -> Message:
-    metrics = MetricRecord(
+def _metrics(records: int, work: LocalWork, seconds: float) -> MetricRecord:
+    return MetricRecord(
         {"num-examples": records, "samples": records * work.epochs, "seconds": seconds}
     )
+
+
+def _reply(message: Message, weights: Vector, metrics: MetricRecord) -> Message:
     return Message(RecordDict({"arrays": pack(weights), "metrics": metrics}), reply_to=message)

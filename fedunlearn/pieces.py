@@ -61,10 +61,11 @@ class Pieces:
         ``starts`` is [d] or [k, d]. Raises torch.OutOfMemoryError if one client does not fit.
         """
         device = self.shards.records.labels.device
-        if repr(work) not in self.most:
+        kind = repr(work)
+        if kind not in self.most:
             row = step_bytes(self.network, starts.view(-1, starts.shape[-1])[0], work, self.shards)
             rows = CPU_ROWS if device.type == "cpu" else len(self.shards)
-            self.most[repr(work)] = max(1, min(rows, budget(device) // row))
+            self.most[kind] = max(1, min(rows, budget(device) // row))
         here, trained = starts.to(device), starts.new_empty(len(clients), starts.shape[-1])
         # Clients of equal length side by side: whoever has finished leaves no gap in a piece.
         order = sorted(range(len(clients)), key=lambda row: -len(self.shards.span(clients[row])))
@@ -82,7 +83,7 @@ class Pieces:
 
         # A GPU takes one piece after another: each fills its memory.
         workers = self.workers if device.type == "cpu" else 1
-        self.most[repr(work)] = in_pieces(run, order, self.most[repr(work)], workers)
+        self.most[kind] = in_pieces(run, order, self.most[kind], workers)
         return trained
 
 
