@@ -1,0 +1,68 @@
+"""Who is compared, and what the project wants of the comparison."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from statistics import median
+from typing import Any
+
+from benchmarks.processes import Lap, Player
+from benchmarks.workloads import Workload
+from fedunlearn.engines import cores
+
+OURS, CEILING, RAY = "auto", "ceiling", "Flower Ray"
+LOOPS = ("loop, 1 thread", "loop, 2 threads")
+BEST_LOOP = "plain loop, the better"
+
+
+@dataclass(frozen=True, slots=True)
+class Contender:
+    """A way to train a workload: a function as `processes` describes it, and its arguments."""
+
+    function: str
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+
+    def start(self, workload: Workload, device: str | None = None) -> Player:
+        """Start a process that plays it."""
+        place = {} if device is None else {"device": device}
+        return Player(self.function, workload=workload, **self.arguments, **place)
+
+
+CONTENDERS = {
+    OURS: Contender("benchmarks.ours:contend", {"mode": "auto"}),
+    "cohort": Contender("benchmarks.ours:contend", {"mode": "cohort"}),
+    "workers": Contender("benchmarks.ours:contend", {"mode": "workers"}),
+    LOOPS[0]: Contender("benchmarks.plain:loop", {"threads": 1}),
+    LOOPS[1]: Contender("benchmarks.plain:loop", {"threads": 2}),
+    RAY: Contender("benchmarks.flower_ray:contend"),
+    CEILING: Contender("benchmarks.plain:ceiling"),
+}
+"""`auto` is what a user of fedunlearn gets."""
+
+WANTED = {
+    ("MLP 60 x 20", BEST_LOOP): 3.0,
+    ("MLP 60 x 20", RAY): 30.0,
+    ("MLP 600 x 20", BEST_LOOP): 2.5,
+    ("LeNet-5 60 x 20", BEST_LOOP): 1.25,
+    ("LeNet-5 600 x 20", BEST_LOOP): 1.25,
+    ("LeNet-5 600 x 20", CEILING): 0.85,
+    ("CNN 1.66M 600 x 10", CEILING): 0.85,
+}
+"""Of workload and rival: the least multiple of the rival's speed."""
+
+
+def samples_per_second(contender: str, workload: Workload, lap: Lap) -> float:
+    """Return records trained a second; the ceiling is one core's speed times the cores."""
+    times = cores() if contender == CEILING else 1
+    return times * workload.records * workload.clients * lap.rounds / lap.seconds
+
+
+def ratios(speeds: Mapping[str, Sequence[float]]) -> dict[str, float]:
+    """Return our median speed on a workload over each rival's, where both were measured."""
+    medians = {name: median(values) for name, values in speeds.items()}
+    loops = [medians[name] for name in LOOPS if name in medians]
+    rivals = {name: medians[name] for name in (RAY, CEILING) if name in medians}
+    if loops:
+        rivals = {BEST_LOOP: max(loops), **rivals}
+    if OURS not in medians:
+        return {}
+    return {rival: medians[OURS] / speed for rival, speed in rivals.items()}

@@ -1,0 +1,64 @@
+"""fedunlearn as its users run it: the local engine, its clients, and what training records."""
+
+from collections.abc import Iterable
+
+import torch
+
+from benchmarks.workloads import WORK, Workload
+from fedunlearn.clients import Connection, GridClients
+from fedunlearn.engines.local import Local
+from fedunlearn.federation import Scenario, federation
+from fedunlearn.history import History, Needs
+from fedunlearn.ledger import Ledger
+from fedunlearn.proxy import Proxy
+from fedunlearn.timeline import Course, train
+from fedunlearn.training import Training
+
+
+def contend(
+    turns: Iterable[int],
+    workload: Workload,
+    mode: str,
+    device: str = "cpu",
+    cohort: float = 1.0,
+) -> None:
+    """Train with ``engine.mode=mode``, a share ``cohort`` of the clients in every round."""
+    torch.set_num_threads(1)  # as every run of fedunlearn does
+    scenario, training = workload.scenario, Training(cohort=cohort, work=WORK)
+
+    def job(connection: Connection) -> None:
+        for rounds in turns:
+            everybody = clients(connection, scenario, training)
+            for _ in everybody.rounds(federation(scenario).initial, 1, rounds):
+                pass
+
+    Local(mode=mode, device=device).run(scenario, job)
+
+
+def recorded(turns: Iterable[int], workload: Workload, mode: str, needs: Needs) -> None:
+    """Train as a run does before a withdrawal, keeping of every round what ``needs`` asks."""
+    torch.set_num_threads(1)
+    scenario, training = workload.scenario, Training(work=WORK)
+
+    def job(connection: Connection) -> None:
+        here = federation(scenario)
+        for rounds in turns:
+            everybody = clients(connection, scenario, training)
+            start = History(here.network.layout, here.initial, here.initial)
+            for _ in train(Course(start, everybody.ids), everybody, rounds, needs):
+                pass
+
+    Local(mode=mode, device="cpu").run(scenario, job)
+
+
+def clients(connection: Connection, scenario: Scenario, training: Training) -> GridClients:
+    """Return all clients of a scenario, with an empty ledger."""
+    here, ledger = federation(scenario), Ledger()
+    return GridClients(
+        connection=connection,
+        training=training,
+        seed=scenario.seed,
+        ledger=ledger,
+        ids=frozenset(connection.nodes),
+        unlabelled=Proxy(here.network, here.proxy, ledger, scenario.seed),
+    )
