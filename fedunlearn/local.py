@@ -170,8 +170,8 @@ def train_locally(
     for count, rows in enumerate(torch.split(order, work.sizes(len(labels))), start=1):
         leaf = own.detach().requires_grad_()
         weights = torch.cat([leaf, buffers]) if len(buffers) else leaf
-        seen = images.index_select(0, rows), labels.index_select(0, rows)
-        losses = work.objective(network, weights, *seen, start)
+        seen = network.arranged(images.index_select(0, rows))
+        losses = work.objective(network, weights, seen, labels.index_select(0, rows), start)
         (gradient,) = torch.autograd.grad(losses.mean(), leaf)
         work.optimizer.step(own, clipped(gradient, work.clip_norm), state, lr, count)
     return torch.cat([own, buffers])

@@ -51,7 +51,7 @@ class Snapshot:
 
     @torch.no_grad()
     def _forward(self, images: Tensor) -> Tensor:
-        return self.network(self.weights.to(images.device), images).cpu()
+        return self.network(self.weights.to(images.device), self.network.arranged(images)).cpu()
 
 
 def packed(parts: Iterable[Tensor], size: int) -> Iterator[Tensor]:
