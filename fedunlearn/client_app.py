@@ -11,6 +11,7 @@ Messages, all with plain arrays and scalars:
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from flwr.app import Context, Message, MetricRecord, RecordDict
@@ -39,14 +40,21 @@ class Order:
     def of(cls, message: Message) -> "Order":
         """Read a message."""
         config = message.content.config_records["config"]
-        work = decode(str(config["work"]))
-        assert isinstance(work, LocalWork)
+        work = _work(str(config["work"]))
         seed, stream, number = (int(str(config[name])) for name in ("seed", "stream", "round"))
         return cls(unpack(message.content), work, number, (seed, stream, number))
 
     def seed(self, client: ClientId) -> tuple[int, ...]:
         """Return what the random numbers of one client are made from."""
         return (*self.stream, client)
+
+
+@lru_cache(maxsize=16)
+def _work(text: str) -> LocalWork:
+    """Read what all clients of a round are told in the same words."""
+    work = decode(text)
+    assert isinstance(work, LocalWork)
+    return work
 
 
 def client_app(scenario: Scenario, device: str = "cpu") -> ClientApp:

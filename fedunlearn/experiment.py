@@ -57,9 +57,13 @@ def run(
         "config": config,
     }
     size = possible.network.layout.size  # the same for every seed
+    stored = experiment.stored_bytes(size)
+    # At one time there are the rounds that all strategies share and those of one strategy.
+    needed = len(seeds) * experiment.models_stored * size * 4
+    needed += (len(seeds) + 1) * stored * experiment.keep.on_disk(stored)
     summary: list[dict[str, object]] = []
     with (
-        open_folder(len(seeds) * experiment.models_stored * size * 4) as folder,
+        open_folder(needed) as folder,
         Progress(len(seeds) * experiment.length, console) as progress,
         ThreadPoolExecutor(cores(), initializer=torch.set_num_threads, initargs=(1,)) as pool,
     ):

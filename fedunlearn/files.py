@@ -30,6 +30,17 @@ def write(path: Path, content: bytes) -> Path:
     return path
 
 
+def remove(path: Path) -> None:
+    """Delete a file or a folder with all that is in it; raises `Refused` where that fails."""
+    try:
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
+    except OSError as error:
+        raise unwritable(path, error) from error
+
+
 def unwritable(path: Path, error: OSError) -> Refused:
     """Return the sentence that tells which file could not be written, and why."""
     return Refused(

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence, Set
 from dataclasses import dataclass, replace
-from typing import Protocol, overload
+from typing import ClassVar, Protocol, overload
 
 import torch
 from torch import Tensor
@@ -83,10 +83,16 @@ class Needs:
 
 @dataclass(frozen=True, slots=True)
 class Keep:
-    """What the server is willing to keep of training."""
+    """What the server is willing to keep of training, in memory; `stores.OnDisk` keeps it there."""
+
+    encoding: ClassVar[str] = "float32"
 
     updates: bool = True
     models: bool = True
+
+    def on_disk(self, nbytes: int) -> bool:
+        """Say that rounds stay in memory, however many bytes they take."""
+        return False
 
     def check(self, strategy: str, needs: Needs) -> None:
         """Raise `Refused` if ``strategy`` needs what is not kept."""

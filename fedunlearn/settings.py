@@ -16,6 +16,7 @@ from fedunlearn.history import Keep, Needs
 from fedunlearn.models import Build
 from fedunlearn.recovery import Nothing, Recovery
 from fedunlearn.runs import RETRAIN, SHARED
+from fedunlearn.stores import Store
 from fedunlearn.strategy import Request, UnlearningStrategy
 from fedunlearn.timeline import plan
 from fedunlearn.training import Training
@@ -52,7 +53,7 @@ class Experiment:
     """Retraining; it always runs, so that every number stands next to its own."""
     evaluation: Evaluation
     recovery: Recovery = field(default_factory=Nothing)
-    keep: Keep = field(default_factory=Keep)
+    keep: Store = field(default_factory=Keep)
     engine: Engine = field(default_factory=Local)
     heldout: float = 0.2
     proxy: float = 0.1
@@ -120,3 +121,12 @@ class Experiment:
     def models_stored(self) -> int:
         """How many models the run folder gets for one seed."""
         return 1 + len(self.branches) * len(self.requests)
+
+    def stored_bytes(self, size: int) -> int:
+        """Return the bytes of all rounds that one training keeps of a model of ``size`` numbers.
+
+        That is in memory, 4 bytes a number, with full cohorts.
+        """
+        needs, cohort = self.needs, self.training.cohort_size(self.partition.clients)
+        kept = sum(needs.keeps(number) for number in range(1, self.training.rounds + 1))
+        return 4 * size * kept * (cohort * needs.updates + needs.models)

@@ -2,10 +2,13 @@
 
 from collections.abc import Iterator
 from concurrent.futures import Executor
-from dataclasses import dataclass, field
+from contextlib import AbstractContextManager, ExitStack
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 import torch
 
+from fedunlearn import files
 from fedunlearn.clients import Connection, GridClients
 from fedunlearn.data.dataset import Records
 from fedunlearn.evaluators.snapshot import Snapshot
@@ -18,6 +21,7 @@ from fedunlearn.proxy import Proxy
 from fedunlearn.results import RunFolder, gaps
 from fedunlearn.runs import RETRAIN, SHARED
 from fedunlearn.settings import Experiment
+from fedunlearn.stores import Keeper, opened, purged
 from fedunlearn.strategy import UnlearningStrategy
 from fedunlearn.timeline import Course, Step, Steps, forget, train
 
@@ -61,48 +65,70 @@ class Simulation:
     def run(self) -> Iterator[dict[str, object]]:
         """Train once, serve the requests with each strategy, and yield rows of the summary."""
         self._write_clients()
-        start = Course(
-            History(self.here.network.layout, self.here.initial, self.here.initial),
-            frozenset(range(self.here.clients)),
-        )
         requests = self.experiment.requests
         last = requests[0].after if requests else self.experiment.training.rounds
         ledger = Ledger()
-        steps = train(start, self._clients(ledger), last, self.experiment.needs)
-        course, _ = self._follow(steps, SHARED, ledger)
+        with self._keeper("training") as keep:
+            history = History(self.here.network.layout, self.here.initial, self.here.initial)
+            start = Course(replace(history, keep=keep), frozenset(range(self.here.clients)))
+            steps = train(start, self._clients(ledger), last, self.experiment.needs)
+            course, _ = self._follow(steps, SHARED, ledger)
         self._save(SHARED, 0, course.history.final)
-        if requests:
-            for name, strategy in self.experiment.branches.items():
-                yield from self._branch(name, strategy, course)
+        branches = self.experiment.branches if requests else {}
+        for name, strategy in branches.items():
+            # What all branches read is purged once the last one has read it.
+            yield from self._branch(name, strategy, course, last=name == list(branches)[-1])
 
     def _branch(
-        self, name: str, strategy: UnlearningStrategy, course: Course
+        self, name: str, strategy: UnlearningStrategy, course: Course, *, last: bool
     ) -> Iterator[dict[str, object]]:
         """Serve all requests with one strategy, with training between them and after them."""
         needs, recovery = self.experiment.needs, self.experiment.recovery
         ledger = Ledger()
         clients = self._clients(ledger)
-        for number, request in enumerate(self.experiment.requests, start=1):
-            course, _ = self._follow(train(course, clients, request.after, needs), name, ledger)
-            stored = course.history.select(strategy.needs, course.round).nbytes
-            steps = forget(course, request.clients, strategy, recovery, clients, needs)
-            course, measured = self._follow(steps, name, ledger)
-            self._save(name, number, course.history.final)
-            if name == RETRAIN:
-                self._refer(number, measured)
-            yield {
-                "seed": self.here.scenario.seed,
-                "strategy": name,
-                "request": number,
-                "clients": "+".join(str(client) for client in sorted(request.clients)),
-                "probe": self._probe(number, measured),
-                **measured[-1].values,
-                **gaps(measured[-1].values, self.retrained_values[number]),
-                **self._costs(ledger.of(number)),
-                "rounds": len(measured) - 1,
-                "store_bytes": stored,
-            }
-        self._follow(train(course, clients, self.experiment.training.rounds, needs), name, ledger)
+        with ExitStack() as stack:
+            trained = stack.enter_context(self._keeper(name))
+            for number, request in enumerate(self.experiment.requests, start=1):
+                steps = train(_keeping(course, trained), clients, request.after, needs)
+                course, _ = self._follow(steps, name, ledger)
+                stored = course.history.select(strategy.needs, course.round).nbytes
+                before = course.history
+                if recovery.rounds:
+                    recovered = stack.enter_context(self._keeper(f"{name}/recovery{number}"))
+                    course = _keeping(course, recovered)
+                steps = forget(course, request.clients, strategy, recovery, clients, needs)
+                course, measured = self._follow(steps, name, ledger)
+                if last:
+                    history = purged(course.history, before, request.clients)
+                    course = replace(course, history=history)
+                self._save(name, number, course.history.final)
+                if name == RETRAIN:
+                    self._refer(number, measured)
+                yield {
+                    "seed": self.here.scenario.seed,
+                    "strategy": name,
+                    "request": number,
+                    "clients": "+".join(str(client) for client in sorted(request.clients)),
+                    "probe": self._probe(number, measured),
+                    **measured[-1].values,
+                    **gaps(measured[-1].values, self.retrained_values[number]),
+                    **self._costs(ledger.of(number)),
+                    "rounds": len(measured) - 1,
+                    "store_bytes": stored,
+                }
+            rounds = self.experiment.training.rounds
+            self._follow(train(_keeping(course, trained), clients, rounds, needs), name, ledger)
+        if not last:
+            files.remove(self._stored / name)
+
+    def _keeper(self, place: str) -> AbstractContextManager[Keeper]:
+        """Open a folder for kept rounds, where they do not stay in memory."""
+        nbytes = self.experiment.stored_bytes(self.here.network.layout.size)
+        return opened(self.experiment.keep, self._stored / place, nbytes)
+
+    @property
+    def _stored(self) -> Path:
+        return self.folder.path / "history" / f"seed{self.here.scenario.seed}"
 
     def _follow(self, steps: Steps, name: str, ledger: Ledger) -> tuple[Course, list[Measured]]:
         """Take all steps; measure and record each."""
@@ -208,3 +234,8 @@ class Simulation:
     def _save(self, name: str, request: int, weights: Vector) -> None:
         label = f"seed{self.here.scenario.seed}-{name}-request{request}"
         self.folder.model(label, self.here.network.layout, weights)
+
+
+def _keeping(course: Course, keep: Keeper) -> Course:
+    """Let the rounds to come go to ``keep``."""
+    return replace(course, history=replace(course.history, keep=keep))

@@ -40,6 +40,10 @@ MAY_USE = {
     "fedunlearn/local.py": {"checks", "layout", "vectors", "models", "objectives"},
     "fedunlearn/history.py": {"checks", "layout", "vectors"},
     "fedunlearn/ledger.py": {"checks", "layout", "vectors", "history"},
+    "fedunlearn/encodings.py": {"checks"},
+    "fedunlearn/sealed.py": {"files"},
+    "fedunlearn/stored_round.py": {"encodings", "sealed", "history", "layout"},
+    "fedunlearn/round_files.py": {"checks", "encodings", "sealed", "history", "stored_round"},
     "fedunlearn/strategy.py": VALUES | {"ledger", "proxy"},
     "strategies/*.py": VALUES | {"proxy", "strategy"},
 }
