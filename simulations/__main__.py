@@ -12,6 +12,7 @@ usage: fedunlearn <command> [Hydra overrides and options]
   compare    the same with several strategies and seeds, in one table
   plot       draw the figures of a finished run, or of several, again from their files
   doctor     show the machine and the federation, and measure which engine.mode is faster
+  estimate   say what a comparison will store, send and take, without training
 
 examples:
   fedunlearn withdraw strategy=federaser dataset=digits partition=dirichlet partition.alpha=0.3
@@ -19,11 +20,12 @@ examples:
   fedunlearn withdraw -m strategy=federaser strategy.interval=1,2,4 seed=0,1
   fedunlearn plot outputs/demo
   fedunlearn doctor model=mlp partition.clients=20
+  fedunlearn estimate experiment=mnist_backdoor 'strategies=[federaser]' strategy.interval=4
 
 `fedunlearn withdraw --help` lists every choice, `--cfg job` prints the whole configuration.
 """
 
-COMMANDS = ("withdraw", "compare", "plot", "doctor")
+COMMANDS = ("withdraw", "compare", "plot", "doctor", "estimate")
 
 
 def main() -> None:
@@ -46,6 +48,8 @@ def main() -> None:
         from simulations.compare import main as run
     elif command == "doctor":
         from simulations.doctor import main as run
+    elif command == "estimate":
+        from simulations.estimate import main as run
     else:
         from simulations.plot import main as run
     run()

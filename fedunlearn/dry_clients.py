@@ -1,0 +1,148 @@
+"""Clients and kept rounds that cost what real ones cost, but train nobody and take no memory."""
+
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence, Set
+from dataclasses import dataclass, field, replace
+from typing import Any, cast
+
+import torch
+
+from fedunlearn.history import ClientId, Needs, Round, Updates
+from fedunlearn.layout import Vector
+from fedunlearn.ledger import SERVER, Ledger
+from fedunlearn.local import LocalWork
+from fedunlearn.proxy import Proxy
+from fedunlearn.stored_round import StoredRound
+from fedunlearn.training import Training, cohort
+
+NUDGE = 1e-3
+"""Every coordinate of a made-up update: not zero, since methods divide by lengths."""
+
+
+def made_up(clients: Collection[ClientId], examples: Sequence[int], size: int) -> Updates:
+    """Return updates [k, size] that are one number in memory."""
+    deltas = torch.full((1, 1), NUDGE).expand(len(clients), size)
+    return Updates(tuple(clients), deltas, torch.tensor(examples, dtype=torch.int64))
+
+
+@dataclass(frozen=True, slots=True)
+class Hollow:
+    """A kept round that takes no memory: its numbers are made up, all else is that of ``real``."""
+
+    real: StoredRound
+    coordinate: float
+    """The first one of the model that was sent out: all others are taken to equal it."""
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.real, name)
+
+    @property
+    def updates(self) -> Updates:
+        """Made-up updates of the clients whose updates are kept."""
+        return made_up(self.real.clients, self.real.examples, self.real.d)
+
+    @property
+    def before(self) -> Vector:
+        """A made-up model [d]; raises LookupError where none was kept."""
+        model = torch.full((1,), self.coordinate).expand(self.real.d)
+        kept = model if self.real.keeps_model else None
+        return Round(self.real.number, self.updates, self.real.cohort_examples, kept).before
+
+    def share(self, clients: Set[ClientId]) -> Vector:
+        """Return what ``clients`` moved the model by, as `Round.share`."""
+        return Round(self.real.number, self.updates, self.real.cohort_examples).share(clients)
+
+    def without(self, clients: Set[ClientId]) -> "Hollow":
+        """Drop what ``clients`` sent."""
+        return replace(self, real=self.real.without(clients))
+
+    def reduced(self, needs: Needs) -> "Hollow":
+        """Keep only what ``needs`` names."""
+        return replace(self, real=self.real.reduced(needs))
+
+
+@dataclass(frozen=True, slots=True)
+class DryProxy:
+    """The server's records, on which nobody trains: the student comes back as it was."""
+
+    real: Proxy
+    seconds: Callable[[Proxy, LocalWork], float]
+    """How long one record takes."""
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.real, name)
+
+    def distil(self, teacher: Vector, student: Vector, work: LocalWork, *, round: int) -> Vector:
+        """Charge what `Proxy.distil` would."""
+        samples = len(self.real.images) * (work.epochs + 1)
+        seconds = samples * self.seconds(self.real, work)
+        self.real.ledger.charge(SERVER, samples=samples, seconds=seconds)
+        return student
+
+
+@dataclass(frozen=True, slots=True)
+class DryClients:
+    """Clients who are asked as `clients.GridClients` asks, and charged for, but do not train."""
+
+    records: Mapping[ClientId, int]
+    """How many each client trains on, also those who left."""
+    training: Training
+    seed: int
+    ledger: Ledger
+    ids: frozenset[ClientId]
+    unlabelled: DryProxy
+    declared: Needs = field(default_factory=Needs)
+    gone: frozenset[ClientId] = frozenset()
+    stream: int = 0
+    """Set by the driver; nobody here draws random numbers."""
+
+    @property
+    def work(self) -> LocalWork:
+        """What a client does in an ordinary round."""
+        return self.training.work
+
+    @property
+    def proxy(self) -> Proxy:
+        """Unlabelled records on the server."""
+        if not self.declared.proxy:
+            raise PermissionError("Only a strategy with Needs(proxy=True) may use the proxy data.")
+        return cast(Proxy, self.unlabelled)
+
+    @property
+    def leavers(self) -> "DryClients":
+        """Those who leave."""
+        if not self.declared.leaver:
+            raise PermissionError("Only a strategy with Needs(leaver=True) may ask the leavers.")
+        return replace(self, ids=self.gone, gone=frozenset())
+
+    def train(
+        self,
+        weights: Vector,
+        who: Collection[ClientId] | None = None,
+        work: LocalWork | None = None,
+        *,
+        round: int,
+    ) -> Updates:
+        """Charge what `GridClients.train` would; the updates may be changed in place."""
+        asked = self._cohort(round) if who is None else tuple(sorted(set(who)))
+        if not self.ids.issuperset(asked):
+            strangers = sorted(set(asked) - self.ids)
+            raise PermissionError(f"Clients {strangers} may not be asked: they have left.")
+        updates = self._charged(asked, weights, work or self.work)
+        return replace(updates, deltas=updates.deltas.clone())
+
+    def rounds(self, weights: Vector, first: int, last: int) -> Iterator[tuple[Updates, Vector]]:
+        """Charge for ordinary rounds; the models, too, are one number in memory."""
+        for number in range(first, last + 1):
+            updates = self._charged(self._cohort(number), weights, self.work)
+            weights = (weights[:1] + NUDGE).expand_as(weights)
+            yield updates, weights
+
+    def _cohort(self, round: int) -> tuple[ClientId, ...]:
+        return cohort(self.ids, self.training.cohort_size(len(self.records)), self.seed, round)
+
+    def _charged(self, asked: Sequence[ClientId], weights: Vector, work: LocalWork) -> Updates:
+        sent, examples = weights.nbytes, [self.records[client] for client in asked]
+        for client, held in zip(asked, examples, strict=True):
+            samples = held * work.epochs
+            self.ledger.charge(client, down=sent, up=sent, samples=samples, seconds=0.0)
+        return made_up(asked, examples, len(weights))

@@ -1,0 +1,51 @@
+"""`fedunlearn estimate`: what a comparison will cost, counted without training; writes nothing."""
+
+from collections.abc import Sequence
+
+import hydra
+from hydra._internal.utils import get_args_parser
+from omegaconf import DictConfig
+from rich.console import Console
+
+from fedunlearn.checks import Refused
+from fedunlearn.estimate import LEGEND, cost_table, estimate
+from fedunlearn.pace import Pace
+from fedunlearn.settings import Experiment
+from simulations import configured
+from simulations.compare import strategies
+from simulations.guard import check_command_line, sentences
+
+WIDTH = 100
+"""Columns where the output is no terminal."""
+
+
+@hydra.main(version_base="1.3", config_path="../conf", config_name="config")
+def app(comparison: tuple[Experiment, Sequence[int]]) -> None:
+    """Count and time, and print what is expected."""
+    console = Console(highlight=False, markup=False)
+    if not console.is_terminal:
+        console.width = WIDTH
+    console.print("Timing a few rounds …")
+    pace = Pace.of(*comparison)
+    costs = estimate(*comparison, pace)
+    console.print("", cost_table(costs), LEGEND, pace.describe(), sep="\n")
+
+
+def read(cfg: DictConfig) -> tuple[Experiment, Sequence[int]]:
+    """Read what `fedunlearn compare` would run, and the seeds."""
+    chosen = strategies(cfg, cfg.hydra.runtime.choices.strategy)
+    return configured.experiment(cfg, chosen), configured.seeds(cfg.seeds)
+
+
+def main() -> None:
+    """Check the command line, then count; where a flag only prints, that is left to Hydra."""
+    with sentences():
+        args = get_args_parser().parse_args()
+        if args.multirun or args.config_path or args.config_name or args.experimental_rerun:
+            raise Refused(
+                "fedunlearn estimate examines one configuration: leave out -m, --config-path, "
+                "--config-name and --experimental-rerun."
+            )
+        found: list[tuple[Experiment, Sequence[int]]] = []
+        check_command_line(lambda cfg: found.append(read(cfg)))
+        app(*found)  # past Hydra's main function, which would make an output folder
