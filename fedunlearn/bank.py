@@ -4,9 +4,7 @@ An audit compares a model with many that never saw the leaver: retrained referen
 They differ in their seed and in who takes part, so that their clients fill one cohort together.
 """
 
-import itertools
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -20,6 +18,7 @@ from fedunlearn.layout import Vector
 from fedunlearn.local import LocalWork, train_locally
 from fedunlearn.models import Network
 from fedunlearn.pieces import Seed
+from fedunlearn.pools import pool
 from fedunlearn.training import Training, cohort
 from fedunlearn.vectors import mean
 
@@ -71,10 +70,8 @@ class Threads:
                 self.network, start.to(device), held.images, held.labels, work, round, rng
             ).cpu()
 
-        with ThreadPoolExecutor(
-            self.workers, initializer=torch.set_num_threads, initargs=(1,)
-        ) as pool:
-            return torch.stack(list(pool.map(one, range(len(clients)))))
+        with pool(self.workers) as threads:
+            return torch.stack(list(threads.map(one, range(len(clients)))))
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,13 +96,12 @@ def train_bank(
     """
     if not all(member.clients for member in members):
         raise ValueError("A member of the bank has no clients, so there is nothing to train.")
+    if not members:
+        return torch.empty(0, 0)
     size = training.cohort_size(len(trainer.shards))
-    each = 3 * size * sum(member.initial.nbytes for member in members[:1])
-    trained = [
-        _together(batch, trainer, training, size, rounds)
-        for batch in _batched(members, max(1, HOST_BUDGET // max(1, each)))
-    ]
-    return torch.cat(trained) if trained else torch.empty(0, 0)
+    most = max(1, HOST_BUDGET // (3 * size * members[0].initial.nbytes))
+    batches = (members[first : first + most] for first in range(0, len(members), most))
+    return torch.cat([_together(batch, trainer, training, size, rounds) for batch in batches])
 
 
 def _together(
@@ -137,9 +133,3 @@ def _together(
             )
     return torch.stack(weights)
 
-
-def _batched(members: Sequence[Member], size: int) -> Iterator[Sequence[Member]]:
-    """Yield ``size`` members at a time."""
-    rest = iter(members)
-    while batch := list(itertools.islice(rest, size)):
-        yield batch

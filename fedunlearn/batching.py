@@ -4,14 +4,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from fedunlearn.data.parts import Indices
+
 LEAST_FILLED = 0.9
 """A batch joins a group if it fills this share of the longest there: padding is at most 10 %."""
-
-Indices = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,6 +20,7 @@ from fedunlearn.layout import Vector
 from fedunlearn.ledger import Ledger
 from fedunlearn.local import LocalWork
 from fedunlearn.proxy import Proxy
+from fedunlearn.scope import chosen, require_leaver, require_proxy
 from fedunlearn.training import Training, cohort, run_rounds
 from fedunlearn.wire import encode
 
@@ -62,15 +63,13 @@ class GridClients:
     @property
     def proxy(self) -> Proxy:
         """Unlabelled records on the server."""
-        if not self.declared.proxy:
-            raise PermissionError("Only a strategy with Needs(proxy=True) may use the proxy data.")
+        require_proxy(self.declared)
         return self.unlabelled
 
     @property
     def leavers(self) -> "GridClients":
         """Those who leave."""
-        if not self.declared.leaver:
-            raise PermissionError("Only a strategy with Needs(leaver=True) may ask the leavers.")
+        require_leaver(self.declared)
         return replace(self, ids=self.gone, gone=frozenset())
 
     def train(
@@ -82,10 +81,7 @@ class GridClients:
         round: int,
     ) -> Updates:
         """Let clients train from ``weights`` [d]; see `strategy.Clients.train`."""
-        asked = self._cohort(round) if who is None else tuple(sorted(set(who)))
-        if not self.ids.issuperset(asked):
-            strangers = sorted(set(asked) - self.ids)
-            raise PermissionError(f"Clients {strangers} may not be asked: they have left.")
+        asked = self._cohort(round) if who is None else chosen(who, self.ids)
         config: dict[str, ConfigRecordValues] = {
             "work": encode(work or self.work),
             "round": round,

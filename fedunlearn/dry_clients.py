@@ -11,6 +11,7 @@ from fedunlearn.layout import Vector
 from fedunlearn.ledger import SERVER, Ledger
 from fedunlearn.local import LocalWork
 from fedunlearn.proxy import Proxy
+from fedunlearn.scope import chosen, require_leaver, require_proxy
 from fedunlearn.stored_round import StoredRound
 from fedunlearn.training import Training, cohort
 
@@ -103,15 +104,13 @@ class DryClients:
     @property
     def proxy(self) -> Proxy:
         """Unlabelled records on the server."""
-        if not self.declared.proxy:
-            raise PermissionError("Only a strategy with Needs(proxy=True) may use the proxy data.")
+        require_proxy(self.declared)
         return cast(Proxy, self.unlabelled)
 
     @property
     def leavers(self) -> "DryClients":
         """Those who leave."""
-        if not self.declared.leaver:
-            raise PermissionError("Only a strategy with Needs(leaver=True) may ask the leavers.")
+        require_leaver(self.declared)
         return replace(self, ids=self.gone, gone=frozenset())
 
     def train(
@@ -123,10 +122,7 @@ class DryClients:
         round: int,
     ) -> Updates:
         """Charge what `GridClients.train` would; the updates may be changed in place."""
-        asked = self._cohort(round) if who is None else tuple(sorted(set(who)))
-        if not self.ids.issuperset(asked):
-            strangers = sorted(set(asked) - self.ids)
-            raise PermissionError(f"Clients {strangers} may not be asked: they have left.")
+        asked = self._cohort(round) if who is None else chosen(who, self.ids)
         updates = self._charged(asked, weights, work or self.work)
         return replace(updates, deltas=updates.deltas.clone())
 

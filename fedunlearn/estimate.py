@@ -122,7 +122,7 @@ class DryRun:
         spent = Ledger(charges=ledger.charges[charged:])
         by_clients = sum(charge.samples for charge in spent if charge.client != SERVER)
         seconds += spent.seconds + by_clients / self.pace.samples
-        seconds += sum(map(self._due, moments)) * self.pace.evaluation
+        seconds += sum(map(self.experiment.measures, moments)) * self.pace.evaluation
         return course, {
             "seed": self.here.scenario.seed,
             "strategy": name,
@@ -137,12 +137,6 @@ class DryRun:
             "seconds": seconds,
             "store_bytes": course.history.nbytes,
         }
-
-    def _due(self, moment: Moment) -> bool:
-        """Whether a run measures the model of this moment."""
-        ends = {self.experiment.training.rounds, *(r.after for r in self.experiment.requests)}
-        every = self.experiment.evaluation.every
-        return moment.phase != "train" or moment.round % every == 0 or moment.round in ends
 
     @property
     def _records(self) -> dict[ClientId, int]:

@@ -2,16 +2,15 @@
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 
 import pandas as pd
 import torch
 from rich.console import Console
 
-from fedunlearn.checks import Refused
 from fedunlearn.clients import Connection
 from fedunlearn.engines import cores
-from fedunlearn.federation import Federation, Scenario, federation
+from fedunlearn.federation import Federation, federation, possible
+from fedunlearn.pools import pool
 from fedunlearn.progress import Progress
 from fedunlearn.provenance import commit, schedule_hash, split_hash, versions
 from fedunlearn.results import RunFolder
@@ -35,13 +34,11 @@ def run(
     the manifest. Raises `Refused` for whatever cannot be done, before any training starts.
     """
     torch.set_num_threads(1)  # cores are used by threads that each play a client
-    if not seeds or len(set(seeds)) != len(seeds):
-        raise Refused(f"seeds must name one or more different seeds, not {list(seeds)}.")
-    scenarios = {seed: experiment.scenario(seed) for seed in seeds}
+    scenarios = experiment.scenarios(seeds)
     splits = {}
     for seed, scenario in scenarios.items():
-        possible = _possible(scenario)
-        splits[seed] = split_hash(possible)
+        here = possible(scenario)
+        splits[seed] = split_hash(here)
     _warn_of_server_steps(experiment)
     clients, training = experiment.partition.clients, experiment.training
     engine = experiment.engine.describe(scenario)
@@ -56,7 +53,7 @@ def run(
         "cohorts_sha256": {seed: schedule_hash(training, clients, seed) for seed in seeds},
         "config": config,
     }
-    size = possible.network.layout.size  # the same for every seed
+    size = here.network.layout.size  # the same for every seed
     stored = experiment.stored_bytes(size)
     # At one time there are the rounds that all strategies share and those of one strategy.
     needed = len(seeds) * experiment.models_stored * size * 4
@@ -65,7 +62,7 @@ def run(
     with (
         open_folder(needed) as folder,
         Progress(len(seeds) * experiment.length, console) as progress,
-        ThreadPoolExecutor(cores(), initializer=torch.set_num_threads, initargs=(1,)) as pool,
+        pool(cores()) as threads,
     ):
         folder.manifest(manifest)
         try:
@@ -73,7 +70,7 @@ def run(
                 here = federation(scenario)
 
                 def job(connection: Connection, here: Federation = here) -> None:
-                    simulation = Simulation(experiment, here, connection, folder, progress, pool)
+                    simulation = Simulation(experiment, here, connection, folder, progress, threads)
                     for row in simulation.run():
                         summary.append(row)
                         folder.summary(summary)
@@ -84,13 +81,6 @@ def run(
             raise
         folder.manifest({**manifest, "status": "finished"})
     return pd.DataFrame(summary)
-
-
-def _possible(scenario: Scenario) -> Federation:
-    """Build the federation and what its leavers will be measured on, so that misfits show now."""
-    here = federation(scenario)
-    here.evaluation_sets(frozenset(scenario.leavers), frozenset())
-    return here
 
 
 def _warn_of_server_steps(experiment: Experiment) -> None:

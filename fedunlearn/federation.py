@@ -145,6 +145,17 @@ def federation(scenario: Scenario) -> Federation:
     )
 
 
+def possible(scenario: Scenario) -> Federation:
+    """Return `federation`, once what its leavers will be measured on is built as well.
+
+    Misfits show before training: raises `Refused` for all that `federation` refuses, and for a
+    planting that the test records do not allow.
+    """
+    here = federation(scenario)
+    here.evaluation_sets(frozenset(scenario.leavers), frozenset())
+    return here
+
+
 @lru_cache(maxsize=1)
 def shards_on(scenario: Scenario, device: str) -> Shards:
     """Return what the clients train on, moved to ``device`` once."""

@@ -6,14 +6,15 @@ import logging
 import traceback
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 
-import torch
 from flwr.app import Context, Error, Message, RecordDict
 from flwr.clientapp import ClientApp
 from flwr.serverapp import Grid
 from flwr.supercore.run import Run
 from flwr.supercore.task_identity import TaskIdentity
+
+from fedunlearn.pools import pool
 
 log = logging.getLogger(__name__)
 
@@ -57,9 +58,7 @@ class InProcessGrid(Grid):
         }
         self._together = together
         self._threads = workers if together is None else 1
-        self._pool = ThreadPoolExecutor(
-            self._threads, initializer=torch.set_num_threads, initargs=(1,)
-        )
+        self._pool = pool(self._threads)
         self._numbers = itertools.count()
         self._working: list[Future[None]] = []
         self._replies: dict[str, Message] = {}

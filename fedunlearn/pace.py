@@ -2,20 +2,19 @@
 
 import time
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from statistics import median
 
 import torch
 
-from fedunlearn.checks import Refused
 from fedunlearn.dry_clients import NUDGE
 from fedunlearn.engines import cores
 from fedunlearn.evaluators.snapshot import Snapshot
-from fedunlearn.federation import Federation, federation
+from fedunlearn.federation import Federation, federation, possible
 from fedunlearn.history import ClientId
 from fedunlearn.ledger import Ledger
 from fedunlearn.local import LocalWork
+from fedunlearn.pools import pool
 from fedunlearn.proxy import Proxy
 from fedunlearn.settings import Experiment
 from fedunlearn.speed import measure
@@ -50,12 +49,11 @@ class Pace:
 
         Raises `Refused` for seeds that cannot be run, before anything is timed.
         """
-        if not seeds or len(set(seeds)) != len(seeds):
-            raise Refused(f"seeds must name one or more different seeds, not {list(seeds)}.")
-        for scenario in [experiment.scenario(seed) for seed in seeds]:
-            federation(scenario).evaluation_sets(frozenset(scenario.leavers), frozenset())
+        scenarios = experiment.scenarios(seeds)
+        for scenario in scenarios.values():
+            possible(scenario)
         torch.set_num_threads(1)  # as in a run
-        training, scenario = experiment.training, experiment.scenario(seeds[0])
+        training, scenario = experiment.training, scenarios[seeds[0]]
         here = federation(scenario)
         evaluation, forward = _evaluating(experiment, here)
         share = training.cohort_size(here.clients) / here.clients
@@ -94,11 +92,11 @@ def _evaluating(experiment: Experiment, here: Federation) -> tuple[float, float]
     sets = here.evaluation_sets(leavers, set(range(here.clients)) - leavers)
     sets = {name: records.to(device) for name, records in sets.items()}
     batch_size, times = experiment.evaluation.batch_size, list[float]()
-    with ThreadPoolExecutor(cores(), initializer=torch.set_num_threads, initargs=(1,)) as pool:
+    with pool(cores()) as threads:
         reference: Snapshot | None = None
         while len(times) < 4 and sum(times) < 1:
             began, weights = time.perf_counter(), here.initial + NUDGE
-            model = Snapshot(here.network, weights, sets, here.initial, batch_size, pool.map)
+            model = Snapshot(here.network, weights, sets, here.initial, batch_size, threads.map)
             for evaluator in experiment.evaluation.measures:
                 evaluator(model, reference or model)
             times.append(time.perf_counter() - began)

@@ -2,7 +2,6 @@
 
 import logging
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -15,6 +14,7 @@ from fedunlearn.history import ClientId
 from fedunlearn.layout import Vector
 from fedunlearn.local import LocalWork
 from fedunlearn.models import Network
+from fedunlearn.pools import pool
 
 log = logging.getLogger(__name__)
 
@@ -98,8 +98,8 @@ def in_pieces(
     """
     if workers > 1 and len(rows) > most:
         pieces = [piece.tolist() for piece in np.array_split(rows, -(-len(rows) // most))]
-        with ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(1,)) as pool:
-            list(pool.map(run, pieces))
+        with pool(workers) as threads:
+            list(threads.map(run, pieces))
         return most
     done = 0
     while done < len(rows):

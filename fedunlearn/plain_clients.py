@@ -22,6 +22,7 @@ from fedunlearn.layout import Layout, Vector
 from fedunlearn.ledger import Ledger
 from fedunlearn.local import LocalWork
 from fedunlearn.present import IDENTITY, Present, introduced, metrics_of, queried, said
+from fedunlearn.scope import chosen
 
 EPOCHS = "local-epochs"
 """The key of ``train_config`` that says how many epochs a client trains."""
@@ -90,11 +91,8 @@ class PlainClients:
         epochs = self._epochs(work or self.work)
         messages = self._ordinary(copy.deepcopy(self.strategy), weights, round, epochs)
         if who is not None:
-            if not self.ids.issuperset(who):
-                strangers = sorted(set(who) - self.ids)
-                raise PermissionError(f"Clients {strangers} may not be asked: they have left.")
-            content = messages[0].content
-            messages = [Message(content, self.nodes[c], "train") for c in sorted(set(who))]
+            asked, content = chosen(who, self.ids), messages[0].content
+            messages = [Message(content, self.nodes[client], "train") for client in asked]
         return self._updates(weights, messages, self.ask(messages), epochs)
 
     def rounds(self, weights: Vector, first: int, last: int) -> Iterator[tuple[Updates, Vector]]:

@@ -1,6 +1,6 @@
 """What to simulate: a federation, its withdrawals, and the strategies to compare on them."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from fedunlearn import checks
@@ -13,6 +13,7 @@ from fedunlearn.engines.local import Local
 from fedunlearn.evaluators.snapshot import Evaluator
 from fedunlearn.federation import Scenario
 from fedunlearn.history import Keep, Needs
+from fedunlearn.ledger import Moment
 from fedunlearn.models import Build
 from fedunlearn.recovery import Nothing, Recovery
 from fedunlearn.runs import RETRAIN, SHARED
@@ -105,6 +106,21 @@ class Experiment:
             heldout=self.heldout,
             proxy=self.proxy,
         )
+
+    def scenarios(self, seeds: Sequence[int]) -> dict[int, Scenario]:
+        """Return the scenario of each seed; raise `Refused` unless seeds are given, each once."""
+        if not seeds or len(set(seeds)) != len(seeds):
+            raise Refused(f"seeds must name one or more different seeds, not {list(seeds)}.")
+        return {seed: self.scenario(seed) for seed in seeds}
+
+    def measures(self, moment: Moment) -> bool:
+        """Whether a run measures the model of ``moment``.
+
+        In training that is only now and then, but always before a request and at the end.
+        """
+        ends = {self.training.rounds, *(request.after for request in self.requests)}
+        due = moment.round % self.evaluation.every == 0 or moment.round in ends
+        return moment.phase != "train" or due
 
     @property
     def length(self) -> int:

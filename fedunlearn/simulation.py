@@ -15,7 +15,7 @@ from fedunlearn.evaluators.snapshot import Snapshot
 from fedunlearn.federation import Federation
 from fedunlearn.history import ClientId, History
 from fedunlearn.layout import Vector
-from fedunlearn.ledger import Ledger, Moment, Phase
+from fedunlearn.ledger import Ledger, Phase
 from fedunlearn.progress import Progress
 from fedunlearn.proxy import Proxy
 from fedunlearn.results import RunFolder, gaps
@@ -140,7 +140,7 @@ class Simulation:
             except StopIteration as stop:
                 self.progress.say()
                 return stop.value, measured
-            values = self._measure(step) if self._due(step.moment) else {}
+            values = self._measure(step) if self.experiment.measures(step.moment) else {}
             if values:
                 measured.append(Measured(step, values))
                 self.folder.metrics(seed, name, step.moment, values)
@@ -148,12 +148,6 @@ class Simulation:
             charged = len(ledger.charges)
             sent = ledger.bytes_down + ledger.bytes_up
             self.progress.advance(seed, name, step.moment, values, sent)
-
-    def _due(self, moment: Moment) -> bool:
-        """Whether a model is measured: in training only now and then, but always the last."""
-        ends = {self.experiment.training.rounds, *(r.after for r in self.experiment.requests)}
-        every = self.experiment.evaluation.every
-        return moment.phase != "train" or moment.round % every == 0 or moment.round in ends
 
     def _measure(self, step: Step) -> dict[str, float]:
         """Measure one model; comparisons with retraining are for the request being served."""

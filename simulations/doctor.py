@@ -1,16 +1,14 @@
 """`fedunlearn doctor`: show the machine and the federation, and time the engine; writes nothing."""
 
 import hydra
-from hydra._internal.utils import get_args_parser
 from omegaconf import DictConfig
 from rich.console import Console
 
 from fedunlearn import doctor
-from fedunlearn.checks import Refused
-from fedunlearn.federation import federation
+from fedunlearn.federation import possible
 from fedunlearn.speed import Speed, measure
 from simulations import configured
-from simulations.guard import check_command_line, sentences
+from simulations.guard import check_command_line, require_one_configuration, sentences
 
 WIDTH = 100
 """Columns where the output is no terminal."""
@@ -22,8 +20,7 @@ def app(cfg: DictConfig) -> None:
     with sentences():
         experiment = configured.experiment(cfg, {cfg.hydra.runtime.choices.strategy: cfg.strategy})
         scenario = experiment.scenario(cfg.seed)
-        here = federation(scenario)
-        here.evaluation_sets(frozenset(scenario.leavers), frozenset())  # shows misfits, as in a run
+        here = possible(scenario)
         local = doctor.local(experiment.engine)
         pick, why = doctor.auto(local, here)
 
@@ -48,12 +45,7 @@ def app(cfg: DictConfig) -> None:
 def main() -> None:
     """Check the command line, then examine; where a flag only prints, that is left to Hydra."""
     with sentences():
-        args = get_args_parser().parse_args()
-        if args.multirun or args.config_path or args.config_name or args.experimental_rerun:
-            raise Refused(
-                "fedunlearn doctor examines one configuration: leave out -m, --config-path, "
-                "--config-name and --experimental-rerun."
-            )
+        require_one_configuration("doctor")
         found: list[DictConfig] = []
         check_command_line(found.append)
         app(*found)  # past Hydra's main function, which would make an output folder

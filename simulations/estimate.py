@@ -3,17 +3,15 @@
 from collections.abc import Sequence
 
 import hydra
-from hydra._internal.utils import get_args_parser
 from omegaconf import DictConfig
 from rich.console import Console
 
-from fedunlearn.checks import Refused
 from fedunlearn.estimate import LEGEND, cost_table, estimate
 from fedunlearn.pace import Pace
 from fedunlearn.settings import Experiment
 from simulations import configured
 from simulations.compare import strategies
-from simulations.guard import check_command_line, sentences
+from simulations.guard import check_command_line, require_one_configuration, sentences
 
 WIDTH = 100
 """Columns where the output is no terminal."""
@@ -40,12 +38,7 @@ def read(cfg: DictConfig) -> tuple[Experiment, Sequence[int]]:
 def main() -> None:
     """Check the command line, then count; where a flag only prints, that is left to Hydra."""
     with sentences():
-        args = get_args_parser().parse_args()
-        if args.multirun or args.config_path or args.config_name or args.experimental_rerun:
-            raise Refused(
-                "fedunlearn estimate examines one configuration: leave out -m, --config-path, "
-                "--config-name and --experimental-rerun."
-            )
+        require_one_configuration("estimate")
         found: list[tuple[Experiment, Sequence[int]]] = []
         check_command_line(lambda cfg: found.append(read(cfg)))
         app(*found)  # past Hydra's main function, which would make an output folder

@@ -59,6 +59,16 @@ def check_command_line(check: Callable[[Any], object]) -> None:
         require_space(Path(cfg.hydra.sweep.dir if args.multirun else cfg.hydra.run.dir))
 
 
+def require_one_configuration(command: str) -> None:
+    """Raise `Refused` for flags that sweep or compose otherwise, in a command that runs nothing."""
+    args = get_args_parser().parse_args()
+    if args.multirun or args.config_path or args.config_name or args.experimental_rerun:
+        raise Refused(
+            f"fedunlearn {command} examines one configuration: leave out -m, --config-path, "
+            "--config-name and --experimental-rerun."
+        )
+
+
 @contextlib.contextmanager
 def _hydra(config_dir: str | None) -> Iterator[None]:
     """Start Hydra as its own main function does, with the user's ``--config-dir`` behind ours."""
