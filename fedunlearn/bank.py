@@ -132,4 +132,3 @@ def _together(
                 weights[place], update, states[place]
             )
     return torch.stack(weights)
-
