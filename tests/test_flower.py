@@ -115,7 +115,9 @@ class App:
         return client, config
 
     def run(self, strategy, rounds=3, **kwargs):
-        grid = InProcessGrid(self.build(), CLIENTS, workers=2)
+        # Clients in threads would decode arrays with numpy side by side, whose header parser (ast)
+        # is not safe for that before Python 3.11.9: "AST constructor recursion depth mismatch".
+        grid = InProcessGrid(self.build(), CLIENTS, workers=1)
         try:
             return strategy.start(grid, arrays(INITIAL), rounds, **kwargs)
         finally:
