@@ -49,18 +49,27 @@ class TensorArray(Array):
         return Array(self._tensor.numpy())
 
 
-def pack(weights: Vector) -> ArrayRecord:
-    """Put a model [d] into an ArrayRecord."""
+WEIGHTS = "weights"
+"""The name of the model in a message."""
+
+OTHER = "other"
+"""The name of a second model, which some local work compares with."""
+
+
+def pack(weights: Vector, other: Vector | None = None) -> ArrayRecord:
+    """Put a model [d] into an ArrayRecord, and a second one where there is one."""
     record = ArrayRecord()  # given a dictionary, it would copy every array
-    record["weights"] = TensorArray(weights)
+    record[WEIGHTS] = TensorArray(weights)
+    if other is not None:
+        record[OTHER] = TensorArray(other)
     return record
 
 
-def unpack(content: RecordDict) -> Tensor:
-    """Take the model [d] out of a message; it may be shared, so do not change it."""
+def unpack(content: RecordDict, name: str = WEIGHTS) -> Tensor:
+    """Take a model [d] out of a message; it may be shared, so do not change it."""
     record = content["arrays"]
     assert isinstance(record, ArrayRecord)
-    array = record["weights"]
+    array = record[name]
     return array.tensor if isinstance(array, TensorArray) else torch.from_numpy(array.numpy())
 
 

@@ -3,9 +3,9 @@
 Messages, all with plain arrays and scalars:
 
 - ``query``: the reply's ``metrics`` hold ``partition-id``, which Flower tells clients only.
-- ``train``: ``arrays/weights`` [d] and a ``config`` of ``work`` (JSON), ``round``, ``seed`` and
-  ``stream``; the reply holds ``arrays/weights`` [d] after training and ``metrics`` with
-  ``num-examples``, ``samples`` (records processed) and ``seconds``.
+- ``train``: ``arrays/weights`` [d], for some work also ``arrays/other`` [d], and a ``config`` of
+  ``work`` (JSON), ``round``, ``seed`` and ``stream``; the reply holds ``arrays/weights`` [d] after
+  training and ``metrics`` with ``num-examples``, ``samples`` (records processed) and ``seconds``.
 """
 
 import time
@@ -17,7 +17,7 @@ import numpy as np
 from flwr.app import Context, Message, MetricRecord, RecordDict
 from flwr.clientapp import ClientApp
 
-from fedunlearn.arrays import pack, unpack
+from fedunlearn.arrays import OTHER, pack, unpack
 from fedunlearn.federation import Scenario, federation, shards_on
 from fedunlearn.history import ClientId
 from fedunlearn.layout import Vector
@@ -31,6 +31,8 @@ class Order:
     """What a ``train`` message asks for."""
 
     weights: Vector
+    other: Vector | None
+    """A second model, where the strategy sent one along."""
     work: LocalWork
     round: int
     stream: tuple[int, int, int]
@@ -42,7 +44,9 @@ class Order:
         config = message.content.config_records["config"]
         work = _work(str(config["work"]))
         seed, stream, number = (int(str(config[name])) for name in ("seed", "stream", "round"))
-        return cls(unpack(message.content), work, number, (seed, stream, number))
+        content = message.content
+        other = unpack(content, OTHER) if OTHER in content.array_records["arrays"] else None
+        return cls(unpack(content), other, work, number, (seed, stream, number))
 
     def seed(self, client: ClientId) -> tuple[int, ...]:
         """Return what the random numbers of one client are made from."""
@@ -83,6 +87,7 @@ def client_app(scenario: Scenario, device: str = "cpu") -> ClientApp:
             order.work,
             order.round,
             np.random.default_rng(order.seed(client)),
+            None if order.other is None else order.other.to(device),
         ).cpu()
         seconds = time.perf_counter() - started
         return _reply(message, weights, _metrics(len(records), order.work, seconds))
@@ -100,7 +105,7 @@ def train_together(
     started = time.perf_counter()
     order = Order.of(messages[0])
     seeds = [order.seed(client) for client in clients]
-    matrix = pieces.train(order.weights, clients, order.work, order.round, seeds)
+    matrix = pieces.train(order.weights, clients, order.work, order.round, seeds, order.other)
     records = [len(pieces.shards.span(client)) for client in clients]
     each = (time.perf_counter() - started) / sum(records)
     # Clients with as many records say the same, which is written once.

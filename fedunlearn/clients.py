@@ -1,8 +1,9 @@
 """The verb that strategies are handed, over any Flower Grid; every call is charged."""
 
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
+import numpy as np
 import torch
 from flwr.app import (
     ArrayRecord,
@@ -20,8 +21,8 @@ from fedunlearn.layout import Vector
 from fedunlearn.ledger import Ledger
 from fedunlearn.local import LocalWork
 from fedunlearn.proxy import Proxy
-from fedunlearn.scope import chosen, require_leaver, require_proxy
-from fedunlearn.training import Training, cohort, run_rounds
+from fedunlearn.scope import ORDINARY, chosen, require_leaver, require_proxy, require_remaining
+from fedunlearn.training import Training, cohort, run_rounds, server_rng
 from fedunlearn.wire import encode
 
 
@@ -48,7 +49,7 @@ class GridClients:
     ledger: Ledger
     ids: frozenset[ClientId]
     unlabelled: Proxy
-    declared: Needs = field(default_factory=Needs)
+    declared: Needs = ORDINARY
     """What the strategy at hand declared: what it did not, it is not given."""
     gone: frozenset[ClientId] = frozenset()
     """Who leaves with the request being served."""
@@ -70,7 +71,7 @@ class GridClients:
     def leavers(self) -> "GridClients":
         """Those who leave."""
         require_leaver(self.declared)
-        return replace(self, ids=self.gone, gone=frozenset())
+        return replace(self, ids=self.gone, gone=frozenset(), declared=ORDINARY)
 
     def train(
         self,
@@ -79,8 +80,10 @@ class GridClients:
         work: LocalWork | None = None,
         *,
         round: int,
+        other: Vector | None = None,
     ) -> Updates:
         """Let clients train from ``weights`` [d]; see `strategy.Clients.train`."""
+        require_remaining(self.declared)
         asked = self._cohort(round) if who is None else chosen(who, self.ids)
         config: dict[str, ConfigRecordValues] = {
             "work": encode(work or self.work),
@@ -88,7 +91,7 @@ class GridClients:
             "seed": self.seed,
             "stream": self.stream,
         }
-        content = RecordDict({"arrays": pack(weights), "config": ConfigRecord(config)})
+        content = RecordDict({"arrays": pack(weights, other), "config": ConfigRecord(config)})
         replies = self._exchange(content, asked)
         if not replies:
             return Updates((), weights.new_empty(0, len(weights)), torch.empty(0).long())
@@ -100,6 +103,10 @@ class GridClients:
     def rounds(self, weights: Vector, first: int, last: int) -> Iterator[tuple[Updates, Vector]]:
         """Run ordinary training rounds; see `strategy.Clients.rounds`."""
         return run_rounds(self, self.training.server, weights, first, last)
+
+    def rng(self, round: int) -> np.random.Generator:
+        """Return the server's random numbers of an unlearning round."""
+        return server_rng(self.seed, self.gone, round)
 
     def _cohort(self, round: int) -> tuple[ClientId, ...]:
         size = self.training.cohort_size(len(self.connection.nodes))

@@ -28,10 +28,12 @@ def train_cohort(
     work: LocalWork,
     round: int,
     rngs: Sequence[np.random.Generator],
+    other: Vector | None = None,
 ) -> Tensor:
     """Train each of k clients on its shard; return their weights [k, d].
 
-    ``starts`` is the model that all start from, [d], or one for each, [k, d]. Row i is what
+    ``starts`` is the model that all start from, [d], or one for each, [k, d]; ``other`` [d] is the
+    second model of `local.train_locally`, the same for all. Row i is what
     `train_locally` returns for ``clients[i]``, up to rounding: every client sees the batches
     that its generator in ``rngs`` draws, with optimizer state of its own.
     """
@@ -45,7 +47,7 @@ def train_cohort(
     begun = starts.expand(len(order), -1) if starts.dim() == 1 else starts[order]
     active, buffers = begun[:, parameters].clone(), begun[:, parameters.stop :]
     origins = starts if starts.dim() == 1 else begun
-    gradients = _gradients(network, work, shards, origins, buffers)
+    gradients = _gradients(network, work, shards, _sent(origins, other), buffers)
     state = work.optimizer.start(active)
     steps = groups(drawn, [sizes[row] for row in order], starts.device)
     for count, step in enumerate(steps, start=1):
@@ -56,6 +58,12 @@ def train_cohort(
     trained = torch.empty_like(begun)
     trained[order] = torch.cat([active, buffers], dim=1)
     return trained
+
+
+def _sent(starts: Tensor, other: Vector | None) -> Tensor:
+    """Return what the server sent: [m, d] for all clients, or [k, m, d]."""
+    models = [starts] if other is None else [starts, other.expand_as(starts)]
+    return torch.stack(models, dim=-2)
 
 
 def _gathered(step: Sequence[Group], found: Sequence[Tensor]) -> Tensor:
@@ -69,14 +77,14 @@ def _gathered(step: Sequence[Group], found: Sequence[Tensor]) -> Tensor:
 
 
 def _gradients(
-    network: Network, work: LocalWork, shards: Shards, starts: Vector, buffers: Tensor
+    network: Network, work: LocalWork, shards: Shards, sent: Tensor, buffers: Tensor
 ) -> Callable[[Tensor, Group], Tensor]:
     """Return the function from all parameters [k, p] to the gradients [g, p] of a group."""
     records = shards.records
-    one_each = starts.dim() == 2
+    one_each = sent.dim() == 3
 
-    def losses(weights: Vector, images: Tensor, labels: Tensor, start: Vector) -> Tensor:
-        return work.objective(network, weights, images, labels, start)
+    def losses(weights: Vector, images: Tensor, labels: Tensor, models: Tensor) -> Tensor:
+        return work.objective(network, weights, images, labels, models)
 
     batched = vmap(losses, in_dims=(0, 0, 0, 0 if one_each else None))
 
@@ -86,9 +94,9 @@ def _gradients(
         flat, shape = group.records.flatten(), group.records.shape
         images = records.images.index_select(0, flat).view(*shape, *records.images.shape[1:])
         labels = records.labels.index_select(0, flat).view(*shape, *records.labels.shape[1:])
-        start = starts[group.clients] if one_each else starts
+        models = sent[group.clients] if one_each else sent
         # The rows are independent: the gradient of the sum holds each row's own.
-        values = batched(weights, images, labels, start)
+        values = batched(weights, images, labels, models)
         (found,) = torch.autograd.grad(values, leaf, group.weights.to(values.dtype))
         return found
 

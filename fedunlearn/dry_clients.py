@@ -1,9 +1,10 @@
 """Clients and kept rounds that cost what real ones cost, but train nobody and take no memory."""
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence, Set
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any, cast
 
+import numpy as np
 import torch
 
 from fedunlearn.history import ClientId, Needs, Round, Updates
@@ -11,9 +12,9 @@ from fedunlearn.layout import Vector
 from fedunlearn.ledger import SERVER, Ledger
 from fedunlearn.local import LocalWork
 from fedunlearn.proxy import Proxy
-from fedunlearn.scope import chosen, require_leaver, require_proxy
+from fedunlearn.scope import ORDINARY, chosen, require_leaver, require_proxy, require_remaining
 from fedunlearn.stored_round import StoredRound
-from fedunlearn.training import Training, cohort
+from fedunlearn.training import Training, cohort, server_rng
 
 NUDGE = 1e-3
 """Every coordinate of a made-up update: not zero, since methods divide by lengths."""
@@ -91,7 +92,7 @@ class DryClients:
     ledger: Ledger
     ids: frozenset[ClientId]
     unlabelled: DryProxy
-    declared: Needs = field(default_factory=Needs)
+    declared: Needs = ORDINARY
     gone: frozenset[ClientId] = frozenset()
     stream: int = 0
     """Set by the driver; nobody here draws random numbers."""
@@ -111,7 +112,7 @@ class DryClients:
     def leavers(self) -> "DryClients":
         """Those who leave."""
         require_leaver(self.declared)
-        return replace(self, ids=self.gone, gone=frozenset())
+        return replace(self, ids=self.gone, gone=frozenset(), declared=ORDINARY)
 
     def train(
         self,
@@ -120,25 +121,39 @@ class DryClients:
         work: LocalWork | None = None,
         *,
         round: int,
+        other: Vector | None = None,
     ) -> Updates:
         """Charge what `GridClients.train` would; the updates may be changed in place."""
+        require_remaining(self.declared)
         asked = self._cohort(round) if who is None else chosen(who, self.ids)
-        updates = self._charged(asked, weights, work or self.work)
+        updates = self._charged(asked, weights, work or self.work, other)
         return replace(updates, deltas=updates.deltas.clone())
 
     def rounds(self, weights: Vector, first: int, last: int) -> Iterator[tuple[Updates, Vector]]:
         """Charge for ordinary rounds; the models, too, are one number in memory."""
+        require_remaining(self.declared)
         for number in range(first, last + 1):
             updates = self._charged(self._cohort(number), weights, self.work)
             weights = (weights[:1] + NUDGE).expand_as(weights)
             yield updates, weights
 
+    def rng(self, round: int) -> np.random.Generator:
+        """Return the server's random numbers of an unlearning round."""
+        return server_rng(self.seed, self.gone, round)
+
     def _cohort(self, round: int) -> tuple[ClientId, ...]:
         return cohort(self.ids, self.training.cohort_size(len(self.records)), self.seed, round)
 
-    def _charged(self, asked: Sequence[ClientId], weights: Vector, work: LocalWork) -> Updates:
-        sent, examples = weights.nbytes, [self.records[client] for client in asked]
+    def _charged(
+        self,
+        asked: Sequence[ClientId],
+        weights: Vector,
+        work: LocalWork,
+        other: Vector | None = None,
+    ) -> Updates:
+        back, examples = weights.nbytes, [self.records[client] for client in asked]
+        sent = back if other is None else back + other.nbytes
         for client, held in zip(asked, examples, strict=True):
             samples = held * work.epochs
-            self.ledger.charge(client, down=sent, up=sent, samples=samples, seconds=0.0)
+            self.ledger.charge(client, down=sent, up=back, samples=samples, seconds=0.0)
         return made_up(asked, examples, len(weights))

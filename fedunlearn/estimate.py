@@ -93,7 +93,7 @@ class DryRun:
         self, name: str, strategy: UnlearningStrategy, course: Course
     ) -> Iterator[dict[str, Any]]:
         """Count all requests, and the training between them and after them."""
-        needs, recovery = self.experiment.needs, self.experiment.recovery
+        needs, recovery = strategy.needs, self.experiment.recovery
         clients = self._clients()
         for request in self.experiment.requests:
             steps = train(course, clients, request.after, needs)
@@ -171,7 +171,7 @@ class DryRun:
             rows=tuple(range(len(done.clients))),
             clients=done.clients,
             examples=tuple(done.updates.examples.tolist()),
-            keeps_updates=bool(done.clients),
+            keeps_updates=done.updates.deltas.shape[1] > 0,
             keeps_model=done.broadcast is not None,
         )
         coordinate = 0.0 if done.broadcast is None else float(done.broadcast[0])

@@ -5,7 +5,6 @@ from collections.abc import Callable, Iterable, Iterator, Sequence, Set
 from dataclasses import dataclass, replace
 from typing import ClassVar, Protocol, overload
 
-import torch
 from torch import Tensor
 
 from fedunlearn import checks
@@ -39,6 +38,11 @@ class Updates:
         """Drop the rows of ``clients``."""
         return self.only(set(self.clients) - clients)
 
+    @property
+    def hollow(self) -> "Updates":
+        """Who took part with how many records, without what they sent: ``deltas`` is [k, 0]."""
+        return replace(self, deltas=self.deltas.new_empty(len(self.clients), 0))
+
 
 @dataclass(frozen=True, slots=True)
 class Needs:
@@ -50,10 +54,15 @@ class Needs:
     """Keep the first round of each block of this many."""
     models: bool = False
     """The broadcast model of the kept rounds."""
+    remaining: bool = False
+    """Asks those who remain to work."""
     leaver: bool = False
     """Asks the leaving client to work once more."""
     proxy: bool = False
     """Unlabelled records on the server."""
+    replaces: bool = False
+    """Its ordinary rounds take the place of the training rounds of the same number and all after
+    them, as those of a rollback do: a later request finds what really led to the model."""
 
     def __post_init__(self) -> None:
         """Raise `Refused` unless ``every`` counts rounds."""
@@ -76,8 +85,10 @@ class Needs:
             updates=any(need.updates for need in needs),
             every=math.gcd(*(need.every for need in needs if need.rounds)) or 1,
             models=any(need.models for need in needs),
+            remaining=any(need.remaining for need in needs),
             leaver=any(need.leaver for need in needs),
             proxy=any(need.proxy for need in needs),
+            replaces=any(need.replaces for need in needs),
         )
 
 
@@ -139,10 +150,9 @@ class Round:
 
     def reduced(self, needs: Needs) -> "Round":
         """Keep only what ``needs`` names."""
-        nobody = Updates((), torch.empty(0, 0), torch.empty(0, dtype=torch.int64))
         return replace(
             self,
-            updates=self.updates if needs.updates else nobody,
+            updates=self.updates if needs.updates else self.updates.hollow,
             broadcast=self.broadcast if needs.models else None,
         )
 
@@ -236,6 +246,11 @@ class History(Sequence[Kept]):
     def __iter__(self) -> Iterator[Kept]:
         """Go through the kept rounds, oldest first."""
         return iter(self.rounds)
+
+    def redone(self, done: Round, final: Vector, needs: Needs) -> "History":
+        """Record a round that takes the place of that number and of all after it."""
+        kept = tuple(kept for kept in self.rounds if kept.number < done.number)
+        return replace(self, rounds=kept).then(done, final, needs)
 
     @property
     def nbytes(self) -> int:

@@ -157,13 +157,16 @@ def train_locally(
     work: LocalWork,
     round: int,
     rng: np.random.Generator,
+    other: Vector | None = None,
 ) -> Vector:
     """Train from ``start`` [d] on one client's records and return its weights [d].
 
     ``images`` is [n, c, h, w], ``labels`` [n] (or what the objective takes in their place);
-    ``round`` sets the learning rate, ``rng`` the order of the records. Buffers stay as they came.
+    ``round`` sets the learning rate, ``rng`` the order of the records; ``other`` [d] is a second
+    model for objectives that compare with it. Buffers stay as they came.
     """
     parameters, lr = network.layout.parameters, work.lr(round)
+    sent = start[None] if other is None else torch.stack([start, other])
     own, buffers = start[parameters].clone(), start[parameters.stop :]
     state = work.optimizer.start(own)
     order = torch.from_numpy(work.order(len(labels), rng)).to(labels.device)
@@ -171,7 +174,7 @@ def train_locally(
         leaf = own.detach().requires_grad_()
         weights = torch.cat([leaf, buffers]) if len(buffers) else leaf
         seen = network.arranged(images.index_select(0, rows))
-        losses = work.objective(network, weights, seen, labels.index_select(0, rows), start)
+        losses = work.objective(network, weights, seen, labels.index_select(0, rows), sent)
         (gradient,) = torch.autograd.grad(losses.mean(), leaf)
         work.optimizer.step(own, clipped(gradient, work.clip_norm), state, lr, count)
     return torch.cat([own, buffers])

@@ -15,12 +15,13 @@ class Objective(Protocol):
     """The losses of the records of one batch."""
 
     def __call__(
-        self, network: Network, weights: Vector, images: Tensor, labels: Tensor, start: Vector
+        self, network: Network, weights: Vector, images: Tensor, labels: Tensor, sent: Tensor
     ) -> Tensor:
         """Return the loss of each record, [n]; a step minimises their mean.
 
-        ``weights`` [d] are the client's present weights, ``start`` [d] what the server sent. A
-        penalty on the weights is added to every record's loss: its mean is the penalty.
+        ``weights`` [d] are the client's present weights, ``sent`` [m, d] the models that the
+        server sent: that from which the client started, and a second one where the strategy sent
+        it along. A penalty on the weights is added to every record's loss: its mean is the penalty.
         """
 
 
@@ -38,7 +39,7 @@ class CrossEntropy:
     """Cross-entropy: ``-log p(y_i | x_i, w)``."""
 
     def __call__(
-        self, network: Network, weights: Vector, images: Tensor, labels: Tensor, start: Vector
+        self, network: Network, weights: Vector, images: Tensor, labels: Tensor, sent: Tensor
     ) -> Tensor:
         """Return the loss of each record, [n]."""
         return cross_entropies(network(weights, images), labels)
@@ -59,11 +60,11 @@ class Proximal:
         checks.number("objective.mu", self.mu, at_least=0)
 
     def __call__(
-        self, network: Network, weights: Vector, images: Tensor, labels: Tensor, start: Vector
+        self, network: Network, weights: Vector, images: Tensor, labels: Tensor, sent: Tensor
     ) -> Tensor:
         """Return the loss of each record, [n]."""
         losses = cross_entropies(network(weights, images), labels)
-        return losses + self.mu / 2 * (weights - start).square().sum()
+        return losses + self.mu / 2 * (weights - sent[0]).square().sum()
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +84,7 @@ class Distillation:
         checks.number("objective.temperature", self.temperature, above=0)
 
     def __call__(
-        self, network: Network, weights: Vector, images: Tensor, labels: Tensor, start: Vector
+        self, network: Network, weights: Vector, images: Tensor, labels: Tensor, sent: Tensor
     ) -> Tensor:
         """Return the loss of each record, [n]."""
         teacher = functional.log_softmax(labels / self.temperature, dim=1)

@@ -55,17 +55,21 @@ class Pieces:
         work: LocalWork,
         round: int,
         seeds: Sequence[Seed],
+        other: Vector | None = None,
     ) -> Tensor:
         """Return what `cohort.train_cohort` returns, [k, d] in host memory.
 
-        ``starts`` is [d] or [k, d]. Raises torch.OutOfMemoryError if one client does not fit.
+        ``starts`` is [d] or [k, d], ``other`` [d]. Raises torch.OutOfMemoryError if one client
+        does not fit.
         """
         device = self.shards.records.labels.device
         kind = repr(work)
         if kind not in self.most:
-            row = step_bytes(self.network, starts.view(-1, starts.shape[-1])[0], work, self.shards)
+            first = starts.view(-1, starts.shape[-1])[0]
+            row = step_bytes(self.network, first, work, self.shards, other)
             rows = CPU_ROWS if device.type == "cpu" else len(self.shards)
             self.most[kind] = max(1, min(rows, budget(device) // row))
+        aside = None if other is None else other.to(device)
         here, trained = starts.to(device), starts.new_empty(len(clients), starts.shape[-1])
         # Clients of equal length side by side: whoever has finished leaves no gap in a piece.
         order = sorted(range(len(clients)), key=lambda row: -len(self.shards.span(clients[row])))
@@ -79,6 +83,7 @@ class Pieces:
                 work,
                 round,
                 [np.random.default_rng(seeds[row]) for row in rows],
+                aside,
             ).to(trained.device)
 
         # A GPU takes one piece after another: each fills its memory.
@@ -128,7 +133,9 @@ def budget(device: torch.device) -> int:
     return int(GPU_SHARE * (free + unused))
 
 
-def step_bytes(network: Network, start: Vector, work: LocalWork, shards: Shards) -> int:
+def step_bytes(
+    network: Network, start: Vector, work: LocalWork, shards: Shards, other: Vector | None = None
+) -> int:
     """Measure what one client takes in a step: bytes that autograd keeps, and vectors [d].
 
     What is kept for the backward pass is counted twice, since that pass makes gradients of the
@@ -143,9 +150,10 @@ def step_bytes(network: Network, start: Vector, work: LocalWork, shards: Shards)
 
     longest = max(shards, key=len)
     start = start.to(longest.labels.device)
+    sent = start[None] if other is None else torch.stack([start, other.to(start.device)])
     batch = Records(longest.images[: work.batch_size].clone(), longest.labels[: work.batch_size])
     with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
         leaf = start.clone().requires_grad_()
-        alive = work.objective(network, leaf, batch.images, batch.labels, start)
+        alive = work.objective(network, leaf, batch.images, batch.labels, sent)
     del alive
     return 2 * sum(kept.values()) + VECTORS * start.nbytes

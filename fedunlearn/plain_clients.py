@@ -6,9 +6,10 @@ ArrayRecord of named float arrays and one MetricRecord with ``num-examples``.
 
 import copy
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import NoReturn, cast
 
+import numpy as np
 import torch
 from flwr.app import Array, ArrayRecord, ConfigRecord, Message, MetricRecord
 from flwr.serverapp import Grid
@@ -22,7 +23,8 @@ from fedunlearn.layout import Layout, Vector
 from fedunlearn.ledger import Ledger
 from fedunlearn.local import LocalWork
 from fedunlearn.present import IDENTITY, Present, introduced, metrics_of, queried, said
-from fedunlearn.scope import chosen
+from fedunlearn.scope import ORDINARY, chosen, require_remaining
+from fedunlearn.training import server_rng
 
 EPOCHS = "local-epochs"
 """The key of ``train_config`` that says how many epochs a client trains."""
@@ -49,8 +51,10 @@ class PlainClients:
     heard: Callable[[MetricRecord], None]
     """Gets the aggregated training metrics of every ordinary round."""
     ids: frozenset[ClientId]
+    seed: int = 0
+    """Of the server's own random numbers."""
     gone: frozenset[ClientId] = frozenset()
-    declared: Needs = field(default_factory=Needs)
+    declared: Needs = ORDINARY
     stream: int = 0
     """Set by the driver; plain clients draw their own random numbers."""
 
@@ -83,11 +87,15 @@ class PlainClients:
         work: LocalWork | None = None,
         *,
         round: int,
+        other: Vector | None = None,
     ) -> Updates:
         """Let clients train from ``weights`` [d]; see `strategy.Clients.train`.
 
         Raises `Refused` for work that a message to plain clients cannot describe.
         """
+        require_remaining(self.declared)
+        if other is not None:
+            raise Refused("A plain Flower app takes one model a message; choose another method.")
         epochs = self._epochs(work or self.work)
         messages = self._ordinary(copy.deepcopy(self.strategy), weights, round, epochs)
         if who is not None:
@@ -97,6 +105,7 @@ class PlainClients:
 
     def rounds(self, weights: Vector, first: int, last: int) -> Iterator[tuple[Updates, Vector]]:
         """Run ordinary rounds of the wrapped strategy; see `strategy.Clients.rounds`."""
+        require_remaining(self.declared)
         strategy = copy.deepcopy(self.strategy)
         epochs = self.work.epochs
         for number in range(first, last + 1):
@@ -110,6 +119,10 @@ class PlainClients:
                 self.heard(metrics)
             weights = weights if arrays is None else self.flatten(arrays)
             yield updates, weights
+
+    def rng(self, round: int) -> np.random.Generator:
+        """Return the server's random numbers of an unlearning round."""
+        return server_rng(self.seed, self.gone, round)
 
     def ask(self, messages: Sequence[Message]) -> dict[ClientId, Message]:
         """Send ``messages``, one a client; return the replies, ascending by client.

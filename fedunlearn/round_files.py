@@ -33,6 +33,8 @@ def write(path: Path, done: Round, encoding: Encoding) -> StoredRound:
     """
     sent, model = done.updates, done.broadcast
     d = sent.deltas.shape[1]
+    if len(sent.deltas) != len(sent.clients):
+        raise ValueError(f"{len(sent.deltas)} updates are not those of {len(sent.clients)} clients")
     tensors = {CLIENTS: torch.tensor(sent.clients, dtype=torch.int64), EXAMPLES: sent.examples}
     if d:
         try:
@@ -147,6 +149,4 @@ def _understood(
     if stored.keeps_updates:
         updates = {name.removeprefix(UPDATES): tensor for name, tensor in parts.items()}
         encodings.check(encoding, updates, len(clients), stored.d)
-    elif stored.clients:
-        raise ValueError("it names clients whose updates it lacks")
     return stored

@@ -4,6 +4,9 @@ from collections.abc import Collection, Set
 
 from fedunlearn.history import ClientId, Needs
 
+ORDINARY = Needs(remaining=True)
+"""What ordinary rounds declare."""
+
 
 def chosen(who: Collection[ClientId], ids: Set[ClientId]) -> tuple[ClientId, ...]:
     """Return ``who``, each once and ascending; raise PermissionError unless all are in ``ids``."""
@@ -11,6 +14,14 @@ def chosen(who: Collection[ClientId], ids: Set[ClientId]) -> tuple[ClientId, ...
     if strangers:
         raise PermissionError(f"Clients {strangers} may not be asked: they have left.")
     return tuple(sorted(set(who)))
+
+
+def require_remaining(declared: Needs) -> None:
+    """Raise PermissionError unless work of those who remain was declared."""
+    if not declared.remaining:
+        raise PermissionError(
+            "Only a strategy with Needs(remaining=True) may ask the clients who remain."
+        )
 
 
 def require_proxy(declared: Needs) -> None:

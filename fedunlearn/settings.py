@@ -56,6 +56,8 @@ class Experiment:
     recovery: Recovery = field(default_factory=Nothing)
     keep: Store = field(default_factory=Keep)
     engine: Engine = field(default_factory=Local)
+    cooperates: bool = True
+    """Whether those who leave work once more for a strategy that asks them to."""
     heldout: float = 0.2
     proxy: float = 0.1
 
@@ -65,6 +67,12 @@ class Experiment:
         object.__setattr__(self, "requests", requests)
         for name, strategy in self.strategies.items():
             self.keep.check(name, strategy.needs)
+            if strategy.needs.leaver and not self.cooperates:
+                raise Refused(
+                    f"strategy={name} lets those who leave work once more, but they are gone "
+                    "(withdrawal.cooperates=false). Choose a strategy that does not ask them, or "
+                    "set withdrawal.cooperates=true."
+                )
             if strategy.needs.proxy and not self.proxy:
                 raise Refused(
                     f"strategy={name} needs unlabelled records on the server, but proxy=0 "

@@ -83,7 +83,7 @@ class Simulation:
         self, name: str, strategy: UnlearningStrategy, course: Course, *, last: bool
     ) -> Iterator[dict[str, object]]:
         """Serve all requests with one strategy, with training between them and after them."""
-        needs, recovery = self.experiment.needs, self.experiment.recovery
+        needs, recovery = strategy.needs, self.experiment.recovery
         ledger = Ledger()
         clients = self._clients(ledger)
         with ExitStack() as stack:
@@ -93,7 +93,7 @@ class Simulation:
                 course, _ = self._follow(steps, name, ledger)
                 stored = course.history.select(strategy.needs, course.round).nbytes
                 before = course.history
-                if recovery.rounds:
+                if recovery.rounds or needs.replaces:
                     recovered = stack.enter_context(self._keeper(f"{name}/recovery{number}"))
                     course = _keeping(course, recovered)
                 steps = forget(course, request.clients, strategy, recovery, clients, needs)

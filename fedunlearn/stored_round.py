@@ -46,12 +46,12 @@ class StoredRound:
     @property
     def updates(self) -> Updates:
         """What the cohort sent back, decoded now; all rows of float32 are mapped, not copied."""
+        examples = torch.tensor(self.examples, dtype=torch.int64)
         if not self.keeps_updates:
-            return NOBODY
+            return Updates(self.clients, torch.empty(len(self.clients), 0), examples)
         stored = sealed.read(self.path, self.stamp, UPDATES)
         if any(len(tensor) != len(self.rows) for tensor in stored.values()):
             stored = encodings.select(stored, self.rows)
-        examples = torch.tensor(self.examples, dtype=torch.int64)
         return Updates(self.clients, self.encoding.decode(stored, self.d), examples)
 
     @property
@@ -89,7 +89,7 @@ class StoredRound:
     def reduced(self, needs: Needs) -> "StoredRound":
         """Show only what ``needs`` names."""
         return replace(
-            self if needs.updates else self.only(set()),
+            self,
             keeps_updates=self.keeps_updates and needs.updates,
             keeps_model=self.keeps_model and needs.models,
         )

@@ -1,6 +1,6 @@
 """Where the server keeps rounds: in memory, on disk, or by their size; and how they are purged."""
 
-from collections.abc import Callable, Iterator, Set
+from collections.abc import Callable, Iterator, Mapping, Set
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -73,20 +73,24 @@ def purged(history: History, before: History, clients: Set[ClientId]) -> History
     """Remove what ``clients`` sent from the disk; return ``history`` with the new files.
 
     ``before`` is the history before they left, ``history`` the one after, which shows nothing of
-    theirs. A file in which nobody else is left is deleted. In memory there is nothing to do: what
-    no history holds is gone.
+    theirs. A file in which nobody else is left is deleted, and so is that of a round which a
+    rollback replaced. In memory there is nothing to do: what no history holds is gone.
     """
-    shown = {kept.number: kept for kept in history.rounds}
-    for kept in before.rounds:
-        stored = on_disk(kept)
-        if stored is None or not clients & set(stored.clients):
+    shown = {stored.path: stored for stored in map(on_disk, history.rounds) if stored is not None}
+    for stored in map(on_disk, before.rounds):
+        if stored is None:
             continue
-        fresh = round_files.rewrite_without(stored, clients)
-        if not fresh.clients:
-            files.remove(fresh.path)
-        elif kept.number in shown:
-            shown[kept.number] = fresh
-    return replace(history, rounds=tuple(shown.values()))
+        if stored.path not in shown:
+            files.remove(stored.path)
+        elif clients & set(stored.clients):
+            shown[stored.path] = round_files.rewrite_without(stored, clients)
+    kept = (_fresh(kept, shown) for kept in history.rounds)
+    return replace(history, rounds=tuple(kept))
+
+
+def _fresh(kept: Kept, shown: Mapping[Path, StoredRound]) -> Kept:
+    stored = on_disk(kept)
+    return kept if stored is None else shown[stored.path]
 
 
 def on_disk(kept: Kept) -> StoredRound | None:

@@ -7,7 +7,9 @@ A strategy is a frozen dataclass of hyperparameters. It declares what training m
 
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
-from typing import Protocol
+from typing import ClassVar, Literal, Protocol
+
+import numpy as np
 
 from fedunlearn.history import ClientId, History, Needs, Updates
 from fedunlearn.layout import Vector
@@ -49,13 +51,16 @@ class Clients(Protocol):
         work: LocalWork | None = None,
         *,
         round: int,
+        other: Vector | None = None,
     ) -> Updates:
         """Let clients train from ``weights`` [d] and return their updates.
 
         ``who`` defaults to the cohort that the schedule draws for training round ``round`` from
-        those who remain, ``work`` to the ordinary work. All randomness is a function of the run's
+        those who remain, ``work`` to the ordinary work; ``other`` [d] is a second model that is
+        sent along for work which compares with it. All randomness is a function of the run's
         seed, ``round`` and the client: never of the order of calls or of who else is asked.
-        Raises PermissionError if ``who`` names a client who left.
+        Raises PermissionError if ``who`` names a client who left, and unless `Needs.remaining` was
+        declared.
         """
 
     def rounds(self, weights: Vector, first: int, last: int) -> Iterator[tuple[Updates, Vector]]:
@@ -64,9 +69,23 @@ class Clients(Protocol):
         Yields each round's updates and the model after it, aggregated as in training.
         """
 
+    def rng(self, round: int) -> np.random.Generator:
+        """Return the server's random numbers of unlearning round ``round``.
+
+        They are a function of the run's seed and of ``round``, apart from those of all clients.
+        """
+
+
+Guarantee = Literal["none", "certified", "exact"]
+"""What a method's own mathematics promises: nothing, indistinguishable from retraining within a
+stated (epsilon, delta), or the distribution of retraining itself."""
+
 
 class UnlearningStrategy(Protocol):
     """One unlearning method."""
+
+    guarantee: ClassVar[Guarantee]
+    """What the method promises."""
 
     @property
     def needs(self) -> Needs:

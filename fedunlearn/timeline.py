@@ -9,6 +9,8 @@ from fedunlearn.history import ClientId, History, Needs, Round, Updates
 from fedunlearn.layout import Vector
 from fedunlearn.ledger import Moment
 from fedunlearn.recovery import Recovery
+from fedunlearn.redoing import Redoing
+from fedunlearn.scope import ORDINARY
 from fedunlearn.strategy import Request, UnlearningStrategy
 
 
@@ -105,14 +107,17 @@ def forget(
 
     remaining = replace(clients, ids=course.present, gone=request.clients, declared=strategy.needs)
     shown = course.history.select(strategy.needs, course.round)
+    stored = course.history.without(request.clients)
+    replaces = strategy.needs.replaces
+    redoing = Redoing(remaining, stored, course.round, needs, replaces)
     clients.ledger.moment = Moment("unlearn", number, 1)
-    for weights in strategy.unlearn(request, shown, remaining):
+    for weights in strategy.unlearn(request, shown, redoing):
         yield Step(clients.ledger.moment, weights)
         clients.ledger.moment = Moment("unlearn", number, clients.ledger.moment.round + 1)
 
-    history = replace(course.history.without(request.clients), final=weights)
+    history = replace(redoing.history, final=weights)
     clients.ledger.moment = Moment("recover", number, 1)
-    remaining = replace(remaining, gone=frozenset(), declared=Needs(), stream=number)
+    remaining = replace(remaining, gone=frozenset(), declared=ORDINARY, stream=number)
     before = weights
     recovered = recovery.recover(weights, original, course.round, remaining)
     for count, (updates, weights) in enumerate(recovered, start=1):

@@ -18,6 +18,10 @@ COHORT_STREAM = 2_000_000
 """Keeps the draw of cohorts apart from the random numbers of clients."""
 
 
+SERVER_STREAM = 3_000_000
+"""Keeps the server's own random numbers apart from all others."""
+
+
 @dataclass(frozen=True, slots=True)
 class Training:
     """How a federation trains."""
@@ -55,6 +59,14 @@ def cohort(present: Collection[ClientId], size: int, seed: int, round: int) -> t
     # The i-th number of a stream does not depend on how many are drawn after it.
     draws = np.random.default_rng([seed, COHORT_STREAM, round]).random(ids[-1] + 1)
     return tuple(sorted(sorted(ids, key=draws.__getitem__)[:size]))
+
+
+def server_rng(seed: int, leavers: Collection[ClientId], round: int) -> np.random.Generator:
+    """Return the server's random numbers of an unlearning round, say for noise.
+
+    Other leavers get other numbers: noise that is used twice would cancel in a difference.
+    """
+    return np.random.default_rng([seed, SERVER_STREAM, round, *sorted(leavers)])
 
 
 def run_rounds(

@@ -34,6 +34,7 @@ def experiment(cfg: DictConfig, strategies: Mapping[str, DictConfig]) -> Experim
         recovery=build("recovery", cfg.recovery),
         keep=build("history", cfg.history),
         engine=build("engine", cfg.engine),
+        cooperates=bool(cfg.withdrawal.cooperates),
         heldout=cfg.heldout,
         proxy=cfg.proxy,
     )

@@ -11,17 +11,20 @@ Learning Models. IWQoS 2021, arXiv 2012.13891.
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import ClassVar
 
 from fedunlearn import checks
 from fedunlearn.history import History, Needs
 from fedunlearn.layout import Vector
-from fedunlearn.strategy import Clients, Request
+from fedunlearn.strategy import Clients, Guarantee, Request
 from fedunlearn.vectors import mean
 
 
 @dataclass(frozen=True, slots=True)
 class FedAccum:
     """Add up the stored updates, each ``scale`` times; the paper's scale is 1."""
+
+    guarantee: ClassVar[Guarantee] = "none"
 
     interval: int = 1
     scale: float = 1.0

@@ -13,19 +13,22 @@ its text asks for the weighted mean, which is what stands here.
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import ClassVar
 
 from torch import Tensor
 
 from fedunlearn import checks
 from fedunlearn.history import History, Needs, Updates
 from fedunlearn.layout import Layout, Vector
-from fedunlearn.strategy import Clients, Request
+from fedunlearn.strategy import Clients, Guarantee, Request
 from fedunlearn.vectors import mean, rescale
 
 
 @dataclass(frozen=True, slots=True)
 class FedEraser:
     """Calibrate every ``interval``-th round with ``effort`` of the usual local epochs."""
+
+    guarantee: ClassVar[Guarantee] = "none"
 
     interval: int = 2
     effort: float = 0.5
@@ -42,7 +45,7 @@ class FedEraser:
     @property
     def needs(self) -> Needs:
         """The updates of the first round of each interval."""
-        return Needs(updates=True, every=self.interval)
+        return Needs(updates=True, every=self.interval, remaining=True)
 
     def length(self, request: Request) -> int:
         """One round for each that was kept."""

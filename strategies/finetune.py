@@ -8,16 +8,19 @@ are a perturbation followed by this: compare them with it at the same K.
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import ClassVar
 
 from fedunlearn import checks
 from fedunlearn.history import History, Needs
 from fedunlearn.layout import Vector
-from fedunlearn.strategy import Clients, Request
+from fedunlearn.strategy import Clients, Guarantee, Request
 
 
 @dataclass(frozen=True, slots=True)
 class FineTune:
     """Train on with those who remain."""
+
+    guarantee: ClassVar[Guarantee] = "none"
 
     rounds: int = 5
 
@@ -28,7 +31,7 @@ class FineTune:
     @property
     def needs(self) -> Needs:
         """Nothing is recorded."""
-        return Needs()
+        return Needs(remaining=True)
 
     def length(self, request: Request) -> int:
         """As many rounds as asked for."""

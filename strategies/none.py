@@ -5,15 +5,18 @@ The upper bound of what a model remembers. Every method must forget more than th
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import ClassVar
 
 from fedunlearn.history import History, Needs
 from fedunlearn.layout import Vector
-from fedunlearn.strategy import Clients, Request
+from fedunlearn.strategy import Clients, Guarantee, Request
 
 
 @dataclass(frozen=True, slots=True)
 class Nothing:
     """Leave the model alone."""
+
+    guarantee: ClassVar[Guarantee] = "none"
 
     @property
     def needs(self) -> Needs:

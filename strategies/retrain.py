@@ -8,20 +8,23 @@ and the client, so where nobody leaves it repeats training bit for bit.
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import ClassVar
 
 from fedunlearn.history import History, Needs
 from fedunlearn.layout import Vector
-from fedunlearn.strategy import Clients, Request
+from fedunlearn.strategy import Clients, Guarantee, Request
 
 
 @dataclass(frozen=True, slots=True)
 class Retrain:
     """Train again from the first model, without the leavers."""
 
+    guarantee: ClassVar[Guarantee] = "exact"
+
     @property
     def needs(self) -> Needs:
         """Only the first model, which every history holds."""
-        return Needs()
+        return Needs(remaining=True, replaces=True)
 
     def length(self, request: Request) -> int:
         """As many rounds as training took."""

@@ -13,18 +13,21 @@ it in the server's records, which does not show that the rest is forgotten.
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 from fedunlearn import checks
 from fedunlearn.history import History, Needs
 from fedunlearn.layout import Vector
 from fedunlearn.local import LocalWork, Sgd
 from fedunlearn.objectives import Distillation
-from fedunlearn.strategy import Clients, Request
+from fedunlearn.strategy import Clients, Guarantee, Request
 
 
 @dataclass(frozen=True, slots=True)
 class Subtraction:
     """Subtract ``scale`` times what the leavers added; then ``rounds`` times distil by ``work``."""
+
+    guarantee: ClassVar[Guarantee] = "none"
 
     scale: float = 1.0
     rounds: int = 10

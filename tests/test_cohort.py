@@ -1,5 +1,7 @@
 """Many clients in one batch must be the same as one after another."""
 
+from dataclasses import dataclass
+
 import numpy as np
 import pytest
 import torch
@@ -9,7 +11,7 @@ from fedunlearn.cohort import train_cohort
 from fedunlearn.data.dataset import Records, Shards
 from fedunlearn.local import Adam, LocalWork, Sgd, train_locally
 from fedunlearn.models import Cnn, Mlp, Network
-from fedunlearn.objectives import Distillation, Proximal
+from fedunlearn.objectives import CrossEntropy, Distillation, Proximal
 from tests.world import Scaled
 
 RAGGED = (60, 7, 33, 64, 1, 32, 58)
@@ -54,6 +56,32 @@ def both(work, sizes=RAGGED, network=None, dtype=torch.float32, rounds=3):
             weights = trained.mean(dim=0)
         results.append(trained)
     return results
+
+
+@dataclass(frozen=True)
+class Towards:
+    """Pulls to the second model that the server sent, away from the first."""
+
+    def __call__(self, network, weights, images, labels, sent):
+        start, other = sent
+        losses = CrossEntropy()(network, weights, images, labels, sent)
+        return losses + (weights - other).square().sum() - (weights - start).square().sum() / 2
+
+
+@pytest.mark.parametrize("one_each", [False, True])
+def test_a_second_model_reaches_the_objective_of_every_client(one_each):
+    network = Network(Mlp((16,)), (1, 8, 8), 10)
+    records, start = world(RAGGED, network)
+    other, work = network.initial(9), LocalWork(epochs=1, objective=Towards())
+    starts = start.expand(len(records), -1).contiguous() if one_each else start
+    shards = Shards.of(records)
+    together = train_cohort(
+        network, starts, shards, range(len(records)), work, 1, rngs(len(records)), other
+    )
+    for row, held, rng in zip(together, records, rngs(len(records)), strict=True):
+        alone = train_locally(network, start, held.images, held.labels, work, 1, rng, other)
+        torch.testing.assert_close(row, alone)
+    assert (together - other).norm() < (start - other).norm() * len(records) ** 0.5
 
 
 WORKS = {

@@ -84,7 +84,9 @@ COUNTED = ["bytes_down", "bytes_up", "client_epochs", "samples", "rounds", "stor
 class Curious:
     """A method that uses whatever a method may use, and divides by lengths of what it sees."""
 
-    needs: Needs = field(default=Needs(updates=True, models=True, leaver=True, proxy=True))
+    needs: Needs = field(
+        default=Needs(updates=True, models=True, remaining=True, leaver=True, proxy=True)
+    )
 
     def length(self, request):
         return 3
@@ -248,7 +250,7 @@ class TestDryClients:
     )
     def test_the_same_charges_cohorts_and_shapes(self, both, ask):
         weights = torch.linspace(1, 2, 6)
-        needs = Needs(leaver=True, proxy=True)
+        needs = Needs(remaining=True, leaver=True, proxy=True)
         found, wanted = (ask(without_leavers(c, {0}, needs), weights.clone()) for c in both)
         assert found.clients == wanted.clients
         assert found.examples.tolist() == wanted.examples.tolist()
@@ -351,6 +353,8 @@ class TestDryRun:
 
     def test_what_a_strategy_refuses_itself_and_what_is_forbidden_are_left_as_they_are(self):
         class Failing(Nothing):
+            needs = Needs(remaining=True)
+
             def unlearn(self, request, history, clients):
                 if error:
                     raise error[0]

@@ -398,7 +398,7 @@ class Asking:
     """Asks clients for other work than the app's."""
 
     work: LocalWork
-    needs: Needs = field(default_factory=Needs)
+    needs: Needs = field(default_factory=lambda: Needs(remaining=True))
 
     def length(self, request):
         return 1

@@ -97,8 +97,8 @@ class TestObjectives:
     def test_proximal_adds_the_pull_to_the_start(self):
         start = NETWORK.initial(1)
         weights = start + 0.01
-        plain = CrossEntropy()(NETWORK, weights, IMAGES, LABELS, start)
-        pulled = Proximal(mu=3.0)(NETWORK, weights, IMAGES, LABELS, start)
+        plain = CrossEntropy()(NETWORK, weights, IMAGES, LABELS, start[None])
+        pulled = Proximal(mu=3.0)(NETWORK, weights, IMAGES, LABELS, start[None])
         penalty = torch.full((50,), 1.5 * 1e-4 * len(start))
         torch.testing.assert_close(pulled - plain, penalty)
 
@@ -118,8 +118,8 @@ class TestObjectives:
         start = NETWORK.initial(1)
         teacher = NETWORK(start, IMAGES)
         loss = Distillation(temperature=2.0)
-        assert loss(NETWORK, start, IMAGES, teacher, start).abs().max() < 1e-6
-        assert loss(NETWORK, NETWORK.initial(2), IMAGES, teacher, start).min() > 1e-5
+        assert loss(NETWORK, start, IMAGES, teacher, start[None]).abs().max() < 1e-6
+        assert loss(NETWORK, NETWORK.initial(2), IMAGES, teacher, start[None]).min() > 1e-5
 
     def test_distillation_is_its_formula(self):
         start, tau = NETWORK.initial(2), 3.0
@@ -127,7 +127,7 @@ class TestObjectives:
         student = NETWORK(start, IMAGES)
         q, p = (torch.softmax(z / tau, dim=1) for z in (teacher, student))
         expected = tau**2 * (q * (q / p).log()).sum(dim=1)
-        loss = Distillation(tau)(NETWORK, start, IMAGES, teacher, start)
+        loss = Distillation(tau)(NETWORK, start, IMAGES, teacher, start[None])
         torch.testing.assert_close(loss, expected)
 
 

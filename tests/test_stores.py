@@ -66,7 +66,7 @@ def test_a_store_on_disk_changes_no_number(in_memory, tmp_path):
 
 def test_up_to_a_limit_rounds_stay_in_memory(in_memory, tmp_path):
     size = 64 * 8 + 8 + 8 * 10 + 10
-    assert WAVES.needs == Needs(updates=True)
+    assert WAVES.needs == Needs(updates=True, remaining=True, replaces=True)
     assert WAVES.stored_bytes(size) == 6 * 5 * size * 4
     carried_out(replace(WAVES, keep=OnDisk(limit=WAVES.stored_bytes(size))), tmp_path / "below")
     assert not (tmp_path / "below/history").exists()
@@ -94,7 +94,7 @@ def test_nothing_of_the_leavers_is_left_on_disk(name, in_memory, tmp_path, monke
         return sum(any(update[:200] in file for file in files) for update in sent[client])
 
     assert (found(1), found(3)) == (0, 0)
-    assert min(found(client) for client in (0, 2, 4)) >= 6
+    assert min(found(client) for client in (0, 2, 4)) >= 4
     for stored in open_rounds(tmp_path / "history/seed0/training"):
         assert set(stored.clients) == {0, 2, 4}
     assert not (tmp_path / "history/seed0/fedaccum").exists()  # whose branch is over

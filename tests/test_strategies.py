@@ -170,7 +170,7 @@ class TestFedEraser:
             course = world.trained(clients)
             target = world.here.train[0].images[0].flatten()
             history = replace(course.history, initial=target - mean_step(course.history, 0))
-            remaining = without_leavers(clients, [1], Needs(updates=True))
+            remaining = without_leavers(clients, [1], Needs(remaining=True))
             request = Request(frozenset({1}), 3)
             models = list(FedEraser(interval=1).unlearn(request, history, remaining))
         assert all(torch.isfinite(weights).all() for weights in models)

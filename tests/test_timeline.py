@@ -1,4 +1,4 @@
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pytest
 import torch
@@ -9,6 +9,7 @@ from fedunlearn.recovery import Nothing, Plain
 from fedunlearn.strategy import Request
 from fedunlearn.timeline import forget, plan, train
 from strategies.fedaccum import FedAccum
+from strategies.finetune import FineTune
 from strategies.retrain import Retrain
 from tests.world import World, finish
 
@@ -91,6 +92,36 @@ def test_requests_in_sequence_equal_one_for_both_where_the_method_is_exact():
         twice = finish(steps)
     assert torch.equal(once.history.final, twice.history.final)
     assert twice.request == 2
+
+
+def test_what_a_rollback_trained_again_takes_the_place_of_what_was_stored():
+    world = World()
+    with world.open() as clients:
+        course = serve(world, clients, Retrain(), [1], after=4)
+        remaining = replace(clients, ids=clients.ids - {1})
+        alone = finish(train(replace(world.start, present=remaining.ids), remaining, 4, KEEP))
+    assert [kept.number for kept in course.history] == [1, 2, 3, 4]
+    for redone, wanted in zip(course.history, alone.history, strict=True):
+        assert torch.equal(redone.before, wanted.before)
+        assert torch.equal(redone.updates.deltas, wanted.updates.deltas)
+        assert redone.cohort_examples == wanted.cohort_examples
+
+
+def test_rounds_of_a_strategy_that_declares_no_rollback_replace_nothing():
+    world = World()
+    with world.open() as clients:
+        stored = finish(train(world.start, clients, 4, KEEP)).history.without({1})
+        course = serve(world, clients, FineTune(3), [1], after=4)
+    assert same(course.history, stored)
+
+
+def test_a_strategy_that_did_not_declare_it_may_not_ask_those_who_remain():
+    class Sly(FineTune):
+        needs = Needs()
+
+    world = World()
+    with world.open() as clients, pytest.raises(PermissionError, match="remaining=True"):
+        serve(world, clients, Sly(3), [1], after=4)
 
 
 def test_recovery_is_ordinary_training():

@@ -62,7 +62,7 @@ class Offset:
 
 @dataclass(frozen=True)
 class HalfSquare:
-    def __call__(self, network, weights, images, labels, start):
+    def __call__(self, network, weights, images, labels, sent):
         return network(weights, images).square().sum(dim=1) / 2
 
 
@@ -175,7 +175,7 @@ def finish(steps):
             return stop.value
 
 
-def without_leavers(clients, leavers, needs=Needs()):
+def without_leavers(clients, leavers, needs=Needs(remaining=True)):
     """Scope clients as the driver does when ``leavers`` ask to be forgotten."""
     leavers = frozenset(leavers)
     return replace(clients, ids=clients.ids - leavers, gone=leavers, declared=needs)
@@ -197,7 +197,7 @@ def break_client(monkeypatch, world, client):
 class Fragile:
     """Cross-entropy that fails on a batch which is not full."""
 
-    def __call__(self, network, weights, images, labels, start):
+    def __call__(self, network, weights, images, labels, sent):
         if len(labels) < 32:
             raise OSError("odd batch")
-        return CrossEntropy()(network, weights, images, labels, start)
+        return CrossEntropy()(network, weights, images, labels, sent)
