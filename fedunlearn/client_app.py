@@ -3,6 +3,8 @@
 Messages, all with plain arrays and scalars:
 
 - ``query``: the reply's ``metrics`` hold ``partition-id``, which Flower tells clients only.
+- ``query.statistics``: ``arrays/weights`` [d]; the reply holds ``arrays/sums``, those of
+  `ridge.sums` on that model, and ``metrics`` as for ``train``.
 - ``train``: ``arrays/weights`` [d], for some work also ``arrays/other`` [d], and a ``config`` of
   ``work`` (JSON), ``round``, ``seed`` and ``stream``; the reply holds ``arrays/weights`` [d] after
   training and ``metrics`` with ``num-examples``, ``samples`` (records processed) and ``seconds``.
@@ -14,10 +16,12 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
-from flwr.app import Context, Message, MetricRecord, RecordDict
+from flwr.app import ArrayRecord, Context, Message, MetricRecord, RecordDict
 from flwr.clientapp import ClientApp
+from torch import Tensor
 
-from fedunlearn.arrays import OTHER, pack, unpack
+from fedunlearn import ridge
+from fedunlearn.arrays import OTHER, WEIGHTS, TensorArray, unpack
 from fedunlearn.federation import Scenario, federation, shards_on
 from fedunlearn.history import ClientId
 from fedunlearn.layout import Vector
@@ -90,7 +94,17 @@ def client_app(scenario: Scenario, device: str = "cpu") -> ClientApp:
             None if order.other is None else order.other.to(device),
         ).cpu()
         seconds = time.perf_counter() - started
-        return _reply(message, weights, _metrics(len(records), order.work, seconds))
+        return _reply(message, weights, _metrics(len(records), order.work.epochs, seconds))
+
+    @app.query("statistics")
+    def statistics(message: Message, context: Context) -> Message:
+        started = time.perf_counter()
+        weights = unpack(message.content).to(device)
+        records = shards_on(scenario, device)[int(context.node_config["partition-id"])]
+        network = federation(scenario).network
+        total = ridge.sums(network, weights, records.images, records.labels).cpu()
+        metrics = _metrics(len(records), 1, time.perf_counter() - started)
+        return _reply(message, total, metrics, "sums")
 
     return app
 
@@ -109,18 +123,18 @@ def train_together(
     records = [len(pieces.shards.span(client)) for client in clients]
     each = (time.perf_counter() - started) / sum(records)
     # Clients with as many records say the same, which is written once.
-    metrics = {held: _metrics(held, order.work, each * held) for held in set(records)}
+    metrics = {held: _metrics(held, order.work.epochs, each * held) for held in set(records)}
     return [
         _reply(message, weights, metrics[held])
         for message, weights, held in zip(messages, matrix.unbind(), records, strict=True)
     ]
 
 
-def _metrics(records: int, work: LocalWork, seconds: float) -> MetricRecord:
-    return MetricRecord(
-        {"num-examples": records, "samples": records * work.epochs, "seconds": seconds}
-    )
+def _metrics(records: int, epochs: int, seconds: float) -> MetricRecord:
+    return MetricRecord({"num-examples": records, "samples": records * epochs, "seconds": seconds})
 
 
-def _reply(message: Message, weights: Vector, metrics: MetricRecord) -> Message:
-    return Message(RecordDict({"arrays": pack(weights), "metrics": metrics}), reply_to=message)
+def _reply(message: Message, tensor: Tensor, metrics: MetricRecord, name: str = WEIGHTS) -> Message:
+    arrays = ArrayRecord()  # given a dictionary, it would copy every array
+    arrays[name] = TensorArray(tensor)
+    return Message(RecordDict({"arrays": arrays, "metrics": metrics}), reply_to=message)

@@ -14,6 +14,7 @@ from flwr.app import (
     RecordDict,
 )
 from flwr.serverapp import Grid
+from torch import Tensor
 
 from fedunlearn.arrays import pack, payload, rows, unpack
 from fedunlearn.history import ClientId, Needs, Updates
@@ -92,7 +93,7 @@ class GridClients:
             "stream": self.stream,
         }
         content = RecordDict({"arrays": pack(weights, other), "config": ConfigRecord(config)})
-        replies = self._exchange(content, asked)
+        replies = self._exchange(content, asked, "train")
         if not replies:
             return Updates((), weights.new_empty(0, len(weights)), torch.empty(0).long())
         down = payload(content.array_records["arrays"])
@@ -104,6 +105,16 @@ class GridClients:
         """Run ordinary training rounds; see `strategy.Clients.rounds`."""
         return run_rounds(self, self.training.server, weights, first, last)
 
+    def statistics(self, weights: Vector) -> dict[ClientId, Tensor]:
+        """Ask everybody for sums over their records; see `strategy.Clients.statistics`."""
+        require_remaining(self.declared)
+        head = self.unlabelled.network.head  # a model without one is refused before anybody works
+        content = RecordDict({"arrays": pack(weights)})
+        replies = self._exchange(content, tuple(sorted(self.ids)), "query.statistics")
+        for client, reply in replies.items():
+            self._charged(client, payload(content.array_records["arrays"]), reply)
+        return {client: unpack(reply, "sums").view(head.sums) for client, reply in replies.items()}
+
     def rng(self, round: int) -> np.random.Generator:
         """Return the server's random numbers of an unlearning round."""
         return server_rng(self.seed, self.gone, round)
@@ -113,11 +124,11 @@ class GridClients:
         return cohort(self.ids, size, self.seed, round)
 
     def _exchange(
-        self, content: RecordDict, asked: tuple[ClientId, ...]
+        self, content: RecordDict, asked: tuple[ClientId, ...], kind: str
     ) -> dict[ClientId, RecordDict]:
         """Send ``content`` to every client asked; return the good replies, ascending by client."""
         nodes = self.connection.nodes
-        messages = [Message(content, nodes[client], "train") for client in asked]
+        messages = [Message(content, nodes[client], kind) for client in asked]
         answers = self.connection.grid.send_and_receive(messages)
         by_node = {answer.metadata.src_node_id: answer for answer in answers}
         replies: dict[ClientId, RecordDict] = {}

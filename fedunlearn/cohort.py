@@ -13,11 +13,13 @@ from torch import Tensor
 from torch.func import vmap
 
 from fedunlearn.batching import Group, groups
+from fedunlearn.bounds import Ball
 from fedunlearn.data.dataset import Shards
 from fedunlearn.history import ClientId
 from fedunlearn.layout import Vector
 from fedunlearn.local import LocalWork, clipped
 from fedunlearn.models import Network
+from fedunlearn.per_record import moments
 
 
 def train_cohort(
@@ -47,14 +49,23 @@ def train_cohort(
     begun = starts.expand(len(order), -1) if starts.dim() == 1 else starts[order]
     active, buffers = begun[:, parameters].clone(), begun[:, parameters.stop :]
     origins = starts if starts.dim() == 1 else begun
-    gradients = _gradients(network, work, shards, _sent(origins, other), buffers)
+    sent = _sent(origins, other)
+    gradients = _gradients(network, work, shards, sent, buffers)
+    going = torch.ones_like(active[:, :1], dtype=torch.bool)
     state = work.optimizer.start(active)
     steps = groups(drawn, [sizes[row] for row in order], starts.device)
     for count, step in enumerate(steps, start=1):
-        found = [clipped(gradients(active, group), work.clip_norm) for group in step]
-        busy = sum(len(each) for each in found)
+        found = [gradients(active, group) for group in step]
+        gradient, *square = (_gathered(step, each) for each in zip(*found, strict=True))
+        gradient, busy = clipped(gradient, work.clip_norm), len(gradient)
         still = active[:busy], tuple(each[:busy] for each in state)
-        work.optimizer.step(still[0], _gathered(step, found), still[1], lr, count)
+        before = active[:0] if work.bound is None else still[0].clone()
+        work.optimizer.step(still[0], gradient, still[1], lr, count, *square)
+        if work.bound is not None:
+            models = (sent if sent.dim() == 2 else sent[:busy])[..., parameters]
+            _hold(work.bound, still[0], before, going[:busy], models)
+            if not going[:busy].any():
+                break
     trained = torch.empty_like(begun)
     trained[order] = torch.cat([active, buffers], dim=1)
     return trained
@@ -66,8 +77,18 @@ def _sent(starts: Tensor, other: Vector | None) -> Tensor:
     return torch.stack(models, dim=-2)
 
 
+def _hold(bound: Ball, weights: Tensor, before: Tensor, going: Tensor, sent: Tensor) -> None:
+    """Keep ``weights`` [k, p] within ``bound`` after a step; rows that had ended stay ``before``.
+
+    ``going`` [k, 1] says which rows go on, and is brought up to date.
+    """
+    bound.project(weights, sent[..., 0, :])
+    weights.copy_(torch.where(going, weights, before))
+    going &= ~bound.left(weights, sent[..., 1, :])
+
+
 def _gathered(step: Sequence[Group], found: Sequence[Tensor]) -> Tensor:
-    """Put the gradients of all groups of a step into the order of the clients."""
+    """Put what was found for all groups of a step into the order of the clients."""
     if len(step) == 1:
         return found[0]
     gathered = found[0].new_empty(sum(map(len, found)), found[0].shape[1])
@@ -78,8 +99,11 @@ def _gathered(step: Sequence[Group], found: Sequence[Tensor]) -> Tensor:
 
 def _gradients(
     network: Network, work: LocalWork, shards: Shards, sent: Tensor, buffers: Tensor
-) -> Callable[[Tensor, Group], Tensor]:
-    """Return the function from all parameters [k, p] to the gradients [g, p] of a group."""
+) -> Callable[[Tensor, Group], tuple[Tensor, ...]]:
+    """Return the function from all parameters [k, p] to the gradients [g, p] of a group.
+
+    The mean of the single records' squared gradients, [g, p], follows if the optimizer takes it.
+    """
     records = shards.records
     one_each = sent.dim() == 3
 
@@ -88,16 +112,20 @@ def _gradients(
 
     batched = vmap(losses, in_dims=(0, 0, 0, 0 if one_each else None))
 
-    def gradients(active: Tensor, group: Group) -> Tensor:
-        leaf = active[group.clients].requires_grad_()
-        weights = torch.cat([leaf, buffers[group.clients]], 1) if buffers.shape[1] else leaf
+    def gradients(active: Tensor, group: Group) -> tuple[Tensor, ...]:
         flat, shape = group.records.flatten(), group.records.shape
         images = records.images.index_select(0, flat).view(*shape, *records.images.shape[1:])
         labels = records.labels.index_select(0, flat).view(*shape, *records.labels.shape[1:])
         models = sent[group.clients] if one_each else sent
+        if work.optimizer.squares:
+            own, rest = active[group.clients], buffers[group.clients]
+            shares = group.weights.to(own.dtype)
+            return moments(work.objective, network, own, rest, images, labels, shares, models)
+        leaf = active[group.clients].requires_grad_()
+        weights = torch.cat([leaf, buffers[group.clients]], 1) if buffers.shape[1] else leaf
         # The rows are independent: the gradient of the sum holds each row's own.
         values = batched(weights, images, labels, models)
         (found,) = torch.autograd.grad(values, leaf, group.weights.to(values.dtype))
-        return found
+        return (found,)
 
     return gradients

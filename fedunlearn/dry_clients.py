@@ -137,6 +137,16 @@ class DryClients:
             weights = (weights[:1] + NUDGE).expand_as(weights)
             yield updates, weights
 
+    def statistics(self, weights: Vector) -> dict[ClientId, torch.Tensor]:
+        """Charge what `GridClients.statistics` would; the sums are all zero."""
+        require_remaining(self.declared)
+        shape = self.unlabelled.real.network.head.sums
+        nothing = torch.zeros((), dtype=torch.float64).expand(shape)
+        for client in sorted(self.ids):
+            held, down, up = self.records[client], weights.nbytes, nothing.nbytes
+            self.ledger.charge(client, down=down, up=up, samples=held, seconds=0.0)
+        return dict.fromkeys(sorted(self.ids), nothing)
+
     def rng(self, round: int) -> np.random.Generator:
         """Return the server's random numbers of an unlearning round."""
         return server_rng(self.seed, self.gone, round)

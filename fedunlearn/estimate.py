@@ -63,7 +63,7 @@ def estimate(experiment: Experiment, seeds: Sequence[int], pace: Pace) -> pd.Dat
     and received, ``store_bytes`` of a training what is kept for all strategies together.
     Raises `Refused` for a strategy that fails on updates that are made up.
     """
-    runs = (DryRun(experiment, federation(experiment.scenario(seed)), pace) for seed in seeds)
+    runs = (DryRun.of(experiment, federation(experiment.scenario(seed)), pace) for seed in seeds)
     return pd.DataFrame([row for run in runs for row in run.rows()])
 
 
@@ -75,11 +75,17 @@ class DryRun:
     here: Federation
     pace: Pace
 
+    @classmethod
+    def of(cls, experiment: Experiment, here: Federation, pace: Pace) -> "DryRun":
+        """Count ``experiment`` as it is run within its budget."""
+        return cls(experiment.within_budget(here.network.layout.size)[0], here, pace)
+
     def rows(self) -> Iterator[dict[str, Any]]:
         """Count the training that all share, then each strategy from where that ends."""
         requests, initial = self.experiment.requests, self.here.initial
         last = requests[0].after if requests else self.experiment.training.rounds
-        history = History(self.here.network.layout, initial, initial, keep=self._keep)
+        layout, policy = self.here.network.layout, self.experiment.policy
+        history = History(layout, initial, initial, keep=self._keep, policy=policy)
         start, clients = Course(history, frozenset(range(self.here.clients))), self._clients()
         steps = train(start, clients, last, self.experiment.needs)
         course, row = self._counted(SHARED, steps, clients.ledger)
@@ -173,6 +179,7 @@ class DryRun:
             examples=tuple(done.updates.examples.tolist()),
             keeps_updates=done.updates.deltas.shape[1] > 0,
             keeps_model=done.broadcast is not None,
+            held=len(done.clients),
         )
         coordinate = 0.0 if done.broadcast is None else float(done.broadcast[0])
         return cast(Kept, Hollow(stored, coordinate))

@@ -1,22 +1,37 @@
 """Plain values in, rows out: every simulation and many tests go through `run`."""
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Executor
+from dataclasses import dataclass, field
+from pathlib import Path
 
 import pandas as pd
 import torch
 from rich.console import Console
 
+from fedunlearn import files
+from fedunlearn.cache import Cache
+from fedunlearn.certificates import chain
+from fedunlearn.certifying import drafts
+from fedunlearn.checkpoint import HISTORY, Checkpoint, Loaded, Standing
 from fedunlearn.clients import Connection
 from fedunlearn.engines import cores
-from fedunlearn.federation import Federation, federation, possible
+from fedunlearn.federation import Federation, Scenario, federation, possible
+from fedunlearn.locks import alone
 from fedunlearn.pools import pool
 from fedunlearn.progress import Progress
 from fedunlearn.provenance import commit, schedule_hash, split_hash, versions
 from fedunlearn.results import RunFolder
+from fedunlearn.resuming import finished, require_same
+from fedunlearn.runs import MANIFEST, SHARED, load
 from fedunlearn.server_optimizers import Average
 from fedunlearn.settings import Experiment
+from fedunlearn.sharing import Sharing, facts
 from fedunlearn.simulation import Simulation
+
+LOCK = ".lock"
+"""Held by the process that works in a run's folder."""
 
 log = logging.getLogger(__name__)
 
@@ -24,14 +39,17 @@ log = logging.getLogger(__name__)
 def run(
     experiment: Experiment,
     seeds: Sequence[int],
-    open_folder: Callable[[int], RunFolder],
+    path: Path,
     config: Mapping[str, object],
     console: Console,
+    *,
+    resume: bool = False,
 ) -> pd.DataFrame:
-    """Run ``experiment`` once a seed, write the results, and return the summary.
+    """Run ``experiment`` once a seed, write the results into ``path``, and return the summary.
 
-    ``open_folder`` opens the run's folder, given the bytes that it will need; ``config`` goes to
-    the manifest. Raises `Refused` for whatever cannot be done, before any training starts.
+    ``config`` goes to the manifest. With ``resume``, go on where a killed run in ``path`` stood;
+    what it finished is not done again. Raises `Refused` for whatever cannot be done, before any
+    training starts, and where another process works in ``path``.
     """
     torch.set_num_threads(1)  # cores are used by threads that each play a client
     scenarios = experiment.scenarios(seeds)
@@ -40,6 +58,10 @@ def run(
         here = possible(scenario)
         splits[seed] = split_hash(here)
     _warn_of_server_steps(experiment)
+    size = here.network.layout.size  # the same for every seed
+    experiment, picked = experiment.within_budget(size)
+    if picked:
+        console.print(picked, highlight=False, soft_wrap=True)
     clients, training = experiment.partition.clients, experiment.training
     engine = experiment.engine.describe(scenario)
     console.print(engine, highlight=False, soft_wrap=True)
@@ -50,37 +72,105 @@ def run(
         "versions": versions(),
         "split_sha256": splits,
         "engine": engine,
+        "budget": picked,
         "cohorts_sha256": {seed: schedule_hash(training, clients, seed) for seed in seeds},
         "config": config,
     }
-    size = here.network.layout.size  # the same for every seed
     stored = experiment.stored_bytes(size)
     # At one time there are the rounds that all strategies share and those of one strategy.
     needed = len(seeds) * experiment.models_stored * size * 4
     needed += (len(seeds) + 1) * stored * experiment.keep.on_disk(stored)
-    summary: list[dict[str, object]] = []
-    with (
-        open_folder(needed) as folder,
-        Progress(len(seeds) * experiment.length, console) as progress,
-        pool(cores()) as threads,
-    ):
-        folder.manifest(manifest)
-        try:
-            for scenario in scenarios.values():
-                here = federation(scenario)
+    with alone(path / LOCK, str(path)):
+        checkpoint, loaded = Checkpoint(path), None
+        if resume and (path / MANIFEST).exists():
+            require_same(path, manifest)
+            if finished(path):
+                return load(path).summary
+            loaded = checkpoint.load()
+        if loaded is None:
+            checkpoint.clear()
+            files.remove(path / HISTORY)
+            files.remove(path / chain.FOLDER)
+        files.remove_partials(path)
+        sizes = None if loaded is None else loaded.sizes
+        with (
+            RunFolder(path, needed, sizes) as folder,
+            Progress(len(seeds) * experiment.length, console) as progress,
+            pool(cores()) as threads,
+        ):
+            run = Running(experiment, folder, progress, threads, checkpoint)
+            folder.manifest(manifest)
+            try:
+                noted = run.seeds(scenarios, loaded)
+                chain.issue(path, drafts(experiment, path, run.summary, noted, config))
+            except BaseException:
+                folder.manifest({**manifest, "status": "failed"})
+                raise
+            folder.manifest({**manifest, "status": "finished"})
+            checkpoint.clear()
+    return pd.DataFrame(run.summary)
 
-                def job(connection: Connection, here: Federation = here) -> None:
-                    simulation = Simulation(experiment, here, connection, folder, progress, threads)
-                    for row in simulation.run():
-                        summary.append(row)
-                        folder.summary(summary)
 
-                experiment.engine.run(scenario, job)
-        except BaseException:
-            folder.manifest({**manifest, "status": "failed"})
-            raise
-        folder.manifest({**manifest, "status": "finished"})
-    return pd.DataFrame(summary)
+@dataclass
+class Running:
+    """A run at work: what all its seeds share."""
+
+    experiment: Experiment
+    folder: RunFolder
+    progress: Progress
+    threads: Executor
+    checkpoint: Checkpoint
+    summary: list[dict[str, object]] = field(default_factory=list)
+
+    def seeds(self, scenarios: Mapping[int, Scenario], loaded: Loaded | None) -> Standing:
+        """Simulate one seed after another, from the one at which ``loaded`` stood.
+
+        Returns what the last one noted, with the notes of all seeds.
+        """
+        noted = [Standing(next(iter(scenarios)), SHARED)]
+        self.summary += [] if loaded is None else loaded.summary
+        for seed, scenario in scenarios.items():
+            here = federation(scenario)
+            self.folder.clients(
+                seed,
+                here.dataset.classes,
+                here.label_counts(here.train),
+                here.label_counts(here.heldout),
+            )
+            if loaded is not None and loaded.seed != seed:
+                continue  # it was through before
+            saved, loaded = loaded, None
+
+            def job(
+                connection: Connection, here: Federation = here, saved: Loaded | None = saved
+            ) -> None:
+                simulation = Simulation(
+                    self.experiment,
+                    here,
+                    connection,
+                    self.folder,
+                    self.progress,
+                    self.threads,
+                    self.checkpoint,
+                    self.summary,
+                    self._sharing(here),
+                )
+                noted.append(simulation.run(noted[-1], saved))
+
+            self.experiment.engine.run(scenario, job)
+        return noted[-1]
+
+    def _sharing(self, here: Federation) -> Sharing | None:
+        experiment, seed = self.experiment, here.scenario.seed
+        if experiment.cache is None:
+            return None
+        return Sharing(
+            Cache(experiment.cache),
+            self.folder,
+            self.folder.path / HISTORY / f"seed{seed}" / "training",
+            facts(experiment, seed, split_hash(here), experiment.engine.describe(here.scenario)),
+            self.summary,
+        )
 
 
 def _warn_of_server_steps(experiment: Experiment) -> None:

@@ -41,6 +41,29 @@ def remove(path: Path) -> None:
         raise unwritable(path, error) from error
 
 
+def link(source: Path, target: Path) -> None:
+    """Give the file ``source`` a second name, or copy it where the disk has no links.
+
+    Files of a history are replaced, never changed, so that the one name does not feel what becomes
+    of the other. Raises `Refused` where neither works.
+    """
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.unlink(missing_ok=True)
+        try:
+            os.link(source, target)
+        except OSError:
+            shutil.copyfile(source, target)
+    except OSError as error:
+        raise unwritable(target, error) from error
+
+
+def remove_partials(folder: Path) -> None:
+    """Delete what a killed process left half written; raises `Refused` where that fails."""
+    for path in folder.rglob(".*.partial"):
+        remove(path)
+
+
 def unwritable(path: Path, error: OSError) -> Refused:
     """Return the sentence that tells which file could not be written, and why."""
     return Refused(

@@ -1,14 +1,16 @@
 """What the server keeps of training: rounds, and in them each client's update."""
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence, Set
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
+from dataclasses import dataclass, field, replace
 from typing import ClassVar, Protocol, overload
 
+import torch
 from torch import Tensor
 
 from fedunlearn import checks
 from fedunlearn.layout import Layout, Vector
+from fedunlearn.selection import Window, largest
 
 ClientId = int
 """The number of the client's data partition: stable across rounds, runs and engines."""
@@ -63,6 +65,12 @@ class Needs:
     replaces: bool = False
     """Its ordinary rounds take the place of the training rounds of the same number and all after
     them, as those of a rollback do: a later request finds what really led to the model."""
+    statistics: bool = False
+    """Sums over each client's records, which determine the best last layer on the first model."""
+    tensors: tuple[str, ...] = ()
+    """Parameters of the model that it names."""
+    complete: bool = False
+    """Cannot work where a policy keeps fewer rounds or fewer updates than it asks for."""
 
     def __post_init__(self) -> None:
         """Raise `Refused` unless ``every`` counts rounds."""
@@ -89,7 +97,18 @@ class Needs:
             leaver=any(need.leaver for need in needs),
             proxy=any(need.proxy for need in needs),
             replaces=any(need.replaces for need in needs),
+            statistics=any(need.statistics for need in needs),
+            complete=any(need.complete for need in needs),
+            tensors=tuple(dict.fromkeys(name for need in needs for name in need.tensors)),
         )
+
+    def check(self, layout: Layout) -> None:
+        """Raise `Refused` for `tensors` that are no parameters of the model."""
+        known = [part.name for part in layout.parts if not part.buffer]
+        for name in self.tensors:
+            if name not in known:
+                guess = checks.nearest(name, known)
+                raise checks.Refused(f"The model has no parameter {name}{guess}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,6 +237,73 @@ def in_memory(done: Round) -> Kept:
     return done
 
 
+class Policy(Protocol):
+    """Which rounds and whose updates are kept of what strategies ask for; see `policies`."""
+
+    @property
+    def window(self) -> int:
+        """So many consecutive rounds are looked at together."""
+
+    @property
+    def most(self) -> int:
+        """So many of them stay: those with the largest `score`."""
+
+    def asks(self, needs: Needs) -> Needs:
+        """Return ``needs`` with the interval at which rounds are looked at."""
+
+    def updates(self, cohort: int) -> int:
+        """Return how many of a cohort's updates stay: those of the largest `ranking`."""
+
+    def score(self, done: Kept, layout: Layout) -> float:
+        """Return how much a round matters next to the others of its window."""
+
+    def ranking(self, done: Kept, layout: Layout) -> Tensor:
+        """Return how much each update of a round matters, [k]."""
+
+
+@dataclass(frozen=True, slots=True)
+class AsNeeded:
+    """Keep what the strategies declare, in a comparison what all of them together declare."""
+
+    window: ClassVar[int] = 1
+    most: ClassVar[int] = 1
+
+    def asks(self, needs: Needs) -> Needs:
+        """Look at the rounds that they ask for."""
+        return needs
+
+    def updates(self, cohort: int) -> int:
+        """Keep all."""
+        return cohort
+
+    def score(self, done: Kept, layout: Layout) -> float:
+        """Prefer none."""
+        return 0.0
+
+    def ranking(self, done: Kept, layout: Layout) -> Tensor:
+        """Prefer none."""
+        return torch.zeros(len(done.clients))
+
+
+def left_out(policy: Policy, done: Kept, layout: Layout) -> frozenset[ClientId]:
+    """Return whose updates of a round ``policy`` does not keep."""
+    clients = done.clients
+    count = policy.updates(len(clients))
+    if count >= len(clients):
+        return frozenset()
+    rows = largest(policy.ranking(done, layout), count)
+    return frozenset(clients) - {clients[row] for row in rows}
+
+
+def weighed(
+    policy: Policy, done: Kept, layout: Layout, window: Window
+) -> tuple[Window, int | None]:
+    """Look at one more round in its window; see `Window.then`."""
+    chooses = policy.most < policy.window
+    score = policy.score(done, layout) if chooses else 0.0
+    return window.then(score, policy.window, policy.most)
+
+
 @dataclass(frozen=True)
 class History(Sequence[Kept]):
     """The kept rounds of a training run, oldest first; a value: methods return new ones."""
@@ -230,6 +316,14 @@ class History(Sequence[Kept]):
     rounds: tuple[Kept, ...] = ()
     keep: Callable[[Round], Kept] = in_memory
     """Where a round goes that is to be kept."""
+    statistics: Mapping[ClientId, Tensor] | None = None
+    """The sums of each client, [f, f + classes] float64; None where nobody was asked for them."""
+    policy: Policy = field(default_factory=AsNeeded)
+    """Which rounds to come are kept, and what of them."""
+    window: Window = field(default_factory=Window)
+    """The rounds among which the policy is choosing now; those it keeps are the last ones here."""
+    forgot: int = 0
+    """The training round of the latest request: models sent out until then know who left."""
 
     @overload
     def __getitem__(self, index: int) -> Kept: ...
@@ -250,30 +344,53 @@ class History(Sequence[Kept]):
     def redone(self, done: Round, final: Vector, needs: Needs) -> "History":
         """Record a round that takes the place of that number and of all after it."""
         kept = tuple(kept for kept in self.rounds if kept.number < done.number)
-        return replace(self, rounds=kept).then(done, final, needs)
+        window = self.window if len(kept) == len(self.rounds) else Window()
+        return replace(self, rounds=kept, window=window).then(done, final, needs)
 
     @property
     def nbytes(self) -> int:
-        """Bytes that the store holds: the initial model and the tensors of every kept round."""
-        return self.initial.nbytes + sum(kept.nbytes for kept in self.rounds)
+        """Bytes that the store holds: the initial model, all kept rounds, and statistics."""
+        sums = sum(tensor.nbytes for tensor in (self.statistics or {}).values())
+        return self.initial.nbytes + sum(kept.nbytes for kept in self.rounds) + sums
 
     def then(self, done: Round, final: Vector, needs: Needs) -> "History":
-        """Record one more round as far as ``needs`` asks, and the model after it."""
-        if not needs.keeps(done.number):
+        """Record one more round as far as ``needs`` asks, and the model after it.
+
+        The policy may leave it out, or leave out one before it instead: that one's file is no
+        longer referred to.
+        """
+        if not self.policy.asks(needs).keeps(done.number):
             return replace(self, final=final)
-        kept = self.keep(done.reduced(needs))
-        return replace(self, final=final, rounds=(*self.rounds, kept))
+        window, leaving = weighed(self.policy, done, self.layout, self.window)
+        if leaving == -1:
+            return replace(self, final=final, window=window)
+        gone = left_out(self.policy, done, self.layout) if needs.updates else frozenset[ClientId]()
+        rounds = [*self.rounds, self.keep(done.without(gone).reduced(needs))]
+        if leaving is not None:
+            del rounds[leaving]
+        return replace(self, final=final, rounds=tuple(rounds), window=window)
 
     def select(self, needs: Needs, after: int) -> "History":
         """Show a strategy what it declared: the first round of each complete block.
 
-        Kept are the rounds ``1 + (j - 1) every`` for ``j = 1 … J = floor(after / every)``.
+        Kept are the rounds ``1 + (j - 1) every`` for ``j = 1 … J = floor(after / every)``, and
+        with the same numbers those of a recovery that went on beyond round ``after``.
         """
-        last = after - needs.every + 1
-        rounds = (r for r in self.rounds if needs.keeps(r.number) and r.number <= last)
-        return replace(self, rounds=tuple(r.reduced(needs) for r in rounds))
+        asked = self.policy.asks(needs)
+        begun = range(after - asked.every + 2, after + 1)  # of a block that is not complete
+        rounds = (r for r in self.rounds if asked.keeps(r.number) and r.number not in begun)
+        sums = self.statistics if needs.statistics else None
+        shown = tuple(r.reduced(needs) for r in rounds)
+        return replace(self, rounds=shown, window=Window(), statistics=sums)
 
     def without(self, clients: Set[ClientId]) -> "History":
         """Drop what ``clients`` sent, and the rounds in which nobody else took part."""
-        rounds = (kept.without(clients) for kept in self.rounds)
-        return replace(self, rounds=tuple(r for r in rounds if r.clients))
+        rounds = tuple(kept.without(clients) for kept in self.rounds)
+        chosen = rounds[len(rounds) - len(self.window.scores) :]
+        scored = zip(self.window.scores, chosen, strict=True)
+        window = replace(self.window, scores=tuple(score for score, kept in scored if kept.clients))
+        sums = self.statistics
+        if sums is not None:
+            sums = {client: own for client, own in sums.items() if client not in clients}
+        left = tuple(kept for kept in rounds if kept.clients)
+        return replace(self, rounds=left, window=window, statistics=sums)

@@ -2,7 +2,7 @@
 
 import math
 from dataclasses import dataclass, field, replace
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -10,10 +10,12 @@ import torch
 from torch import Tensor
 
 from fedunlearn import checks
+from fedunlearn.bounds import Ball
 from fedunlearn.checks import Refused
 from fedunlearn.layout import Vector
 from fedunlearn.models import Network
 from fedunlearn.objectives import CrossEntropy, Objective
+from fedunlearn.per_record import moments
 from fedunlearn.vectors import lengths
 
 State = tuple[Tensor, ...]
@@ -26,6 +28,9 @@ class LocalOptimizer(Protocol):
     Torch's own optimizers compute the same, but their first step imports a compiler for seconds.
     """
 
+    squares: ClassVar[bool]
+    """Whether a step is told the squared gradients of single records, which cost more."""
+
     @property
     def lr(self) -> float:
         """Learning rate of round 1."""
@@ -33,8 +38,20 @@ class LocalOptimizer(Protocol):
     def start(self, weights: Tensor) -> State:
         """Return the state before the first step of a round; nothing is carried over."""
 
-    def step(self, weights: Tensor, gradient: Tensor, state: State, lr: float, count: int) -> None:
-        """Change ``weights`` and ``state`` in place by step ``count``, from 1."""
+    def step(
+        self,
+        weights: Tensor,
+        gradient: Tensor,
+        state: State,
+        lr: float,
+        count: int,
+        square: Tensor | None = None,
+    ) -> None:
+        """Change ``weights`` and ``state`` in place by step ``count``, from 1.
+
+        ``gradient`` is the mean over the batch's records; where `squares` is set, ``square`` is
+        the mean of their squared gradients, coordinate by coordinate.
+        """
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +61,8 @@ class Sgd:
     m is ``momentum``, c ``weight_decay``; v is zero before every round. With ``nesterov`` the step
     is ``lr (g + c w + m v)``.
     """
+
+    squares: ClassVar[bool] = False
 
     lr: float = 0.02
     momentum: float = 0.9
@@ -62,7 +81,15 @@ class Sgd:
         """Return a velocity of zero, or nothing without momentum."""
         return (torch.zeros_like(weights),) if self.momentum else ()
 
-    def step(self, weights: Tensor, gradient: Tensor, state: State, lr: float, count: int) -> None:
+    def step(
+        self,
+        weights: Tensor,
+        gradient: Tensor,
+        state: State,
+        lr: float,
+        count: int,
+        square: Tensor | None = None,
+    ) -> None:
         """Change ``weights`` and the velocity."""
         if self.weight_decay:
             gradient = gradient.add(weights, alpha=self.weight_decay)
@@ -83,6 +110,8 @@ class Adam:
     Hutter. Decoupled weight decay regularization. ICLR 2019, arXiv 1711.05101.
     """
 
+    squares: ClassVar[bool] = False
+
     lr: float = 0.001
     beta1: float = 0.9
     beta2: float = 0.999
@@ -99,7 +128,15 @@ class Adam:
         """Return both moments, zero."""
         return torch.zeros_like(weights), torch.zeros_like(weights)
 
-    def step(self, weights: Tensor, gradient: Tensor, state: State, lr: float, count: int) -> None:
+    def step(
+        self,
+        weights: Tensor,
+        gradient: Tensor,
+        state: State,
+        lr: float,
+        count: int,
+        square: Tensor | None = None,
+    ) -> None:
         """Change ``weights`` and the moments."""
         first, second = state
         first.lerp_(gradient, 1 - self.beta1)
@@ -122,6 +159,8 @@ class LocalWork:
     """Longest gradient of a step, in the Euclidean norm; None leaves gradients alone."""
     optimizer: LocalOptimizer = field(default_factory=Sgd)
     objective: Objective = field(default_factory=CrossEntropy)
+    bound: Ball | None = None
+    """How far the weights may go; None: anywhere."""
 
     def __post_init__(self) -> None:
         """Raise `Refused` for values outside their range."""
@@ -163,7 +202,7 @@ def train_locally(
 
     ``images`` is [n, c, h, w], ``labels`` [n] (or what the objective takes in their place);
     ``round`` sets the learning rate, ``rng`` the order of the records; ``other`` [d] is a second
-    model for objectives that compare with it. Buffers stay as they came.
+    model for objectives and bounds that compare with it. Buffers stay as they came.
     """
     parameters, lr = network.layout.parameters, work.lr(round)
     sent = start[None] if other is None else torch.stack([start, other])
@@ -171,12 +210,22 @@ def train_locally(
     state = work.optimizer.start(own)
     order = torch.from_numpy(work.order(len(labels), rng)).to(labels.device)
     for count, rows in enumerate(torch.split(order, work.sizes(len(labels))), start=1):
-        leaf = own.detach().requires_grad_()
-        weights = torch.cat([leaf, buffers]) if len(buffers) else leaf
-        seen = network.arranged(images.index_select(0, rows))
-        losses = work.objective(network, weights, seen, labels.index_select(0, rows), sent)
-        (gradient,) = torch.autograd.grad(losses.mean(), leaf)
-        work.optimizer.step(own, clipped(gradient, work.clip_norm), state, lr, count)
+        seen, known = images.index_select(0, rows), labels.index_select(0, rows)
+        square = None
+        if work.optimizer.squares:
+            shares = own.new_full((1, len(rows)), 1 / len(rows))
+            one = (own[None], buffers[None], seen[None], known[None], shares)
+            gradient, square = (each[0] for each in moments(work.objective, network, *one, sent))
+        else:
+            leaf = own.detach().requires_grad_()
+            weights = torch.cat([leaf, buffers]) if len(buffers) else leaf
+            losses = work.objective(network, weights, network.arranged(seen), known, sent)
+            (gradient,) = torch.autograd.grad(losses.mean(), leaf)
+        work.optimizer.step(own, clipped(gradient, work.clip_norm), state, lr, count, square)
+        if work.bound is not None:
+            work.bound.project(own, sent[0, parameters])
+            if work.bound.left(own, sent[1, parameters]):
+                break
     return torch.cat([own, buffers])
 
 

@@ -5,6 +5,7 @@ import itertools
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, cast
 
 import torch
@@ -12,6 +13,7 @@ from torch import Tensor, nn
 
 from fedunlearn import checks
 from fedunlearn.checks import Refused
+from fedunlearn.heads import Head
 from fedunlearn.layout import Layout, Vector
 
 Shape = tuple[int, int, int]
@@ -56,14 +58,47 @@ class Network:
 
     def __call__(self, weights: Vector, images: Tensor) -> Tensor:
         """Return the logits [n, classes] of ``images`` [n, c, h, w] under ``weights`` [d]."""
-        if not hasattr(self._own, "module"):
-            self._own.module = copy.deepcopy(self._module)
-            self._own.slots = self._slots(self._own.module)
+        module = self._copy()
         for (held, name), tensor in zip(
             self._own.slots, self.layout.named(weights).values(), strict=True
         ):
             held[name] = tensor
-        return cast(Tensor, self._own.module(images))
+        return cast(Tensor, module(images))
+
+    @cached_property
+    def head(self) -> Head:
+        """The last layer; raises `Refused` unless its output is the logits, for a linear layer."""
+        head = Head.of(self.layout)
+        self._entering(head, self.initial(0), torch.zeros(1, *self._shape))
+        return head
+
+    def features(self, weights: Vector, images: Tensor) -> Tensor:
+        """Return what enters the last layer, [n, f]: ``logits = features W^T + b``."""
+        return self._entering(self.head, weights, images)
+
+    def _entering(self, head: Head, weights: Vector, images: Tensor) -> Tensor:
+        """Return what enters ``head`` on the way to the logits."""
+        passed: list[tuple[Tensor, Tensor]] = []
+        layer = self._copy().get_submodule(head.layer)
+        hook = layer.register_forward_hook(lambda _, given, out: passed.append((given[0], out)))
+        try:
+            logits = self(weights, images)
+        finally:
+            hook.remove()
+        linear = isinstance(layer, nn.Linear) and len(passed) == 1 and passed[0][0].dim() == 2
+        if not linear or passed[0][1] is not logits:
+            raise Refused(
+                f"The model's layer {head.layer} is not a linear layer whose output is the logits, "
+                "which a ridge head needs. Choose another model or method."
+            )
+        return passed[0][0]
+
+    def _copy(self) -> nn.Module:
+        """Return this thread's own module."""
+        if not hasattr(self._own, "module"):
+            self._own.module = copy.deepcopy(self._module)
+            self._own.slots = self._slots(self._own.module)
+        return cast(nn.Module, self._own.module)
 
     def _slots(self, module: nn.Module) -> list[tuple[dict[str, Any], str]]:
         """Return where ``module`` looks up each part; torch's functional_call is slower there."""

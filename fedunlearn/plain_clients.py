@@ -120,6 +120,13 @@ class PlainClients:
             weights = weights if arrays is None else self.flatten(arrays)
             yield updates, weights
 
+    def statistics(self, weights: Vector) -> NoReturn:
+        """Raise: a plain app answers no such question."""
+        raise Refused(
+            "The method needs sums over each client's records, for which a plain Flower app cannot "
+            "be asked. Choose another method."
+        )
+
     def rng(self, round: int) -> np.random.Generator:
         """Return the server's random numbers of an unlearning round."""
         return server_rng(self.seed, self.gone, round)

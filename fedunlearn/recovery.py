@@ -7,7 +7,9 @@ from typing import Protocol
 from fedunlearn import checks
 from fedunlearn.history import Updates
 from fedunlearn.layout import Vector
+from fedunlearn.projections import deflect
 from fedunlearn.strategy import Clients
+from fedunlearn.vectors import mean
 
 
 class Recovery(Protocol):
@@ -58,3 +60,41 @@ class Plain:
     ) -> Iterator[tuple[Updates, Vector]]:
         """Train on, with the learning rate that the rounds after the request would have had."""
         return clients.rounds(weights, after + 1, after + self.rounds)
+
+
+@dataclass(frozen=True, slots=True)
+class Projected:
+    """Ordinary training that may not go back: FedOSD's second stage, for any strategy.
+
+    ``w <- w + lr sum_k n_k g'_k / sum_k n_k`` with ``g'_k = g_k - (g_k . a / |a|^2) a`` at the
+    length of g_k, client k's update, and ``a = w - w_pre``, the way that unlearning and recovery
+    have come from the model before. Its opposite is the way back to what was forgotten; both
+    directions along it are closed. Where a = 0 this is `Plain` with a server that averages.
+
+    Updates are yielded as they moved the model: projected, and ``lr`` times as long.
+
+    Pan, Wang, Li, Zheng, Wang, Tang, Zhao. Federated unlearning with gradient descent and conflict
+    mitigation. AAAI 2025, arXiv 2412.20200.
+    """
+
+    rounds: int = 5
+    lr: float = 1.0
+    """Of the server: 1 takes the average of the projected updates."""
+
+    def __post_init__(self) -> None:
+        """Raise `Refused` for values outside their range."""
+        checks.whole("recovery.rounds", self.rounds)
+        checks.number("recovery.lr", self.lr, above=0)
+
+    def recover(
+        self, weights: Vector, original: Vector, after: int, clients: Clients
+    ) -> Iterator[tuple[Updates, Vector]]:
+        """Train on, across the way from ``original`` [d]."""
+        for number in range(after + 1, after + self.rounds + 1):
+            updates = clients.train(weights, round=number)
+            deflect(updates.deltas, weights - original)
+            if self.lr != 1:
+                updates.deltas.mul_(self.lr)
+            if updates.clients:
+                weights = weights + mean(updates.deltas, updates.examples)
+            yield updates, weights

@@ -1,9 +1,10 @@
 """What becomes of the stored rounds when a strategy goes back and trains on from there."""
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
+from torch import Tensor
 
 from fedunlearn.history import ClientId, History, Needs, Round, Updates
 from fedunlearn.layout import Vector
@@ -64,6 +65,10 @@ class Redoing:
     ) -> Updates:
         """Let clients train; see `strategy.Clients.train`."""
         return self.clients.train(weights, who, work, round=round, other=other)
+
+    def statistics(self, weights: Vector) -> Mapping[ClientId, Tensor]:
+        """Ask everybody for sums over their records; see `strategy.Clients.statistics`."""
+        return self.clients.statistics(weights)
 
     def rounds(self, weights: Vector, first: int, last: int) -> Iterator[tuple[Updates, Vector]]:
         """Run ordinary rounds; see `strategy.Clients.rounds`."""

@@ -8,6 +8,7 @@ import io
 import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import chain
 from numbers import Integral, Real
 from pathlib import Path
 from types import TracebackType
@@ -19,7 +20,7 @@ from safetensors.torch import save
 from fedunlearn import files
 from fedunlearn.layout import Layout, Vector
 from fedunlearn.ledger import Charge, Moment
-from fedunlearn.runs import CLIENTS, GAP, LEDGER, METRICS, summary_columns
+from fedunlearn.runs import CLIENTS, GAP, LEDGER, MANIFEST, METRICS, summary_columns
 
 
 class RunFolder:
@@ -30,18 +31,29 @@ class RunFolder:
     written raises `Refused` with the file's name.
     """
 
-    def __init__(self, path: Path, needed_bytes: int = 0) -> None:
+    def __init__(
+        self, path: Path, needed_bytes: int = 0, sizes: tuple[int, int] | None = None
+    ) -> None:
         """Make the folder and start its files anew, or refuse before anything is lost.
 
-        ``needed_bytes`` must be free on the disk, and `files.MARGIN` more.
+        ``needed_bytes`` must be free on the disk, and `files.MARGIN` more. Given ``sizes``, the
+        folder is one that a run was killed in: metrics.csv and ledger.csv are cut to so many
+        bytes, and everything else stays.
         """
         self.path = path
         files.require_space(path, needed_bytes)
-        self._metrics = _Growing(path / "metrics.csv", METRICS)
-        self._ledger = _Growing(path / "ledger.csv", LEDGER)
-        self._clients: list[Sequence[object]] = []
-        self._table("clients.csv", list(CLIENTS), [])
-        self.summary([])
+        metrics, ledger = sizes or (None, None)
+        self._metrics = _Growing(path / "metrics.csv", METRICS, metrics)
+        self._ledger = _Growing(path / "ledger.csv", LEDGER, ledger)
+        self._clients: dict[int, list[Sequence[object]]] = {}
+        if sizes is None:
+            self._table("clients.csv", list(CLIENTS), [])
+            self.summary([])
+
+    @property
+    def sizes(self) -> tuple[int, int]:
+        """Bytes of metrics.csv and of ledger.csv so far."""
+        return self._metrics.size, self._ledger.size
 
     def __enter__(self) -> Self:
         """Return the folder, to be closed at the end of the block."""
@@ -82,12 +94,12 @@ class RunFolder:
         self, seed: int, labels: Sequence[str], train: np.ndarray, heldout: np.ndarray
     ) -> None:
         """Say how many records of each label every client has; both are [clients, labels]."""
-        self._clients += [
+        self._clients[seed] = [
             (seed, client, label, int(train[client, column]), int(heldout[client, column]))
             for client in range(len(train))
             for column, label in enumerate(labels)
         ]
-        self._table("clients.csv", list(CLIENTS), self._clients)
+        self._table("clients.csv", list(CLIENTS), chain.from_iterable(self._clients.values()))
 
     def summary(self, rows: Sequence[Mapping[str, object]]) -> None:
         """Replace summary.csv; a metric that a row lacks is left empty there."""
@@ -98,7 +110,12 @@ class RunFolder:
     def manifest(self, content: Mapping[str, object]) -> None:
         """Replace manifest.json."""
         text = json.dumps(content, indent=2, ensure_ascii=False)
-        files.write(self.path / "manifest.json", f"{text}\n".encode())
+        files.write(self.path / MANIFEST, f"{text}\n".encode())
+
+    def copied(self, metrics: bytes, ledger: bytes) -> None:
+        """Add rows as another run wrote them."""
+        self._metrics.write(metrics)
+        self._ledger.write(ledger)
 
     def model(self, name: str, layout: Layout, weights: Vector) -> Path:
         """Write ``models/<name>.safetensors``: tensors by name, as load_state_dict takes them."""
@@ -112,18 +129,29 @@ class RunFolder:
 class _Growing:
     """A table that rows are added to; nothing waits in a buffer."""
 
-    def __init__(self, path: Path, columns: Iterable[str]) -> None:
+    def __init__(self, path: Path, columns: Iterable[str], size: int | None) -> None:
         self._path = path
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            self._stream = path.open("wb", buffering=0)
+            self._stream = path.open("wb" if size is None else "r+b", buffering=0)
+            if size is not None:
+                self._stream.seek(self._stream.truncate(size))
         except OSError as error:
             raise files.unwritable(path, error) from error
-        self.add([tuple(columns)])
+        if size is None:
+            self.add([tuple(columns)])
+
+    @property
+    def size(self) -> int:
+        """Bytes so far."""
+        return self._stream.tell()
 
     def add(self, rows: Iterable[Sequence[object]]) -> None:
         """Write rows; raises `Refused` where the disk takes only a part of them."""
-        content = _lines(rows).encode()
+        self.write(_lines(rows).encode())
+
+    def write(self, content: bytes) -> None:
+        """Write whole rows; raises as `add`."""
         try:
             while content:
                 content = content[self._stream.write(content) :]

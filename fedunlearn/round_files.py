@@ -81,7 +81,7 @@ def rewrite_without(stored: StoredRound, clients: Set[ClientId]) -> StoredRound:
         model = {BROADCAST: tensors.pop(BROADCAST)} if found.keeps_model else {}
         chosen = encodings.select(tensors, remaining.rows)
         rows = tuple(range(len(remaining.rows)))
-        remaining = _save(replace(remaining, rows=rows), chosen | model)
+        remaining = _save(replace(remaining, rows=rows, held=len(rows)), chosen | model)
     return replace(
         remaining.only(set(stored.clients)),
         keeps_updates=stored.keeps_updates,
@@ -133,6 +133,7 @@ def _understood(
         examples=tuple(examples.tolist()),
         keeps_model=BROADCAST in parts,
         keeps_updates=len(parts) > (BROADCAST in parts),
+        held=len(clients),
     )
     if (
         stored.number < 1

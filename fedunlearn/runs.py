@@ -18,6 +18,9 @@ from fedunlearn.checks import Refused
 SHARED = "shared"
 """Stands for the strategy in rows of the training that all strategies start from."""
 
+MANIFEST = "manifest.json"
+"""The file that says what a run is made of, and whether it is through."""
+
 RETRAIN = "retrain"
 """The name of the reference in all files: the model retrained without the leavers."""
 
@@ -75,7 +78,7 @@ class Run:
 
 def load(folder: Path) -> Run:
     """Read a run's folder; raises `Refused` for files that are missing or not as written."""
-    manifest = folder / "manifest.json"
+    manifest = folder / MANIFEST
     try:
         content = json.loads(_text(manifest))
     except json.JSONDecodeError as error:

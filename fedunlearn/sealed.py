@@ -9,13 +9,14 @@ digest is put in last.
 
 import hashlib
 import json
+import math
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from itertools import chain
 from pathlib import Path
-from typing import BinaryIO, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -33,6 +34,7 @@ _OPENING = b'{"__metadata__":{"checksum":"'
 _BLANK = b"0" * 64
 _DIGITS = slice(8 + len(_OPENING), 8 + len(_OPENING) + len(_BLANK))
 _DTYPES = {
+    torch.float64: "F64",
     torch.int64: "I64",
     torch.int32: "I32",
     torch.int8: "I8",
@@ -109,17 +111,73 @@ def verify(path: Path) -> tuple[Stamp, dict[str, str]]:
 def read(path: Path, stamp: Stamp, prefix: str = "") -> dict[str, Tensor]:
     """Map the tensors whose names start with ``prefix``, named by the rest.
 
-    Nothing is read before it is used; writing to a tensor does not reach the file. Raises
+    The disk is told that they will be wanted; writing to a tensor does not reach the file. Raises
     `DamagedFile` unless ``path`` is still the file that had this stamp when it was verified.
     """
     try:
-        if _stamp(path.stat()) != stamp:
-            raise ValueError("it has changed since it was opened")
+        with path.open("rb") as stream:
+            _require(stream, stamp)
+            _advise(stream)
         with safe_open(path, "pt") as opened:
             names = [name for name in opened.keys() if name.startswith(prefix)]  # noqa: SIM118
             return {name.removeprefix(prefix): opened.get_tensor(name) for name in names}
     except (OSError, ValueError, SafetensorError) as error:
         raise DamagedFile(path, error) from error
+
+
+def read_rows(path: Path, stamp: Stamp, prefix: str, rows: Sequence[int]) -> dict[str, Tensor]:
+    """Read the ascending ``rows`` of the tensors whose names start with ``prefix``.
+
+    Straight into memory of their own: copying most rows out of a map takes twice as long. Raises
+    as `read`.
+    """
+    try:
+        with path.open("rb") as stream:
+            _require(stream, stamp)
+            length = int.from_bytes(stream.read(8), "little")
+            header = json.loads(stream.read(length))
+            return {
+                name.removeprefix(prefix): _rows(stream, 8 + length, part, rows)
+                for name, part in header.items()
+                if name.startswith(prefix)
+            }
+    except (OSError, ValueError) as error:
+        raise DamagedFile(path, error) from error
+
+
+def _rows(stream: BinaryIO, begin: int, part: Mapping[str, Any], rows: Sequence[int]) -> Tensor:
+    dtype = next(dtype for dtype, name in _DTYPES.items() if name == part["dtype"])
+    _, *shape = part["shape"]
+    tensor = torch.empty(len(rows), *shape, dtype=dtype)
+    memory = tensor.flatten().view(torch.uint8).numpy().data
+    width, done = math.prod(shape) * dtype.itemsize, 0
+    for first, count in _runs(rows):
+        stream.seek(begin + part["data_offsets"][0] + first * width)
+        block = memory[done : done + count * width]
+        if stream.readinto(block) != len(block):  # type: ignore[attr-defined]
+            raise ValueError("it ends too early")
+        done += count * width
+    return tensor
+
+
+def _runs(rows: Sequence[int]) -> Iterator[tuple[int, int]]:
+    """Yield where each run of consecutive rows starts, and how many it has."""
+    start = 0
+    for place in range(1, len(rows) + 1):
+        if place == len(rows) or rows[place] != rows[place - 1] + 1:
+            yield rows[start], place - start
+            start = place
+
+
+def _require(stream: BinaryIO, stamp: Stamp) -> None:
+    if _stamp(os.fstat(stream.fileno())) != stamp:
+        raise ValueError("it has changed since it was opened")
+
+
+def _advise(stream: BinaryIO) -> None:
+    """Have the file read ahead, where the system knows how: a map alone would read page by page."""
+    if hasattr(os, "posix_fadvise"):
+        os.posix_fadvise(stream.fileno(), 0, 0, os.POSIX_FADV_WILLNEED)
 
 
 def _blocks(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> list[bytes | memoryview]:

@@ -1,9 +1,12 @@
 """What to simulate: a federation, its withdrawals, and the strategies to compare on them."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 from fedunlearn import checks
+from fedunlearn.budget import Demand, fit
+from fedunlearn.certificates.verdicts import Thresholds
 from fedunlearn.checks import Refused
 from fedunlearn.data.dataset import DatasetSource
 from fedunlearn.data.partitions import Partition
@@ -12,12 +15,14 @@ from fedunlearn.engines import Engine
 from fedunlearn.engines.local import Local
 from fedunlearn.evaluators.snapshot import Evaluator
 from fedunlearn.federation import Scenario
-from fedunlearn.history import Keep, Needs
+from fedunlearn.history import AsNeeded, Keep, Needs, Policy
 from fedunlearn.ledger import Moment
 from fedunlearn.models import Build
+from fedunlearn.policies import kept_rounds
 from fedunlearn.recovery import Nothing, Recovery
 from fedunlearn.runs import RETRAIN, SHARED
-from fedunlearn.stores import Store
+from fedunlearn.server_optimizers import Average
+from fedunlearn.stores import OnDisk, Store
 from fedunlearn.strategy import Request, UnlearningStrategy
 from fedunlearn.timeline import plan
 from fedunlearn.training import Training
@@ -55,18 +60,43 @@ class Experiment:
     evaluation: Evaluation
     recovery: Recovery = field(default_factory=Nothing)
     keep: Store = field(default_factory=Keep)
+    policy: Policy = field(default_factory=AsNeeded)
+    """Which rounds are kept, and whose updates."""
+    budget: float | None = None
+    """Bytes that the rounds of one training may take; `within_budget` picks how."""
+    thresholds: Thresholds = field(default_factory=Thresholds)
+    """When a certificate says that somebody was forgotten."""
     engine: Engine = field(default_factory=Local)
     cooperates: bool = True
     """Whether those who leave work once more for a strategy that asks them to."""
+    cache: Path | None = None
+    """A folder of trainings and references that runs share; each is then stored in full."""
+    checkpoint: float = 10
+    """Seconds between checkpoints, from which a killed run goes on; more where one takes long."""
     heldout: float = 0.2
     proxy: float = 0.1
 
     def __post_init__(self) -> None:
         """Put the requests in order; raise `Refused` for what cannot be run."""
+        checks.number("checkpoint", self.checkpoint, at_least=0)
         requests = plan(self.requests, self.partition.clients, self.training.rounds)
         object.__setattr__(self, "requests", requests)
+        if self.budget is not None:
+            checks.number("history.budget", self.budget, above=0)
+            if not isinstance(self.keep, OnDisk):
+                raise Refused("history.budget picks an encoding: set history=auto or history=disk.")
         for name, strategy in self.strategies.items():
             self.keep.check(name, strategy.needs)
+            if strategy.needs.complete and self.leaves_out(strategy.needs):
+                raise Refused(
+                    f"strategy={name} needs every round and every update that it asks for, but "
+                    "the policy leaves some out. Set policy=needs, or choose another strategy."
+                )
+            if strategy.guarantee == "certified" and self.training.server != Average():
+                raise Refused(
+                    f"strategy={name} certifies what it does for plain averages only, but "
+                    "training.server takes other steps. Set training=fedavg."
+                )
             if strategy.needs.leaver and not self.cooperates:
                 raise Refused(
                     f"strategy={name} lets those who leave work once more, but they are gone "
@@ -78,12 +108,13 @@ class Experiment:
                     f"strategy={name} needs unlabelled records on the server, but proxy=0 "
                     "reserves none. Set proxy=0.1, say."
                 )
+            every = self.policy.asks(strategy.needs).every
             for request in self.requests:
-                if strategy.needs.updates and strategy.needs.every > request.after:
+                if strategy.needs.updates and every > request.after:
                     raise Refused(
-                        f"strategy={name} keeps one round in {strategy.needs.every}, but the "
+                        f"strategy={name} keeps one round in {every}, but the "
                         f"request comes after round {request.after}: nothing would be stored. "
-                        "Set strategy.interval lower or training.rounds higher."
+                        "Set strategy.interval or policy.rounds lower, or training.rounds higher."
                     )
         if SHARED in self.strategies or self.branches[RETRAIN] != self.reference:
             raise Refused(
@@ -99,7 +130,9 @@ class Experiment:
     @property
     def needs(self) -> Needs:
         """What training must record to serve every strategy."""
-        return Needs.union(strategy.needs for strategy in self.branches.values())
+        needs = [strategy.needs for strategy in self.branches.values()]
+        # What others find in a cache must serve whatever they run.
+        return Needs.union([*needs, Needs(updates=True, models=True)] if self.cache else needs)
 
     def scenario(self, seed: int) -> Scenario:
         """Say who holds what under ``seed``."""
@@ -151,6 +184,37 @@ class Experiment:
 
         That is in memory, 4 bytes a number, with full cohorts.
         """
-        needs, cohort = self.needs, self.training.cohort_size(self.partition.clients)
-        kept = sum(needs.keeps(number) for number in range(1, self.training.rounds + 1))
-        return 4 * size * kept * (cohort * needs.updates + needs.models)
+        needs, clients = self.needs, self.policy.updates(self._cohort)
+        kept = kept_rounds(self.policy, needs, range(1, self.training.rounds + 1))
+        return 4 * size * kept * (clients * needs.updates + needs.models)
+
+    @property
+    def _cohort(self) -> int:
+        return self.training.cohort_size(self.partition.clients)
+
+    def leaves_out(self, needs: Needs) -> bool:
+        """Whether the policy leaves out rounds that ``needs`` ask for, or clients in them."""
+        policy = self.policy
+        rounds = policy.most < policy.window or policy.asks(needs).every > needs.every
+        return rounds or policy.updates(self._cohort) < self._cohort
+
+    def within_budget(self, size: int) -> tuple["Experiment", str]:
+        """Return this with a store and a policy that fit the budget, and what was picked.
+
+        The sentence is empty where there is no budget. Raises `Refused` where nothing fits a
+        model of ``size`` numbers.
+        """
+        if self.budget is None or not isinstance(self.keep, OnDisk):
+            return self, ""
+        last, served = self.training.rounds, [r for r in self.requests if r.clients]
+        recovered = [r.after + n for r in served for n in range(1, self.recovery.rounds + 1)]
+        demand = Demand(
+            needs=[self.needs, *(strategy.needs for strategy in self.branches.values())],
+            size=size,
+            cohort=self._cohort,
+            rounds=[*range(1, last + 1), *recovered],
+            first=min((request.after for request in self.requests), default=last),
+        )
+        picked = fit(self.budget, self.keep, self.policy, demand)
+        fitted = replace(self, keep=picked.store, policy=picked.policy, budget=None)
+        return fitted, picked.sentence

@@ -1,29 +1,41 @@
 """One seed of an experiment: one training, then one branch a strategy, measured as they go."""
 
-from collections.abc import Iterator
+import math
+import time
+from collections.abc import Callable
 from concurrent.futures import Executor
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from fedunlearn import files
+from fedunlearn.audit import Fingerprints, taken
+from fedunlearn.certificates.models import model_hash
+from fedunlearn.checkpoint import HISTORY, Checkpoint, Loaded, Standing
 from fedunlearn.clients import Connection, GridClients
 from fedunlearn.data.dataset import Records
+from fedunlearn.erasure import Erasure
 from fedunlearn.evaluators.snapshot import Snapshot
 from fedunlearn.federation import Federation
-from fedunlearn.history import ClientId, History
+from fedunlearn.history import ClientId, History, Needs
 from fedunlearn.layout import Vector
-from fedunlearn.ledger import Ledger, Phase
+from fedunlearn.ledger import Ledger, Moment, Phase
 from fedunlearn.progress import Progress
 from fedunlearn.proxy import Proxy
 from fedunlearn.results import RunFolder, gaps
 from fedunlearn.runs import RETRAIN, SHARED
+from fedunlearn.server_optimizers import Average
 from fedunlearn.settings import Experiment
-from fedunlearn.stores import Keeper, opened, purged
-from fedunlearn.strategy import UnlearningStrategy
+from fedunlearn.sharing import Sharing
+from fedunlearn.stores import Keeper, opened
+from fedunlearn.strategy import Request, UnlearningStrategy
 from fedunlearn.timeline import Course, Step, Steps, forget, train
+
+PATIENCE = 20
+"""A checkpoint that took a second is not written again for so many: at most 5 % of the time."""
 
 PROBE_MARGIN = 0.5
 """A backdoor probe took if attack success falls by this much from the original to retraining."""
@@ -48,6 +60,11 @@ class Simulation:
     progress: Progress
     pool: Executor
     """Evaluates batches side by side."""
+    checkpoint: Checkpoint
+    summary: list[dict[str, Any]]
+    """The rows of the whole run so far."""
+    sharing: Sharing | None = None
+    """Where work is shared with other runs."""
     retrained: dict[tuple[int, Phase], Snapshot] = field(default_factory=dict)
     """The reference of each request, by phase: retraining's last model, and that after recovery."""
     retrained_values: dict[int, dict[str, float]] = field(default_factory=dict)
@@ -56,70 +73,198 @@ class Simulation:
     """The records that are looked at for each request, on the device that measures."""
     originals: dict[int, Snapshot] = field(default_factory=dict)
     """The model before each request: that of the first is the same for every strategy."""
+    due: float = -math.inf
+    """When the next checkpoint is to be written, on the clock."""
 
     @property
     def device(self) -> torch.device:
         """Where models are measured and proxy data lie."""
         return torch.device(self.experiment.engine.device)
 
-    def run(self) -> Iterator[dict[str, object]]:
-        """Train once, serve the requests with each strategy, and yield rows of the summary."""
-        self._write_clients()
+    def run(self, before: Standing, saved: Loaded | None = None) -> Standing:
+        """Train once and serve the requests with each strategy, or go on from where it was saved.
+
+        Rows are added to ``summary`` and written as they come; what is returned adds the notes of
+        this seed to those of the seed ``before``.
+        """
+        network, everybody = self.here.network, frozenset(range(self.here.clients))
+        initial, policy = self.here.initial, self.experiment.policy
+        empty = History(network.layout, initial, initial, policy=policy)
+        seed, start = self.here.scenario.seed, Course(empty, everybody)
+        at = replace(before, seed=seed, strategy=SHARED, shared=None, course=start)
+        if saved is not None:
+            at = saved.standing(empty)
+            self._remember(at)
+        else:
+            at = replace(at, began=self.folder.sizes)
+        branches = self.experiment.branches if self.experiment.requests else {}
+        if at.strategy == SHARED:
+            at = self._once("training", at, self._train_shared)
+            # What a policy left out of a window goes with the next checkpoint.
+            self._keep_standing(at, now=policy.window > 1)
+            at = replace(at, shared=at.course)
+        names = list(branches)
+        for name in names[names.index(at.strategy) if at.strategy in names else 0 :]:
+            if at.strategy != name:
+                at = replace(at, strategy=name, course=at.shared, began=self.folder.sizes)
+            if at.course is None:  # the strategy was through before
+                continue
+            if name == names[-1]:
+                at = self._branch(at, last=True)
+            elif name == RETRAIN:
+                at = self._once("reference", at, self._branch)
+                self._remember(at)
+            else:
+                at = self._branch(at)
+        return at
+
+    def _once(self, kind: str, at: Standing, work: Callable[[Standing], Standing]) -> Standing:
+        """Do ``work``, or read what it comes to where another run shared it."""
+        return work(at) if self.sharing is None else self.sharing.once(kind, at, work)
+
+    def _train_shared(self, at: Standing) -> Standing:
+        """Train up to the first request."""
         requests = self.experiment.requests
         last = requests[0].after if requests else self.experiment.training.rounds
-        ledger = Ledger()
+        ledger, needs = Ledger(), self.experiment.needs
         with self._keeper("training") as keep:
-            history = History(self.here.network.layout, self.here.initial, self.here.initial)
-            start = Course(replace(history, keep=keep), frozenset(range(self.here.clients)))
-            steps = train(start, self._clients(ledger), last, self.experiment.needs)
-            course, _ = self._follow(steps, SHARED, ledger)
-        self._save(SHARED, 0, course.history.final)
-        branches = self.experiment.branches if requests else {}
-        for name, strategy in branches.items():
-            # What all branches read is purged once the last one has read it.
-            yield from self._branch(name, strategy, course, last=name == list(branches)[-1])
+            at = self._trained(at, self._clients(ledger), last, keep, needs)
+            assert at.course is not None
+            self._save(SHARED, 0, at.course.history.final)
+        return at
 
-    def _branch(
-        self, name: str, strategy: UnlearningStrategy, course: Course, *, last: bool
-    ) -> Iterator[dict[str, object]]:
-        """Serve all requests with one strategy, with training between them and after them."""
-        needs, recovery = strategy.needs, self.experiment.recovery
-        ledger = Ledger()
-        clients = self._clients(ledger)
+    def _branch(self, at: Standing, *, last: bool = False) -> Standing:
+        """Serve all requests with one strategy, with training between them and after them.
+
+        What all branches read is purged once the ``last`` one has read it.
+        """
+        name, course = at.strategy, at.course
+        strategy = self.experiment.branches[name]
+        needs = strategy.needs
+        clients = self._clients(Ledger())
         with ExitStack() as stack:
             trained = stack.enter_context(self._keeper(name))
-            for number, request in enumerate(self.experiment.requests, start=1):
-                steps = train(_keeping(course, trained), clients, request.after, needs)
-                course, _ = self._follow(steps, name, ledger)
-                stored = course.history.select(strategy.needs, course.round).nbytes
-                before = course.history
-                if recovery.rounds or needs.replaces:
-                    recovered = stack.enter_context(self._keeper(f"{name}/recovery{number}"))
-                    course = _keeping(course, recovered)
-                steps = forget(course, request.clients, strategy, recovery, clients, needs)
-                course, measured = self._follow(steps, name, ledger)
+            if at.purging is not None:  # killed in the middle of it
+                at = self._erased(at)
+            while course is not None and course.request < len(self.experiment.requests):
+                request = self.experiment.requests[course.request]
+                at = self._trained(at, clients, request.after, trained, needs)
                 if last:
-                    history = purged(course.history, before, request.clients)
-                    course = replace(course, history=history)
-                self._save(name, number, course.history.final)
-                if name == RETRAIN:
-                    self._refer(number, measured)
-                yield {
-                    "seed": self.here.scenario.seed,
-                    "strategy": name,
-                    "request": number,
-                    "clients": "+".join(str(client) for client in sorted(request.clients)),
-                    "probe": self._probe(number, measured),
-                    **measured[-1].values,
-                    **gaps(measured[-1].values, self.retrained_values[number]),
-                    **self._costs(ledger.of(number)),
-                    "rounds": len(measured) - 1,
-                    "store_bytes": stored,
-                }
-            rounds = self.experiment.training.rounds
-            self._follow(train(_keeping(course, trained), clients, rounds, needs), name, ledger)
+                    prints = self._prints(at, request)
+                    at = self._forgotten(
+                        replace(at, shared=None), strategy, request, clients, stack
+                    )
+                    at = self._erased(self.erasure.due(at, request, prints))
+                else:
+                    at = self._forgotten(at, strategy, request, clients, stack)
+                    self._keep_standing(at)
+                course = at.course
+            at = self._trained(at, clients, self.experiment.training.rounds, trained, needs)
+        at = replace(at, course=None)
         if not last:
+            # Only a checkpoint that no longer names its rounds lets them go.
+            self._keep_standing(at, now=True)
             files.remove(self._stored / name)
+        return at
+
+    def _forgotten(
+        self,
+        at: Standing,
+        strategy: UnlearningStrategy,
+        request: Request,
+        clients: GridClients,
+        stack: ExitStack,
+    ) -> Standing:
+        """Serve one request and recover, and add the row of the summary."""
+        assert at.course is not None
+        course, name, number = at.course, at.strategy, at.course.request + 1
+        needs, recovery = strategy.needs, self.experiment.recovery
+        stored = course.history.select(needs, course.round).nbytes
+        if recovery.rounds or needs.replaces:
+            recovered = stack.enter_context(self._keeper(f"{name}/recovery{number}"))
+            course = _keeping(course, recovered)
+        steps = forget(course, request.clients, strategy, recovery, clients, needs)
+        course, measured = self._follow(steps, name, clients.ledger)
+        self._save(name, number, course.history.final)
+        if name == RETRAIN:
+            self._refer(number, measured)
+        row = {
+            "seed": self.here.scenario.seed,
+            "strategy": name,
+            "request": number,
+            "clients": "+".join(str(client) for client in sorted(request.clients)),
+            "probe": self._probe(number, measured),
+            **measured[-1].values,
+            **gaps(measured[-1].values, self.retrained_values[number]),
+            **self._costs(clients.ledger.of(number)),
+            "rounds": len(measured) - 1,
+            "store_bytes": stored,
+        }
+        before = model_hash(self.here.network.layout, measured[0].step.weights)
+        original = (self.here.scenario.seed, name, number, before)
+        self.summary.append(row)
+        self.folder.summary(self.summary)
+        return replace(
+            at,
+            course=course,
+            originals=[*at.originals, original],
+            references={key: shown.weights for key, shown in self.retrained.items()},
+            reference_values=self.retrained_values,
+        )
+
+    def _trained(
+        self, at: Standing, clients: GridClients, last: int, keep: Keeper, needs: Needs
+    ) -> Standing:
+        """Train up to round ``last``, saving now and then."""
+        assert at.course is not None
+        course = _keeping(at.course, keep)
+        # An optimizer with a memory would start afresh with each part.
+        stateless = self.experiment.training.server == Average()
+        while course.round < last:
+            until = course.round + 1 if stateless else last
+            steps = train(course, clients, until, needs)
+            course, _ = self._follow(steps, at.strategy, clients.ledger)
+            at = replace(at, course=course)
+            self._keep_standing(at)
+        self.progress.say()
+        return at
+
+    @property
+    def erasure(self) -> Erasure:
+        """What removes who left, and shows that it did."""
+        cache = self.experiment.cache
+        roots = {"checkpoint": self.checkpoint, "strategies": self.experiment.branches}
+        caches = () if cache is None else (cache,)
+        return Erasure(self.folder.path, self._stored, caches, roots)
+
+    def _prints(self, at: Standing, request: Request) -> Fingerprints:
+        assert at.course is not None
+        records = {client: self.here.train[client].images for client in request.clients}
+        return taken(at.course.history, request.clients, records)
+
+    def _erased(self, at: Standing) -> Standing:
+        """Remove who left from the disk; between the two checkpoints it is done until it is."""
+        self._keep_standing(at, now=True)
+        at = self.erasure.carried_out(at)
+        self._keep_standing(at, now=True)
+        return at
+
+    def _keep_standing(self, at: Standing, *, now: bool = False) -> None:
+        """Write the checkpoint, unless it was written a moment ago."""
+        began, pause = time.monotonic(), self.experiment.checkpoint
+        if now or began >= self.due:
+            self.checkpoint.save(replace(at, summary=self.summary, sizes=self.folder.sizes))
+            took = time.monotonic() - began
+            self.due = began + (max(pause, PATIENCE * took) if pause else 0)
+
+    def _remember(self, at: Standing) -> None:
+        """Take up the references where another process left them."""
+        self.retrained_values |= {k: dict(v) for k, v in at.reference_values.items()}
+        for (number, phase), weights in at.references.items():
+            if (number, phase) in self.retrained:
+                continue
+            step = Step(Moment(phase, number, 1), weights)
+            self.retrained[number, phase] = self._snapshot(step)
 
     def _keeper(self, place: str) -> AbstractContextManager[Keeper]:
         """Open a folder for kept rounds, where they do not stay in memory."""
@@ -128,7 +273,7 @@ class Simulation:
 
     @property
     def _stored(self) -> Path:
-        return self.folder.path / "history" / f"seed{self.here.scenario.seed}"
+        return self.folder.path / HISTORY / f"seed{self.here.scenario.seed}"
 
     def _follow(self, steps: Steps, name: str, ledger: Ledger) -> tuple[Course, list[Measured]]:
         """Take all steps; measure and record each."""
@@ -138,7 +283,6 @@ class Simulation:
             try:
                 step = next(steps)
             except StopIteration as stop:
-                self.progress.say()
                 return stop.value, measured
             values = self._measure(step) if self.experiment.measures(step.moment) else {}
             if values:
@@ -217,13 +361,6 @@ class Simulation:
             ids=frozenset(range(self.here.clients)),
             unlabelled=Proxy(self.here.network, self.here.proxy.to(self.device), ledger, seed),
         )
-
-    def _write_clients(self) -> None:
-        here = self.here
-        train_counts, heldout_counts = (
-            here.label_counts(records) for records in (here.train, here.heldout)
-        )
-        self.folder.clients(here.scenario.seed, here.dataset.classes, train_counts, heldout_counts)
 
     def _save(self, name: str, request: int, weights: Vector) -> None:
         label = f"seed{self.here.scenario.seed}-{name}-request{request}"

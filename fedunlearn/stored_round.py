@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 
-from fedunlearn import encodings, sealed
+from fedunlearn import sealed
 from fedunlearn.encodings import Encoding
 from fedunlearn.history import ClientId, Needs, Round, Updates
 from fedunlearn.layout import Vector
@@ -42,6 +42,8 @@ class StoredRound:
     """Records that each client trained on, [k]."""
     keeps_updates: bool
     keeps_model: bool
+    held: int
+    """Rows in the file."""
 
     @property
     def updates(self) -> Updates:
@@ -49,9 +51,10 @@ class StoredRound:
         examples = torch.tensor(self.examples, dtype=torch.int64)
         if not self.keeps_updates:
             return Updates(self.clients, torch.empty(len(self.clients), 0), examples)
-        stored = sealed.read(self.path, self.stamp, UPDATES)
-        if any(len(tensor) != len(self.rows) for tensor in stored.values()):
-            stored = encodings.select(stored, self.rows)
+        if self.rows == tuple(range(self.held)):
+            stored = sealed.read(self.path, self.stamp, UPDATES)
+        else:
+            stored = sealed.read_rows(self.path, self.stamp, UPDATES, self.rows)
         return Updates(self.clients, self.encoding.decode(stored, self.d), examples)
 
     @property

@@ -1,6 +1,6 @@
 """Where the server keeps rounds: in memory, on disk, or by their size; and how they are purged."""
 
-from collections.abc import Callable, Iterator, Mapping, Set
+from collections.abc import Callable, Iterable, Iterator, Mapping, Set
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -69,23 +69,49 @@ def opened(store: Store, folder: Path, nbytes: int) -> Iterator[Keeper]:
         yield recorder.keep
 
 
-def purged(history: History, before: History, clients: Set[ClientId]) -> History:
-    """Remove what ``clients`` sent from the disk; return ``history`` with the new files.
+@dataclass(frozen=True, slots=True)
+class Purge:
+    """What becomes of one file of a history when clients leave."""
 
-    ``before`` is the history before they left, ``history`` the one after, which shows nothing of
-    theirs. A file in which nobody else is left is deleted, and so is that of a round which a
-    rollback replaced. In memory there is nothing to do: what no history holds is gone.
+    file: Path
+    clients: tuple[ClientId, ...]
+    """Those who left and whose rows it holds."""
+    nbytes: int
+    """Bytes that go: their rows, or the whole file."""
+    deleted: bool
+    """Whether the file goes: nobody else is left in it, or a rollback replaced its round."""
+
+
+def to_purge(history: History, clients: Set[ClientId], folder: Path) -> list[Purge]:
+    """List what is to go from the disk when ``clients`` have left.
+
+    ``history`` is the one after they left, which shows nothing of theirs; every other round file
+    in ``folder`` goes. In memory there is nothing to do: what no history holds is gone.
     """
+    shown = {stored.path for stored in map(on_disk, history.rounds) if stored is not None}
+    found = []
+    for path in sorted(folder.rglob("round-*.safetensors")):
+        held = round_files.open_round(path)
+        theirs = held.only(clients)
+        if path not in shown:
+            found.append(Purge(path, theirs.clients, path.stat().st_size, True))
+        elif theirs.clients:
+            rows = theirs.reduced(Needs(updates=True)).nbytes
+            found.append(Purge(path, theirs.clients, rows, False))
+    return found
+
+
+def purged(history: History, plan: Iterable[Purge]) -> History:
+    """Carry out ``plan``, as often as it takes; return ``history`` with the new files."""
     shown = {stored.path: stored for stored in map(on_disk, history.rounds) if stored is not None}
-    for stored in map(on_disk, before.rounds):
-        if stored is None:
-            continue
-        if stored.path not in shown:
-            files.remove(stored.path)
-        elif clients & set(stored.clients):
-            shown[stored.path] = round_files.rewrite_without(stored, clients)
-    kept = (_fresh(kept, shown) for kept in history.rounds)
-    return replace(history, rounds=tuple(kept))
+    for step in plan:
+        if step.deleted:
+            files.remove(step.file)
+        else:
+            kept = round_files.rewrite_without(shown[step.file], set(step.clients))
+            shown[step.file] = kept
+    rounds = (_fresh(kept, shown) for kept in history.rounds)
+    return replace(history, rounds=tuple(rounds))
 
 
 def _fresh(kept: Kept, shown: Mapping[Path, StoredRound]) -> Kept:

@@ -5,11 +5,12 @@ A strategy is a frozen dataclass of hyperparameters. It declares what training m
 (`unlearn`). Whoever loops over it gets the forgetting curve, the cost curve and early stopping.
 """
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import ClassVar, Literal, Protocol
 
 import numpy as np
+from torch import Tensor
 
 from fedunlearn.history import ClientId, History, Needs, Updates
 from fedunlearn.layout import Vector
@@ -67,6 +68,13 @@ class Clients(Protocol):
         """Run ordinary training rounds ``first … last`` from ``weights`` [d].
 
         Yields each round's updates and the model after it, aggregated as in training.
+        """
+
+    def statistics(self, weights: Vector) -> Mapping[ClientId, Tensor]:
+        """Return the sums over each client's records that `ridge.sums` makes on ``weights`` [d].
+
+        All of `ids` are asked, none of them trains. Raises `Refused` for a model whose last layer
+        is not linear, and PermissionError unless `Needs.remaining` was declared.
         """
 
     def rng(self, round: int) -> np.random.Generator:

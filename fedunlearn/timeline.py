@@ -71,9 +71,17 @@ def plan(requests: Sequence[Request], clients: int, rounds: int) -> tuple[Reques
 
 
 def train(course: Course, clients: GridClients, last: int, needs: Needs) -> Steps:
-    """Train with those present up to round ``last``, recording what ``needs`` asks."""
+    """Train with those present up to round ``last``, recording what ``needs`` asks.
+
+    Statistics are sums over the records of everybody present, gathered once, before the first
+    round. Raises `Refused` where ``needs`` do not fit the model.
+    """
+    needs.check(course.history.layout)
     present = replace(clients, ids=course.present)
     clients.ledger.moment = Moment("train", course.request, course.round + 1)
+    if needs.statistics and course.history.statistics is None:
+        sums = present.statistics(course.history.initial)
+        course = replace(course, history=replace(course.history, statistics=sums))
     before = course.history.final
     for updates, weights in present.rounds(before, course.round + 1, last):
         number = course.round + 1
@@ -115,7 +123,7 @@ def forget(
         yield Step(clients.ledger.moment, weights)
         clients.ledger.moment = Moment("unlearn", number, clients.ledger.moment.round + 1)
 
-    history = replace(redoing.history, final=weights)
+    history = replace(redoing.history, final=weights, forgot=course.round)
     clients.ledger.moment = Moment("recover", number, 1)
     remaining = replace(remaining, gone=frozenset(), declared=ORDINARY, stream=number)
     before = weights

@@ -13,19 +13,23 @@ usage: fedunlearn <command> [Hydra overrides and options]
   plot       draw the figures of a finished run, or of several, again from their files
   doctor     show the machine and the federation, and measure which engine.mode is faster
   estimate   say what a comparison will store, send and take, without training
+  verify     check the deletion certificates of a finished run, or of several
+  cache      list, check or delete the trainings that runs share (cache=FOLDER)
 
 examples:
   fedunlearn withdraw strategy=federaser dataset=digits partition=dirichlet partition.alpha=0.3
   fedunlearn compare 'strategies=[none,retrain,federaser]' 'seeds=[0,1,2]'
   fedunlearn withdraw -m strategy=federaser strategy.interval=1,2,4 seed=0,1
+  fedunlearn withdraw run=outputs/multirun/2026-11-21_10-00-00   go on after it was killed
   fedunlearn plot outputs/demo
   fedunlearn doctor model=mlp partition.clients=20
   fedunlearn estimate experiment=mnist_backdoor 'strategies=[federaser]' strategy.interval=4
+  fedunlearn verify outputs/demo
 
 `fedunlearn withdraw --help` lists every choice, `--cfg job` prints the whole configuration.
 """
 
-COMMANDS = ("withdraw", "compare", "plot", "doctor", "estimate")
+COMMANDS = ("withdraw", "compare", "plot", "doctor", "estimate", "verify", "cache")
 
 
 def main() -> None:
@@ -40,7 +44,14 @@ def main() -> None:
     if command not in COMMANDS:
         sys.stderr.write(f"fedunlearn {command} is no command{nearest(command, COMMANDS)}\n")
         sys.exit(2)
-    sys.argv = [f"fedunlearn {command}", *sys.argv[2:]]
+    arguments = sys.argv[2:]
+    if command in ("withdraw", "compare") and any(a.startswith("run=") for a in arguments):
+        from simulations.guard import sentences
+        from simulations.resume import begun
+
+        with sentences():
+            arguments = begun(command, arguments)
+    sys.argv = [f"fedunlearn {command}", *arguments]
     # Each command imports what it needs: `plot` starts without torch's seconds.
     if command == "withdraw":
         from simulations.withdraw import main as run
@@ -50,6 +61,10 @@ def main() -> None:
         from simulations.doctor import main as run
     elif command == "estimate":
         from simulations.estimate import main as run
+    elif command == "verify":
+        from simulations.verify import main as run
+    elif command == "cache":
+        from simulations.cache import main as run
     else:
         from simulations.plot import main as run
     run()

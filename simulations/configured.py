@@ -1,12 +1,13 @@
 """From a composed configuration to plain values: the only place that instantiates it."""
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
-from fedunlearn import checks
+from fedunlearn import budget, checks
 from fedunlearn.checks import Refused
 from fedunlearn.settings import Evaluation, Experiment
 from fedunlearn.strategy import Request
@@ -21,6 +22,9 @@ def experiment(cfg: DictConfig, strategies: Mapping[str, DictConfig]) -> Experim
     evaluators = OmegaConf.to_container(cfg.evaluators, resolve=True)
     assert isinstance(evaluators, dict)
     measures = tuple(build("evaluators", measure) for measure in evaluators.pop("measures"))
+    history = OmegaConf.to_container(cfg.history, resolve=True)
+    assert isinstance(history, dict)
+    allowed = history.pop("budget", None)
     return Experiment(
         dataset=build("dataset", cfg.dataset),
         partition=build("partition", cfg.partition),
@@ -32,9 +36,14 @@ def experiment(cfg: DictConfig, strategies: Mapping[str, DictConfig]) -> Experim
         reference=build("reference", cfg.reference),
         evaluation=Evaluation(measures=measures, **{str(k): v for k, v in evaluators.items()}),
         recovery=build("recovery", cfg.recovery),
-        keep=build("history", cfg.history),
+        keep=build("history", history),
+        policy=build("policy", cfg.policy),
+        budget=None if allowed is None else budget.parse(allowed),
+        thresholds=build("certificate", cfg.certificate),
         engine=build("engine", cfg.engine),
         cooperates=bool(cfg.withdrawal.cooperates),
+        checkpoint=cfg.checkpoint,
+        cache=None if cfg.cache is None else Path(cfg.cache).expanduser().absolute(),
         heldout=cfg.heldout,
         proxy=cfg.proxy,
     )

@@ -7,6 +7,7 @@ from omegaconf import DictConfig
 from rich.console import Console
 
 from fedunlearn.estimate import LEGEND, cost_table, estimate
+from fedunlearn.federation import federation
 from fedunlearn.pace import Pace
 from fedunlearn.settings import Experiment
 from simulations import configured
@@ -23,10 +24,15 @@ def app(comparison: tuple[Experiment, Sequence[int]]) -> None:
     console = Console(highlight=False, markup=False)
     if not console.is_terminal:
         console.width = WIDTH
+    experiment, seeds = comparison
+    size = federation(experiment.scenarios(seeds)[seeds[0]]).network.layout.size
+    _, picked = experiment.within_budget(size)
     console.print("Timing a few rounds …")
     pace = Pace.of(*comparison)
     costs = estimate(*comparison, pace)
     console.print("", cost_table(costs), LEGEND, pace.describe(), sep="\n")
+    if picked:
+        console.print(picked)
 
 
 def read(cfg: DictConfig) -> tuple[Experiment, Sequence[int]]:

@@ -14,7 +14,6 @@ from fedunlearn.client_app import client_app
 from fedunlearn.clients import ClientFailed
 from fedunlearn.experiment import run
 from fedunlearn.federation import Scenario
-from fedunlearn.results import RunFolder
 from fedunlearn.server_app import SECONDS_TO_CONNECT, Job, server_app, wait_for
 from fedunlearn.settings import Experiment
 from simulations import configured
@@ -67,9 +66,8 @@ def carry_out(grid: Grid, context: Context, console: Console) -> None:
         "engine": {"_target_": f"{GivenGrid.__module__}.{GivenGrid.__qualname__}"},
     }
     path = wanted.folder
-    summary = run(
-        experiment, wanted.seeds, lambda needed: RunFolder(path, needed), content, console
-    )
+    resume = bool(wanted.cfg.resume)
+    summary = run(experiment, wanted.seeds, path, content, console, resume=resume)
     show(console, path, summary, figures=wanted.cfg.figures)
     console.print(f"\nfedunlearn finished: {path}", highlight=False, soft_wrap=True, markup=False)
 

@@ -10,7 +10,6 @@ from rich.console import Console
 
 from fedunlearn.experiment import run
 from fedunlearn.plots import draw
-from fedunlearn.results import RunFolder
 from fedunlearn.table import notes, summary_table
 from simulations import configured
 
@@ -28,7 +27,7 @@ def carry_out(
     path = Path(HydraConfig.get().runtime.output_dir)
     experiment = configured.experiment(cfg, strategies)
     content = configured.content(cfg, strategies)
-    summary = run(experiment, seeds, lambda needed: RunFolder(path, needed), content, console)
+    summary = run(experiment, seeds, path, content, console, resume=cfg.resume)
     show(console, path, summary, figures=cfg.figures)
     return summary
 
@@ -47,7 +46,8 @@ def show_files(console: Console, path: Path, figures: Sequence[Path]) -> None:
     here = Path.cwd()
     shown = path.relative_to(here) if path.is_relative_to(here) else path
     lines = [
-        f"{shown}/summary.csv, metrics.csv, ledger.csv, clients.csv, manifest.json, models/",
+        f"{shown}/summary.csv, metrics.csv, ledger.csv, clients.csv, manifest.json,",
+        f"{shown}/models/, certificates/",
         *(f"{shown}/figures/{figure.name}" for figure in figures if figure.suffix == ".png"),
     ]
     also = " (each figure as .svg as well)" if figures else ""

@@ -10,7 +10,6 @@ from hydra import compose, initialize_config_dir
 from rich.console import Console
 
 from fedunlearn.experiment import run
-from fedunlearn.results import RunFolder
 from simulations import compare, configured, guard
 
 pytestmark = pytest.mark.slow
@@ -26,7 +25,7 @@ def means(request, tmp_path_factory):
     summary = run(
         experiment,
         configured.seeds(cfg.seeds),
-        lambda needed: RunFolder(folder, needed),
+        folder,
         {},
         Console(file=io.StringIO()),
     )

@@ -6,6 +6,7 @@ import sys
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from types import SimpleNamespace
+from typing import ClassVar
 
 import pandas as pd
 import pytest
@@ -37,7 +38,6 @@ from fedunlearn.objectives import Distillation
 from fedunlearn.pace import Pace
 from fedunlearn.proxy import Proxy
 from fedunlearn.recovery import Plain
-from fedunlearn.results import RunFolder
 from fedunlearn.settings import Evaluation, Experiment
 from fedunlearn.speed import Speed
 from fedunlearn.stores import OnDisk
@@ -84,6 +84,8 @@ COUNTED = ["bytes_down", "bytes_up", "client_epochs", "samples", "rounds", "stor
 class Curious:
     """A method that uses whatever a method may use, and divides by lengths of what it sees."""
 
+    guarantee: ClassVar = "none"
+
     needs: Needs = field(
         default=Needs(updates=True, models=True, remaining=True, leaver=True, proxy=True)
     )
@@ -109,7 +111,7 @@ class Curious:
 
 def carried_out(experiment, folder, seeds):
     console = Console(file=io.StringIO())
-    return run(experiment, seeds, lambda needed: RunFolder(folder, needed), {}, console)
+    return run(experiment, seeds, folder, {}, console)
 
 
 @pytest.fixture(scope="module")

@@ -29,7 +29,6 @@ from fedunlearn.local import LocalWork, Sgd
 from fedunlearn.models import Mlp
 from fedunlearn.objectives import Distillation
 from fedunlearn.recovery import Plain
-from fedunlearn.results import RunFolder
 from fedunlearn.server_optimizers import Momentum
 from fedunlearn.settings import Evaluation, Experiment
 from fedunlearn.strategy import Request
@@ -67,7 +66,7 @@ SMALL = Experiment(
 
 def carried_out(experiment, folder, seeds=(0,)):
     console = Console(file=io.StringIO())
-    return run(experiment, seeds, lambda needed: RunFolder(folder, needed), {"a": 1}, console)
+    return run(experiment, seeds, folder, {"a": 1}, console)
 
 
 @pytest.fixture(scope="module")

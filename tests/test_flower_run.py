@@ -26,7 +26,6 @@ from fedunlearn.clients import ClientFailed
 from fedunlearn.engines.local import Local
 from fedunlearn.experiment import run
 from fedunlearn.grid import InProcessGrid
-from fedunlearn.results import RunFolder
 from fedunlearn.runs import load
 from simulations import flower_app
 from simulations.run_config import asked, split
@@ -135,7 +134,7 @@ def ordinary(run_config, folder):
     """Run the same without Flower's grid, each client by itself; return metrics.csv."""
     plain, console = asked(run_config), Console(file=io.StringIO())
     experiment = replace(plain.experiment, engine=Local(mode="workers"))
-    run(experiment, plain.seeds, lambda needed: RunFolder(folder, needed), {}, console)
+    run(experiment, plain.seeds, folder, {}, console)
     return (folder / "metrics.csv").read_bytes()
 
 

@@ -33,8 +33,15 @@ def test_keeps_the_first_round_of_each_interval(every, numbers):
 
 @pytest.mark.parametrize(("after", "every"), [(9, 1), (9, 2), (8, 2), (9, 4), (9, 3)])
 def test_a_strategy_sees_one_round_for_each_complete_interval(after, every):
-    shown = recorded(Needs(updates=True)).select(Needs(updates=True, every=every), after)
+    needs = Needs(updates=True, every=every)
+    shown = recorded(Needs(updates=True), rounds=after).select(needs, after)
     assert [kept.number for kept in shown] == [1 + j * every for j in range(after // every)]
+
+
+def test_a_strategy_sees_a_recovery_that_went_on_beyond_the_next_request():
+    history = recorded(Needs(updates=True), rounds=6)  # of which 5 and 6 are the recovery's
+    shown = history.select(Needs(updates=True, every=2), 4)
+    assert [kept.number for kept in shown] == [1, 3, 5]
 
 
 def test_bytes_are_those_of_what_is_kept():

@@ -35,17 +35,42 @@ MAY_USE = {
     "fedunlearn/checks.py": set(),
     "fedunlearn/layout.py": {"checks"},
     "fedunlearn/vectors.py": {"checks", "layout"},
-    "fedunlearn/models.py": {"checks", "layout", "vectors"},
+    "fedunlearn/heads.py": {"checks", "layout"},
+    "fedunlearn/models.py": {"checks", "heads", "layout", "vectors"},
+    "fedunlearn/ridge.py": {"layout", "models"},
     "fedunlearn/objectives.py": {"checks", "layout", "vectors", "models"},
-    "fedunlearn/local.py": {"checks", "layout", "vectors", "models", "objectives"},
-    "fedunlearn/history.py": {"checks", "layout", "vectors"},
+    "fedunlearn/objectives_distilling.py": {"checks", "layout", "models", "objectives"},
+    "fedunlearn/per_record.py": {"layout", "models", "objectives"},
+    "fedunlearn/objectives_unlearning.py": {"layout", "models", "objectives"},
+    "fedunlearn/bounds.py": {"checks", "vectors"},
+    "fedunlearn/local.py": {"checks", "layout", "vectors", "models", "objectives"}
+    | {"bounds", "per_record"},
+    "fedunlearn/fisher.py": {"checks", "local"},
+    "fedunlearn/privacy.py": {"checks"},
+    "fedunlearn/selection.py": {"layout", "vectors"},
+    "fedunlearn/history.py": {"checks", "layout", "selection", "vectors"},
+    "fedunlearn/policies.py": {"checks", "history", "layout", "selection"},
+    "fedunlearn/blocks.py": {"history", "layout"},
+    "fedunlearn/pooled.py": {"history", "layout", "vectors"},
+    "fedunlearn/projections.py": set(),
+    "fedunlearn/lbfgs.py": {"layout"},
+    "fedunlearn/secants.py": {"history", "layout", "lbfgs"},
+    "fedunlearn/estimates.py": {"history", "layout", "secants", "vectors"},
+    "fedunlearn/sensitivity.py": {"blocks", "history"},
+    "fedunlearn/participation.py": {"blocks", "history", "layout"},
+    "fedunlearn/rollback.py": {"history", "layout", "strategy"},
     "fedunlearn/ledger.py": {"checks", "layout", "vectors", "history"},
     "fedunlearn/encodings.py": {"checks"},
     "fedunlearn/sealed.py": {"files"},
     "fedunlearn/stored_round.py": {"encodings", "sealed", "history", "layout"},
     "fedunlearn/round_files.py": {"checks", "encodings", "sealed", "history", "stored_round"},
     "fedunlearn/strategy.py": VALUES | {"ledger", "proxy"},
-    "strategies/*.py": VALUES | {"proxy", "strategy"},
+    "strategies/*.py": VALUES
+    # what clients do
+    | {"bounds", "fisher", "objectives_distilling", "objectives_unlearning", "proxy"}
+    # what the server computes
+    | {"blocks", "estimates", "heads", "participation", "policies", "pooled", "privacy"}
+    | {"projections", "ridge", "rollback", "secants", "sensitivity", "strategy"},
 }
 
 

@@ -120,8 +120,10 @@ def test_nothing_is_held_and_hiding_reads_nothing(path, monkeypatch):
     stored = write(path, done(), Float32())
     assert not any(isinstance(getattr(stored, f.name), torch.Tensor) for f in fields(stored))
     asked = []
-    real = sealed.read
-    monkeypatch.setattr(sealed, "read", lambda *rest: asked.append(rest) or real(*rest))
+    for name in ("read", "read_rows"):
+        real = getattr(sealed, name)
+        spy = lambda *rest, real=real: asked.append(rest) or real(*rest)  # noqa: E731
+        monkeypatch.setattr(sealed, name, spy)
     kept = stored.without({3}).only({0, 3, 4}).reduced(Needs(updates=True, models=True))
     assert (kept.clients, kept.rows, kept.nbytes) == ((0, 4), (0, 2), 4 * D * 3)
     assert asked == []

@@ -21,7 +21,6 @@ from fedunlearn.local import LocalWork
 from fedunlearn.models import Mlp
 from fedunlearn.recorder import open_rounds
 from fedunlearn.recovery import Plain
-from fedunlearn.results import RunFolder
 from fedunlearn.settings import Evaluation, Experiment
 from fedunlearn.stores import OnDisk
 from fedunlearn.strategy import Request
@@ -46,7 +45,7 @@ WAVES = Experiment(
 
 def carried_out(experiment, folder):
     console = Console(file=io.StringIO())
-    return run(experiment, [0], lambda needed: RunFolder(folder, needed), {}, console)
+    return run(experiment, [0], folder, {}, console)
 
 
 @pytest.fixture(scope="module")

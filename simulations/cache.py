@@ -1,0 +1,61 @@
+"""`fedunlearn cache ls|rm|verify`: look at the trainings that runs share."""
+
+import sys
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from fedunlearn.cache import Cache, Entry, nbytes, require
+from fedunlearn.checks import Refused
+from simulations.guard import sentences
+
+USAGE = "usage: fedunlearn cache ls FOLDER | verify FOLDER | rm FOLDER ENTRY… | rm FOLDER --all"
+
+
+def main() -> None:
+    """Do what the command line says; an entry may be named by the first letters of its name."""
+    with sentences():
+        _, *arguments = sys.argv
+        if len(arguments) < 2 or arguments[0] not in ("ls", "rm", "verify"):
+            raise Refused(USAGE)
+        verb, folder, *names = arguments
+        cache, console = require(Path(folder).expanduser()), Console(highlight=False)
+        if verb == "ls":
+            console.print(listed(cache))
+        elif verb == "verify":
+            for entry in cache.entries():
+                cache.verify(entry)
+                console.print(f"{entry.folder.name} is whole.")
+        else:
+            for entry in named(cache, names):
+                cache.remove(entry)
+                console.print(f"{entry.folder.name} is gone.")
+
+
+def listed(cache: Cache) -> Table:
+    """Return a row an entry: its name, the seed, what was trained, and its megabytes."""
+    table = Table("Entry", "Seed", "Data", "Model", "MB", box=None, padding=(0, 2, 0, 0))
+    for entry in cache.entries():
+        facts = entry.facts
+        data, model = (str(facts[name]).partition("(")[0] for name in ("dataset", "model"))
+        name, seed = entry.folder.name[:18], str(facts["seed"])
+        table.add_row(name, seed, data, model, f"{nbytes(entry) / 1e6:.1f}")
+    return table
+
+
+def named(cache: Cache, names: list[str]) -> list[Entry]:
+    """Return the entries that ``names`` name; raise `Refused` for one that names none."""
+    entries = cache.entries()
+    if names == ["--all"]:
+        return entries
+    found = []
+    for name in names:
+        alike = [entry for entry in entries if entry.folder.name.startswith(name)]
+        if len(alike) != 1:
+            what = "no entry" if not alike else f"{len(alike)} entries"
+            raise Refused(f"{name} names {what} of {cache.folder}; fedunlearn cache ls lists them.")
+        found += alike
+    if not found:
+        raise Refused(USAGE)
+    return found

@@ -1,0 +1,52 @@
+"""`fedunlearn verify FOLDER …`: compare a run's deletion certificates with its files."""
+
+import argparse
+import sys
+from pathlib import Path
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from fedunlearn.certificates.chain import FOLDER, Chain, verify
+from fedunlearn.checks import Refused
+from fedunlearn.runs import find_runs
+from fedunlearn.wording import who
+
+WIDTH = 100
+"""Columns of the table where the output is no terminal."""
+
+
+def listed(chain: Chain) -> Table:
+    """Return a row a certificate, in the order of the chain."""
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False)
+    for heading in ("Seed", "Request", "Left", "Strategy", "Verdict"):
+        table.add_column(heading, overflow="fold")
+    for made in chain.certificates:
+        leavers = who("+".join(map(str, made.clients)))
+        table.add_row(str(made.seed), str(made.request), leavers, made.strategy, made.verdict)
+    return table
+
+
+def main() -> None:
+    """Verify every run in the folders named; the first that is wrong ends it with code 2."""
+    parser = argparse.ArgumentParser(prog="fedunlearn verify", description=__doc__)
+    parser.add_argument("folder", nargs="+", type=Path, help="a run, or a multirun of several")
+    console = Console(highlight=False, markup=False)
+    if not console.is_terminal:
+        console.width = WIDTH
+    try:
+        for folder in parser.parse_args().folder:
+            for run in [folder] if (folder / FOLDER).is_dir() else find_runs(folder):
+                chain = verify(run)
+                number = len(chain.certificates)
+                count = "1 certificate" if number == 1 else f"{number} certificates"
+                console.print(str(run), listed(chain), sep="\n", soft_wrap=True)
+                console.print(f"{count}, chain whole, head {chain.head}", soft_wrap=True)
+    except Refused as refusal:
+        sys.stderr.write(f"{refusal}\n")
+        sys.exit(2)
+
+
+if __name__ == "__main__":
+    main()

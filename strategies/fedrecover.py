@@ -1,0 +1,97 @@
+"""FedRecover: run training again, but let the server estimate what most clients would send.
+
+    w <- w - sum_k n_k l g'_k / sum_k n_k,    g'_k = g_k + H_k (w - w_t)
+
+over the stored rounds t and the clients k who remain. Client k's update is -l g_k at the learning
+rate l of round t, measured at the model w_t of that day; H_k is the L-BFGS Hessian of the last
+pairs (w - w_t, g'_k - g_k) that are known exactly. Known they are where clients are asked: in the
+first ``warmup`` rounds, then in every ``interval``-th, in the last ``tuning`` rounds, and whenever
+an estimate is abnormal: if a coordinate exceeds tau, which is the size that only a share
+``tolerance`` of a round's stored coordinates exceeds (the largest over all rounds), or if g'_k is
+longer than ``max_ratio`` |g_k|, since with tau alone estimates may diverge.
+
+Cao, Jia, Zhang, Gong. FedRecover: Recovering from Poisoning Attacks in Federated Learning using
+Historical Information. IEEE S&P 2023, arXiv 2210.10936. Public code under this name estimates
+nothing: all clients train in every round by torch.optim.LBFGS, or it is plain fine-tuning.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+
+from fedunlearn import checks
+from fedunlearn.blocks import blocks, examples, quantile
+from fedunlearn.estimates import Estimator, way
+from fedunlearn.history import History, Kept, Needs
+from fedunlearn.layout import Vector
+from fedunlearn.secants import Secants
+from fedunlearn.strategy import Clients, Guarantee, Request
+
+
+@dataclass(frozen=True, slots=True)
+class FedRecover:
+    """Estimate by ``memory`` pairs a client between the rounds in which clients are asked."""
+
+    guarantee: ClassVar[Guarantee] = "none"
+
+    warmup: int = 4
+    interval: int = 4
+    tuning: int = 3
+    memory: int = 2
+    tolerance: float = 1e-6
+    max_ratio: float = 2.0
+
+    def __post_init__(self) -> None:
+        """Raise `Refused` for values outside their range."""
+        checks.whole("strategy.memory", self.memory)
+        checks.whole("strategy.warmup", self.warmup, at_least=self.memory + 1)
+        checks.whole("strategy.interval", self.interval)
+        checks.whole("strategy.tuning", self.tuning, at_least=0)
+        checks.number("strategy.tolerance", self.tolerance, at_least=0, below=1)
+        checks.number("strategy.max_ratio", self.max_ratio, at_least=1)
+
+    @property
+    def needs(self) -> Needs:
+        """Every update, and every model at which it was measured."""
+        return Needs(updates=True, models=True, remaining=True, complete=True)
+
+    def length(self, request: Request) -> int:
+        """One round for each that was stored."""
+        return request.after
+
+    def asks(self, place: int, rounds: int) -> bool:
+        """Say whether all clients of the stored round at ``place``, from 0, are asked."""
+        since = place - self.warmup + 1
+        return since <= 0 or place >= rounds - self.tuning or since % self.interval == 0
+
+    def unlearn(self, request: Request, history: History, clients: Clients) -> Iterator[Vector]:
+        """Yield the model after each round."""
+        rest, d, lr = history.without(request.clients), history.layout.size, clients.work.lr
+        largest = max((quantile(r, d, self.tolerance) / lr(r.number) for r in rest), default=0)
+        weights = history.initial
+        with Secants(self.memory, d) as seen:
+            estimator = Estimator(seen, largest, self.max_ratio)
+            for place, stored in enumerate(rest):
+                asks = self.asks(place, len(rest))
+                weights = weights + _step(weights, stored, asks, estimator, clients, place)
+                yield weights
+
+
+def _step(
+    weights: Vector, stored: Kept, asks: bool, estimator: Estimator, clients: Clients, place: int
+) -> Vector:
+    """Return the mean update at ``weights``, [d], of those who took part in a stored round."""
+    lr, away = clients.work.lr(stored.number), way(weights, stored.before)
+    total, answered, step = int(examples(stored).sum()), 0, torch.zeros_like(weights)
+    for block in blocks(stored, len(weights)):
+        kept = block.updates
+        groups = [kept.only(set()) if asks else estimator.at(kept, away, lr)]
+        if doubtful := set(kept.clients) - set(groups[0].clients):
+            groups.append(clients.train(weights, doubtful, round=stored.number))
+            estimator.learn(kept, groups[1], away, lr, place)
+        for updates in groups:
+            step += (updates.examples.double() / total).to(step.dtype) @ updates.deltas
+            answered += int(updates.examples.sum())
+    return step * (total / max(1, answered))

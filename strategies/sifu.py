@@ -1,0 +1,89 @@
+"""SIFU: go back to the last model that the leavers moved little, hide that under noise, train on.
+
+    Psi(n) = sum_{t <= n} a^(n - t) p_t / (1 - p_t) |D_t - U_t|,    T = max {n : Psi(n) <= Psi*}
+    w_T + N(0, sigma^2 I) -> FedAvg over those who remain, from round T + 1
+
+U_t is the mean update of round t's cohort, D_t that of the leavers in it and p_t their share of
+its records; so a term is how far from its end the round would have ended without them, infinitely
+far where nobody would have been left. Psi* = epsilon sigma / sqrt(2 ln(1.25 / delta)) is how much
+the noise hides (``mechanism`` classical); a, ``decay``, is how much a round brings two models
+together, below 1 only where every loss is strongly convex. Where Psi = 0 there is nothing to hide,
+and no noise.
+
+Fraboni, Van Waerebeke, Scaman, Vidal, Kameni, Lorenzi. SIFU: Sequential Informed Federated
+Unlearning for Efficient and Provable Client Unlearning in Federated Optimization. AISTATS 2024,
+arXiv 2211.11656. Its code takes p = 1 / M of all M clients where a round asks only m, which counts
+(M - 1) / (m - 1) times too little, and of several leavers the one who moved the model most, where
+two who are alike move it about twice as far.
+"""
+
+from collections.abc import Iterator, Set
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+
+from fedunlearn import checks
+from fedunlearn.history import ClientId, History, Needs
+from fedunlearn.layout import Vector
+from fedunlearn.privacy import MECHANISMS
+from fedunlearn.rollback import Restart, cuts, restart
+from fedunlearn.sensitivity import increment
+from fedunlearn.strategy import Clients, Guarantee, Request
+
+
+@dataclass(frozen=True, slots=True)
+class Sifu:
+    """Roll back as far as noise ``sigma`` gives (``epsilon``, ``delta``), and train again."""
+
+    guarantee: ClassVar[Guarantee] = "certified"
+
+    epsilon: float = 10.0
+    delta: float = 0.01
+    sigma: float = 0.05
+    mechanism: str = "analytic"
+    decay: float = 1.0
+
+    def __post_init__(self) -> None:
+        """Raise `Refused` for values outside their range."""
+        checks.number("strategy.epsilon", self.epsilon, above=0)
+        checks.number("strategy.delta", self.delta, above=0, below=1)
+        checks.number("strategy.sigma", self.sigma, above=0)
+        checks.member("strategy.mechanism", self.mechanism, MECHANISMS)
+        checks.number("strategy.decay", self.decay, above=0, at_most=1)
+
+    @property
+    def budget(self) -> float:
+        """Psi*: how far apart two models may be that the noise makes hard to tell apart."""
+        return self.sigma / MECHANISMS[self.mechanism](1, self.epsilon, self.delta)
+
+    @property
+    def needs(self) -> Needs:
+        """Every update and every model that was sent out."""
+        return Needs(updates=True, models=True, remaining=True, replaces=True, complete=True)
+
+    def length(self, request: Request) -> int:
+        """At most the noisy model and as many rounds as training took."""
+        return 1 + request.after
+
+    def unlearn(self, request: Request, history: History, clients: Clients) -> Iterator[Vector]:
+        """Yield the noisy model and the one after each round; none if no leaver took part."""
+        bounds = self.bounds(history, request.clients)
+        allowed = (place for place in cuts(history, request.after) if bounds[place] <= self.budget)
+        place = max(allowed)
+        if place == len(history) and not bounds[place]:
+            return
+        start = restart(history, place, request.after)
+        weights = start.weights.clone()
+        if bounds[place]:
+            own = weights[history.layout.parameters]
+            own += torch.from_numpy(clients.rng(1).normal(scale=self.sigma, size=len(own))).float()
+        yield weights
+        yield from Restart(weights, start.number).rounds(clients, request.after)
+
+    def bounds(self, history: History, leavers: Set[ClientId]) -> list[float]:
+        """Return Psi before each stored round and after the last one."""
+        bounds = [0.0]
+        for place in range(len(history)):
+            bounds.append(self.decay * bounds[-1] + increment(history, place, leavers))
+        return bounds

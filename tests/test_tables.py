@@ -1,0 +1,33 @@
+"""The tables of strategies in README.md and docs/ say what the code declares."""
+
+import pytest
+
+from simulations import tables
+from strategies.fedaccum import FedAccum
+
+
+@pytest.mark.parametrize("path", sorted(tables.pages()), ids=lambda path: path.name)
+def test_a_page_is_up_to_date(path):
+    wanted = tables.pages()[path]
+    assert path.read_text() == wanted, "run: python -m simulations.tables"
+
+
+def test_every_strategy_has_a_row_and_says_who_works():
+    rows = [line for line in tables.overview().splitlines() if line.startswith("| [`")]
+    assert len(rows) == len(tables.names())
+    (retrain,) = [row for row in rows if row.startswith("| [`retrain`]")]
+    assert retrain.endswith("| nothing | those who remain | exact |")
+
+
+def test_values_are_those_of_the_configuration():
+    assert "| `interval` | `1` |" in tables.facts("fedaccum")
+    assert FedAccum().interval == 1
+    assert "| `work.optimizer.lr` |" in tables.facts("subtraction")
+    assert tables.facts("none").endswith("| promises | none |")
+
+
+def test_only_what_stands_between_marks_changes():
+    text = "a\n<!-- generated: x -->\nold | \\1\n<!-- end -->\nb\n"
+    filled = tables.filled(text, {"x": "| new |"})
+    assert filled == "a\n<!-- generated: x -->\n\n| new |\n\n<!-- end -->\nb\n"
+    assert tables.filled(filled, {"x": "| new |"}) == filled
