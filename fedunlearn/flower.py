@@ -205,6 +205,7 @@ def _judge(
 def _check_method(method: UnlearningStrategy) -> None:
     for wanted, what in (
         (method.needs.proxy, "unlabelled records on the server, and a Flower app has none there"),
+        (method.needs.statistics, "sums over records, which plain clients do not know to make"),
         (method.needs.leaver, "the leavers to work once more, and plain clients are not asked"),
     ):
         if wanted:
