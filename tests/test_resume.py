@@ -50,16 +50,20 @@ def require_equal(one, other):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("trial", range(KILLS))
-def test_runs_killed_at_random_moments_end_as_one_that_was_not(trial, tmp_path_factory):
+def test_runs_killed_at_random_moments_end_as_one_that_was_not(
+    trial, tmp_path_factory, record_property
+):
     rng = np.random.default_rng([2026, trial])
     kept = list(KEPT)[trial % len(KEPT)]
     whole, folder = (tmp_path_factory.getbasetemp() / f"whole-{kept}", tmp_path_factory.mktemp("k"))
     if not whole.exists():
         carry_out(whole, kept, resume=False)
+    deaths = 0
     for _ in range(int(rng.integers(1, 4))):
         by_event = {"event": int(rng.integers(1, 900))}
         by_clock = {"seconds": float(rng.uniform(0.05, 2.0))}
-        killed(folder, kept, **(by_event if rng.random() < 0.7 else by_clock))
+        deaths += killed(folder, kept, **(by_event if rng.random() < 0.7 else by_clock))
+    record_property("kills", deaths)  # in the report of --junit-xml
     carry_out(folder, kept)
     require_equal(folder, whole)
 
