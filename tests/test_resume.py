@@ -63,7 +63,7 @@ def test_runs_killed_at_random_moments_end_as_one_that_was_not(
         by_event = {"event": int(rng.integers(1, 900))}
         by_clock = {"seconds": float(rng.uniform(0.05, 2.0))}
         deaths += killed(folder, kept, **(by_event if rng.random() < 0.7 else by_clock))
-    record_property("kills", deaths)  # in the report of --junit-xml
+    record_property("kills", deaths)  # for --junit-xml FILE -o junit_family=xunit1
     carry_out(folder, kept)
     require_equal(folder, whole)
 
