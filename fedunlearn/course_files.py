@@ -102,14 +102,19 @@ class CourseFiles:
 
     def _adopt(self, path: Path) -> Path:
         """Give a file of another folder a second name here."""
-        here = self.folder / f"{path.stem}-{next(self._numbers):06d}{path.suffix}"
+        here = self._unused(path.stem)
         files.link(path, here)
         return here
+
+    def _unused(self, name: str) -> Path:
+        """Return a new place: what an earlier process wrote may still be wanted."""
+        numbered = (self.folder / f"{name}-{n:06d}.safetensors" for n in self._numbers)
+        return next(path for path in numbered if not path.exists())
 
     def _write(self, done: Round) -> StoredRound:
         key = (id(done.updates.deltas), id(done.broadcast), done.number)
         if key not in self._written:
-            path = self.folder / f"round-{done.number:06d}-{next(self._numbers):06d}.safetensors"
+            path = self._unused(f"round-{done.number:06d}")
             self._written[key] = done, round_files.write(path, done, encodings.Float32())
         return self._written[key][1]
 

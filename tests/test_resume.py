@@ -6,15 +6,20 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from rich.console import Console
 
 from fedunlearn import round_files
+from fedunlearn.checkpoint import Checkpoint, Standing
 from fedunlearn.checks import Refused
 from fedunlearn.clients import GridClients
 from fedunlearn.experiment import LOCK, run
+from fedunlearn.history import History, Round, Updates
+from fedunlearn.layout import Layout
 from fedunlearn.locks import alone
 from fedunlearn.sealed import DamagedFile
 from fedunlearn.stores import OnDisk
+from fedunlearn.timeline import Course
 from tests.killed import KEPT, SEEDS, WAVES, carry_out, killed
 
 KILLS = int(os.environ.get("FEDUNLEARN_KILLS", "21"))
@@ -161,3 +166,23 @@ class TestRefusals:
         run(tiny, (0,), tmp_path, {}, Console(quiet=True))
         assert not (tmp_path / "history").exists()
         assert not (tmp_path / "checkpoint").exists()
+
+
+def test_another_process_overwrites_no_round_that_is_still_wanted(tmp_path):
+    """Rounds in memory are numbered in their files; a later process must not start over."""
+    layout = Layout.of_tensors({"w": torch.zeros(3)})
+    empty = History(layout, torch.zeros(3), torch.zeros(3))
+
+    def course(value):
+        sent = Updates((0, 1), torch.full((2, 3), value), torch.tensor([1, 1]))
+        return Course(replace(empty, rounds=(Round(1, sent, 2),)), frozenset({0, 1}))
+
+    Checkpoint(tmp_path).save(Standing(0, "shared", shared=course(1.0)))
+    for value in (2.0, 3.0):  # two more processes
+        checkpoint = Checkpoint(tmp_path)
+        at = checkpoint.load().standing(empty)
+        checkpoint.save(replace(at, strategy="a", course=course(value)))
+        again = Checkpoint(tmp_path).load().standing(empty)
+        assert (again.shared.history[0].updates.deltas == 1).all()
+        assert (again.course.history[0].updates.deltas == value).all()
+    assert len(list((tmp_path / "checkpoint" / "rounds").iterdir())) == 2
