@@ -92,7 +92,8 @@ def _alternatives(swept: list[str] | None, overrides: list[str]) -> Iterator[lis
         yield overrides
         return
     try:
-        parsed = OverridesParser.create().parse_overrides(swept)
+        loader = GlobalHydra.instance().config_loader()  # for glob(…) over a group
+        parsed = OverridesParser.create(loader).parse_overrides(swept)
     except HydraException as error:
         raise Refused(_first_line(error)) from None
     points = [

@@ -163,6 +163,7 @@ def test_compare_refuses_before_training(monkeypatch, capsys, arguments, sentenc
         (["strategy=none,federazer"], "strategy=federazer does not exist"),
         (["strategy.interval=1,2,0", "seed=0,1"], "strategy.interval must be"),
         (["seed=0,1", "strategy.interval=choice(1,99)"], "keeps one round in 99"),
+        (["strategy=glob([none,fedaccum])", "strategy.rounds=1"], "strategy.rounds does not exist"),
     ],
 )
 def test_every_value_of_a_sweep_is_checked_before_the_first_run(
