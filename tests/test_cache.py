@@ -3,12 +3,13 @@
 import multiprocessing
 import sys
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from rich.console import Console
 
-from fedunlearn.bank import Member
-from fedunlearn.cache import Cache, code_hash
+import fedunlearn
+from fedunlearn.cache import SHOWING, Cache, code_hash
 from fedunlearn.clients import GridClients
 from fedunlearn.evaluators.utility import Utility
 from fedunlearn.experiment import run
@@ -116,11 +117,25 @@ def test_another_seed_or_code_makes_another_entry(tmp_path, trained, monkeypatch
     assert len({entry.folder.name for entry in Cache(tmp_path / "cache").entries()}) == 3
 
 
-def test_the_code_that_shows_results_is_not_part_of_it(tmp_path):
-    ours = sys.modules[Member.__module__].__file__
+def test_the_code_that_shows_results_is_not_part_of_it(tmp_path, monkeypatch):
+    ours = Path(fedunlearn.__file__).parent
+    assert {path.stem for path in ours.iterdir()} >= SHOWING
+    (tmp_path / "plots").mkdir()
+    for name in ("__init__", "local", "table", "plots/curves"):
+        (tmp_path / f"{name}.py").write_text("a = 1\n")
+    with monkeypatch.context() as patch:
+        patch.setattr(fedunlearn, "__file__", str(tmp_path / "__init__.py"))
+        before = code_hash()
+        for name in ("table", "plots/curves"):
+            (tmp_path / f"{name}.py").write_text("a = 2\n")
+        assert code_hash() == before
+        (tmp_path / "local.py").write_text("a = 2\n")
+        assert code_hash() != before
+
+
+def test_the_file_of_the_reference_is_part_of_it(tmp_path):
     extra = tmp_path / "strategy.py"
     extra.write_text("x = 1\n")
-    assert ours
     assert code_hash() != code_hash(extra)
     before = code_hash(extra)
     extra.write_text("x = 2\n")

@@ -18,6 +18,7 @@ from fedunlearn.history import History, Round, Updates
 from fedunlearn.layout import Layout
 from fedunlearn.locks import alone
 from fedunlearn.sealed import DamagedFile
+from fedunlearn.selection import Window
 from fedunlearn.stores import OnDisk
 from fedunlearn.timeline import Course
 from tests.killed import KEPT, SEEDS, WAVES, carry_out, killed
@@ -186,3 +187,16 @@ def test_another_process_overwrites_no_round_that_is_still_wanted(tmp_path):
         assert (again.shared.history[0].updates.deltas == 1).all()
         assert (again.course.history[0].updates.deltas == value).all()
     assert len(list((tmp_path / "checkpoint" / "rounds").iterdir())) == 2
+
+
+def test_what_a_policy_and_a_request_left_in_a_history_goes_on(tmp_path):
+    layout = Layout.of_tensors({"w": torch.zeros(3)})
+    empty = History(layout, torch.zeros(3), torch.zeros(3))
+    sums = {4: torch.arange(6.0, dtype=torch.float64).view(2, 3)}
+    history = replace(empty, window=Window(3, (0.5, 1 / 3)), forgot=2, statistics=sums)
+    course = Course(history, frozenset({4}), round=5, request=1)
+    Checkpoint(tmp_path).save(Standing(0, "a", course=course))
+    found = Checkpoint(tmp_path).load().standing(empty).course
+    assert (found.history.window, found.history.forgot) == (history.window, 2)
+    assert torch.equal(found.history.statistics[4], sums[4])
+    assert (found.present, found.round, found.request) == ({4}, 5, 1)
