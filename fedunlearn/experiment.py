@@ -77,9 +77,10 @@ def run(
         "config": config,
     }
     stored = experiment.stored_bytes(size)
-    # At one time there are the rounds that all strategies share and those of one strategy.
+    # At one time there are the rounds that all strategies share and those of one strategy; what is
+    # in memory is in the checkpoint as well, which goes with each seed.
     needed = len(seeds) * experiment.models_stored * size * 4
-    needed += (len(seeds) + 1) * stored * experiment.keep.on_disk(stored)
+    needed += stored * (len(seeds) + 1 if experiment.keep.on_disk(stored) else 2)
     with alone(path / LOCK, str(path)):
         checkpoint, loaded = Checkpoint(path), None
         if resume and (path / MANIFEST).exists():
@@ -98,17 +99,17 @@ def run(
             Progress(len(seeds) * experiment.length, console) as progress,
             pool(cores()) as threads,
         ):
-            run = Running(experiment, folder, progress, threads, checkpoint)
+            running = Running(experiment, folder, progress, threads, checkpoint, splits, engine)
             folder.manifest(manifest)
             try:
-                noted = run.seeds(scenarios, loaded)
-                chain.issue(path, drafts(experiment, path, run.summary, noted, config))
+                noted = running.seeds(scenarios, loaded)
+                chain.issue(path, drafts(experiment, path, running.summary, noted, config))
             except BaseException:
                 folder.manifest({**manifest, "status": "failed"})
                 raise
             folder.manifest({**manifest, "status": "finished"})
             checkpoint.clear()
-    return pd.DataFrame(run.summary)
+    return pd.DataFrame(running.summary)
 
 
 @dataclass
@@ -120,6 +121,10 @@ class Running:
     progress: Progress
     threads: Executor
     checkpoint: Checkpoint
+    splits: Mapping[int, str]
+    """The hash of each seed's data."""
+    engine: str
+    """What carries out the work, in words."""
     summary: list[dict[str, object]] = field(default_factory=list)
 
     def seeds(self, scenarios: Mapping[int, Scenario], loaded: Loaded | None) -> Standing:
@@ -168,7 +173,7 @@ class Running:
             Cache(experiment.cache),
             self.folder,
             self.folder.path / HISTORY / f"seed{seed}" / "training",
-            facts(experiment, seed, split_hash(here), experiment.engine.describe(here.scenario)),
+            facts(experiment, seed, self.splits[seed], self.engine),
             self.summary,
         )
 
