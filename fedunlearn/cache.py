@@ -78,7 +78,7 @@ class Entry:
         for name in models:
             files.write(partial / "models" / name, (run / "models" / name).read_bytes())
         made = {"made": datetime.now(UTC).isoformat(timespec="seconds"), "models": list(models)}
-        tables = {name: _sha256(partial / name) for name in TABLES}
+        tables = {name: files.sha256(partial / name) for name in TABLES}
         text = json.dumps({"facts": self.facts, "tables": tables, **made}, indent=2, sort_keys=True)
         files.write(partial / FACTS, f"{text}\n".encode())
         try:
@@ -169,13 +169,9 @@ def _bytes(path: Path) -> bytes:
 
 
 def _table(path: Path, described: Mapping[str, Any]) -> bytes:
-    if not path.is_file() or _sha256(path) != described["tables"].get(path.name):
+    if not path.is_file() or files.sha256(path) != described["tables"].get(path.name):
         raise DamagedFile(path, "its content does not match its checksum")
     return path.read_bytes()
-
-
-def _sha256(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def require(folder: Path) -> Cache:

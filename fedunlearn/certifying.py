@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from fedunlearn import files
 from fedunlearn.certificates.certificate import (
     Audited,
     Certificate,
@@ -11,7 +12,6 @@ from fedunlearn.certificates.certificate import (
     Served,
     config_hash,
     draft,
-    file_hash,
 )
 from fedunlearn.certificates.encoding import hyperparameters
 from fedunlearn.checkpoint import Standing
@@ -42,7 +42,7 @@ def drafts(
             round=experiment.requests[number - 1].after,
             hyperparameters=hyperparameters(experiment.branches[name]),
             model_before=before[seed, name, number],
-            model_after=file_hash(after),
+            model_after=files.sha256(after),
             purged=tuple(map(_purged, note["purged"])),
             audit=Audited(tuple(note["findings"]), note["files"], note["objects"], note["blank"]),
         )

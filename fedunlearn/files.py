@@ -1,5 +1,6 @@
 """Files that are either whole or absent, and sentences for when a disk refuses."""
 
+import hashlib
 import os
 import shutil
 import tempfile
@@ -28,6 +29,12 @@ def write(path: Path, content: bytes) -> Path:
         with suppress(OSError):
             partial.unlink(missing_ok=True)
     return path
+
+
+def sha256(path: Path) -> str:
+    """Return the SHA-256 of a file, 64 hexadecimal digits; raises OSError if it is unreadable."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def remove(path: Path) -> None:

@@ -1,26 +1,24 @@
 import io
 import os
 import shutil
-import threading
 from collections import Counter
 from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial
-from multiprocessing import Pipe
 
 import pandas as pd
 import pytest
 import torch
 from PIL import Image
 
-from benchmarks import disk, footprint, processes, store, store_cases, store_memory, stored
-from benchmarks.processes import Player
+from benchmarks import disk, footprint, store, store_cases, store_memory, stored
 from benchmarks.store_cases import COLD, NEEDS, RECORDER, TRAINING, WARM, WRITING, Size
 from benchmarks.store_memory import LIMIT, MEMORY
 from benchmarks.workloads import CLASSES, MNIST
 from fedunlearn.models import LeNet5
 from fedunlearn.recorder import open_rounds
 from fedunlearn.vectors import mean
+from tests.test_benchmarks import Threaded
 
 linux = pytest.mark.skipif(not footprint.PROC.exists(), reason="only Linux says who uses memory")
 CLIENTS, ROUNDS = 4, 3
@@ -33,24 +31,6 @@ def rounds(count=ROUNDS, clients=CLIENTS):
     for number in range(1, count + 1):
         sent = replace(model.updates, deltas=model.updates.deltas * number)
         yield replace(model, number=number, updates=sent)
-
-
-class Threaded(Player):
-    """A player in a thread of this process."""
-
-    def __init__(self, function, **arguments):
-        self._function = function
-        self._pipe, theirs = Pipe()
-        self._thread = threading.Thread(target=processes._play, args=(theirs, function, arguments))
-        self._thread.start()
-
-    @property
-    def pid(self):
-        return os.getpid()
-
-    def close(self):
-        self._pipe.close()
-        self._thread.join()
 
 
 @pytest.fixture

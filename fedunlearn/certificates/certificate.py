@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 from typing import Literal
 
 from fedunlearn import __version__
@@ -183,12 +183,6 @@ def draft(
         commit=commit,
         issued=datetime.now(UTC).strftime(TIME),
     )
-
-
-def file_hash(path: Path) -> str:
-    """Return the SHA-256 of a file; raises OSError where it cannot be read."""
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def config_hash(config: Mapping[str, object]) -> str:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from fedunlearn import files
-from fedunlearn.certificates.certificate import FIRST, Certificate, config_hash, file_hash
+from fedunlearn.certificates.certificate import FIRST, Certificate, config_hash
 from fedunlearn.certificates.encoding import decode, digest, encode
 from fedunlearn.certificates.text import text
 from fedunlearn.checks import Refused
@@ -174,7 +174,7 @@ def _read(path: Path) -> bytes:
 
 def _sha256(path: Path) -> str:
     try:
-        return file_hash(path)
+        return files.sha256(path)
     except OSError as error:
         raise _unreadable(path, error) from error
 
