@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 
 import torch
-from torch import nn
 
 from fedunlearn.data.dataset import Dataset, Records
 from fedunlearn.data.partitions import Iid
@@ -11,6 +10,7 @@ from fedunlearn.data.planting import Nothing
 from fedunlearn.federation import Scenario
 from fedunlearn.local import LocalWork, Sgd
 from fedunlearn.models import Build, LeNet5, Mlp, ResNet18, Shape
+from fedunlearn.nets import McMahanCnn
 
 CLASSES = 10
 SEED = 0
@@ -35,31 +35,6 @@ class Noise:
         labels = torch.randint(CLASSES, (self.records,), generator=rng)
         train = Records(images, labels)
         return Dataset(train, train.take(torch.arange(CLASSES)), tuple(map(str, range(CLASSES))))
-
-
-@dataclass(frozen=True, slots=True)
-class McMahanCnn:
-    """The MNIST net of the FedAvg paper; 1,663,370 parameters on 28x28 images.
-
-    McMahan, Moore, Ramage, Hampson, Aguera y Arcas. Communication-efficient learning of deep
-    networks from decentralized data. AISTATS 2017, arXiv 1602.05629.
-    """
-
-    def __call__(self, shape: Shape, classes: int) -> nn.Module:
-        """Build the net."""
-        depth, height, width = shape
-        return nn.Sequential(
-            nn.Conv2d(depth, 32, 5, padding=2),
-            nn.ReLU(),
-            nn.MaxPool2d(2),
-            nn.Conv2d(32, 64, 5, padding=2),
-            nn.ReLU(),
-            nn.MaxPool2d(2),
-            nn.Flatten(),
-            nn.Linear(64 * (height // 4) * (width // 4), 512),
-            nn.ReLU(),
-            nn.Linear(512, classes),
-        )
 
 
 @dataclass(frozen=True, slots=True)

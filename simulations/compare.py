@@ -1,13 +1,16 @@
 """`fedunlearn compare`: several strategies and seeds, one training and one reference a seed."""
 
+from collections.abc import Mapping, Sequence
+
 import hydra
 from hydra import compose
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import ConfigKeyError, OmegaConfBaseException
 
 from fedunlearn import checks
-from fedunlearn.checks import Refused
+from fedunlearn.checks import Refused, nearest
 from simulations import configured
 from simulations.guard import check_command_line, sentences
 from simulations.report import carry_out
@@ -17,24 +20,68 @@ def strategies(cfg: DictConfig, chosen: str) -> dict[str, DictConfig]:
     """Return the strategies that ``cfg.strategies`` names, by name.
 
     Each comes with the values of its YAML; ``strategy.<field>=…`` on the command line applies to
-    the one named ``chosen``, which is the choice of the group ``strategy``.
+    the one named ``chosen``, which is the choice of the group ``strategy``. An entry such as
+    ``{puf: {eta: 20}}`` is a variant of a strategy, and is called ``puf(eta=20)``.
     """
     known = GlobalHydra.instance().config_loader().get_group_options("strategy")
     named = cfg.strategies
     if named == "all":
-        names = known
+        entries: Sequence[object] = known
     elif OmegaConf.is_list(named) and len(named):
-        names = [str(name) for name in named]
+        entries = OmegaConf.to_container(named, resolve=True)  # type: ignore[assignment]
     else:
         raise Refused(f"strategies must be all, or a list such as [none,retrain], not {named}.")
-    for name in names:
+    found: dict[str, DictConfig] = {}
+    for entry in entries:
+        name, fields = _name_and_fields(entry)
         checks.member("strategies", name, known)
-    if len(set(names)) < len(names):
-        raise Refused(f"strategies names one twice: {', '.join(names)}.")
-    return {
-        name: cfg.strategy if name == chosen else compose(f"strategy/{name}")["strategy"]
-        for name in names
-    }
+        part = cfg.strategy if name == chosen else compose(f"strategy/{name}")["strategy"]
+        label = f"{name}({_listed(fields)})" if fields else name
+        if label in found:
+            raise Refused(f"strategies names {label} twice.")
+        found[label] = _with(part, fields, label)
+    return found
+
+
+def _name_and_fields(entry: object) -> tuple[str, Mapping[str, object]]:
+    """Read one entry of ``strategies``: a name, or ``{name: {field: value}}``."""
+    if not isinstance(entry, dict):
+        return str(entry), {}
+    for name, fields in entry.items():
+        if len(entry) == 1 and isinstance(fields, dict) and fields:
+            return str(name), fields
+    raise Refused(
+        "Each of strategies is a name, or one name with the fields that differ, such as "
+        f"{{puf: {{eta: 20}}}}; {entry} is neither."
+    )
+
+
+def _listed(fields: Mapping[str, object]) -> str:
+    """Write fields as ``eta=20,epochs=2``; of nested ones only the innermost name."""
+    parts = [
+        _listed(value)
+        if isinstance(value, dict)
+        else f"{name}={'null' if value is None else value}"
+        for name, value in fields.items()
+    ]
+    return ",".join(parts).replace("/", "-")  # it names files
+
+
+def _with(part: DictConfig, fields: Mapping[str, object], label: str) -> DictConfig:
+    """Return ``part`` with other values for these fields; raise `Refused` for unknown ones."""
+    known = part.copy()
+    OmegaConf.set_struct(known, True)
+    try:
+        merged = OmegaConf.merge(known, fields)
+    except ConfigKeyError as error:
+        raise Refused(
+            f"strategies: {label} sets {error.key}, which does not exist"
+            f"{nearest(str(error.key), map(str, error.parent_node or known))}"
+        ) from None
+    except OmegaConfBaseException as error:
+        raise Refused(f"strategies: {label} cannot be: {str(error).splitlines()[0]}.") from None
+    assert isinstance(merged, DictConfig)
+    return merged
 
 
 @hydra.main(version_base="1.3", config_path="../conf", config_name="config")

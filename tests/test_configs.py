@@ -2,6 +2,7 @@
 
 import dataclasses
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -13,6 +14,7 @@ from fedunlearn.checks import Refused
 from fedunlearn.strategy import Request
 from simulations import compare, configured, guard, withdraw
 from strategies.federaser import FedEraser
+from strategies.pga import PGA
 
 GROUPS = sorted(
     path.relative_to(guard.CONF).with_suffix("")
@@ -94,6 +96,42 @@ def test_compare_takes_names_all_and_the_chosen_strategy_s_fields(conf):
     assert set(compare.strategies(composed("strategies=all"), "federaser")) == files
 
 
+def test_compare_takes_variants_of_a_strategy(conf):
+    cfg = composed("strategies=[puf,{puf: {eta: 20}},{pga: {stop: 3, work: {epochs: 4}}}]")
+    chosen = compare.strategies(cfg, "federaser")
+    assert list(chosen) == ["puf", "puf(eta=20)", "pga(stop=3,epochs=4)"]
+    plain, varied, _ = (configured.experiment(cfg, chosen).strategies[name] for name in chosen)
+    assert (plain.eta, varied) == (composed("strategy=puf").strategy.eta, replace(plain, eta=20))
+    assert list(compare.strategies(composed("strategies=[{puf: {eta: null}}]"), "")) == [
+        "puf(eta=null)"
+    ]
+    pga = configured.experiment(cfg, chosen).strategies["pga(stop=3,epochs=4)"]
+    assert pga == replace(PGA(), stop=3, work=replace(PGA().work, epochs=4))
+
+
+@pytest.mark.parametrize(
+    ("entry", "sentence"),
+    {
+        "{puf: {etaa: 20}}": r"puf\(etaa=20\) sets etaa, which does not exist; did you mean eta",
+        "{puf: {}}": "one name with the fields that differ",
+        "{puf: 20}": "one name with the fields that differ",
+        "{}": "one name with the fields that differ",
+        "{puf: {eta: 2}, pga: {stop: 3}}": "one name with the fields that differ",
+        "{puff: {eta: 2}}": "did you mean puf",
+        "{none: {eta: 2}}": "does not exist",
+    }.items(),
+)
+def test_compare_refuses_variants_that_are_none(conf, entry, sentence):
+    with pytest.raises(Refused, match=sentence):
+        compare.strategies(composed(f"strategies=[{entry}]"), "federaser")
+
+
+def test_compare_refuses_the_same_variant_twice(conf):
+    cfg = composed("strategies=[{puf: {eta: 20}},{puf: {eta: 20}}]")
+    with pytest.raises(Refused, match=r"names puf\(eta=20\) twice"):
+        compare.strategies(cfg, "federaser")
+
+
 WITHDRAW = {
     "strategy=federazer": "strategy=federazer does not exist; did you mean federaser?",
     "strategy.intervall=2": "strategy.intervall does not exist; did you mean interval?",
@@ -145,7 +183,7 @@ def test_withdraw_refuses_before_training(monkeypatch, capsys, tmp_path, overrid
     [
         (["strategies=[none,retrin]"], "strategies=retrin does not exist; did you mean retrain?"),
         (["strategies=none"], "strategies must be all, or a list"),
-        (["strategies=[none,none]"], "names one twice"),
+        (["strategies=[none,none]"], "twice"),
         (["hydra.run.dir=/proc/nope/nope"], "cannot be written"),
     ],
 )
@@ -203,8 +241,10 @@ def test_a_folder_of_one_s_own_adds_choices(monkeypatch, capsys, tmp_path):
 
 
 def test_the_objective_is_the_sum_of_sizes_in_the_last_row():
-    summary = pd.DataFrame({"a_gap": [9.0, -0.5], "b_gap": [9.0, 0.25]})
+    summary = pd.DataFrame({"seed": [0, 0], "a_gap": [9.0, -0.5], "b_gap": [9.0, 0.25]})
     assert withdraw.objective(["a_gap", "b_gap"], summary) == 0.75
+    second = pd.DataFrame({"seed": [1, 1], "a_gap": [9.0, 0.5], "b_gap": [9.0, -1.0]})
+    assert withdraw.objective(["a_gap", "b_gap"], pd.concat([summary, second])) == 1.125
     with pytest.raises(Refused, match="c_gap, which does not exist; did you mean"):
         withdraw.objective(["c_gap"], summary)
     assert pd.isna(withdraw.objective(["a_gap"], summary.iloc[:0]))

@@ -36,6 +36,7 @@ MAY_USE = {
     "fedunlearn/layout.py": {"checks"},
     "fedunlearn/vectors.py": {"checks", "layout"},
     "fedunlearn/heads.py": {"checks", "layout"},
+    "fedunlearn/nets.py": {"checks", "models"},
     "fedunlearn/models.py": {"checks", "heads", "layout", "vectors"},
     "fedunlearn/ridge.py": {"layout", "models"},
     "fedunlearn/objectives.py": {"checks", "layout", "vectors", "models"},
