@@ -26,8 +26,9 @@ FACTS = "facts.json"
 TABLES = ("metrics.csv", "ledger.csv")
 
 SHOWING = {
-    *("plots", "audit", "certificates", "table", "progress", "wording", "runs", "doctor"),
-    *("speed", "estimate", "pace", "dry_clients", "flower", "plain_clients", "present", "cache"),
+    *("plots", "audit", "certificates", "table", "progress", "verdicts", "wording", "runs"),
+    *("exchange", "doctor", "loggers", "speed", "estimate", "pace", "dry_clients", "flower"),
+    *("plain_clients", "present", "cache"),
 }
 """Modules and folders of this package that no number of a training depends on."""
 

@@ -3,8 +3,8 @@
 Messages, all with plain arrays and scalars:
 
 - ``query``: the reply's ``metrics`` hold ``partition-id``, which Flower tells clients only.
-- ``query.statistics``: ``arrays/weights`` [d]; the reply holds ``arrays/sums``, those of
-  `ridge.sums` on that model, and ``metrics`` as for ``train``.
+- ``query.statistics``: ``arrays/weights`` [d], and ``config/seed``; the reply holds
+  ``arrays/sums``, those of `ridge.sums` on that model, and ``metrics`` as for ``train``.
 - ``train``: ``arrays/weights`` [d], for some work also ``arrays/other`` [d], and a ``config`` of
   ``work`` (JSON), ``round``, ``seed`` and ``stream``; the reply holds ``arrays/weights`` [d] after
   training and ``metrics`` with ``num-examples``, ``samples`` (records processed) and ``seconds``.
@@ -25,7 +25,7 @@ from fedunlearn.arrays import OTHER, WEIGHTS, TensorArray, unpack
 from fedunlearn.federation import Scenario, federation, shards_on
 from fedunlearn.history import ClientId
 from fedunlearn.layout import Vector
-from fedunlearn.local import LocalWork, train_locally
+from fedunlearn.local import LocalWork, train_counted
 from fedunlearn.pieces import Pieces
 from fedunlearn.wire import decode
 
@@ -83,7 +83,7 @@ def client_app(scenario: Scenario, device: str = "cpu") -> ClientApp:
         order = Order.of(message)
         client = int(context.node_config["partition-id"])
         records = shards_on(scenario, device)[client]
-        weights = train_locally(
+        weights, samples = train_counted(
             federation(scenario).network,
             order.weights.to(device),
             records.images,
@@ -92,9 +92,10 @@ def client_app(scenario: Scenario, device: str = "cpu") -> ClientApp:
             order.round,
             np.random.default_rng(order.seed(client)),
             None if order.other is None else order.other.to(device),
-        ).cpu()
+        )
+        weights = weights.cpu()
         seconds = time.perf_counter() - started
-        return _reply(message, weights, _metrics(len(records), order.work.epochs, seconds))
+        return _reply(message, weights, _metrics(len(records), samples, seconds))
 
     @app.query("statistics")
     def statistics(message: Message, context: Context) -> Message:
@@ -103,7 +104,7 @@ def client_app(scenario: Scenario, device: str = "cpu") -> ClientApp:
         records = shards_on(scenario, device)[int(context.node_config["partition-id"])]
         network = federation(scenario).network
         total = ridge.sums(network, weights, records.images, records.labels).cpu()
-        metrics = _metrics(len(records), 1, time.perf_counter() - started)
+        metrics = _metrics(len(records), len(records), time.perf_counter() - started)
         return _reply(message, total, metrics, "sums")
 
     return app
@@ -114,24 +115,27 @@ def train_together(
 ) -> list[Message]:
     """Answer ``train`` messages of equal content for several clients as one batch.
 
-    Each reply is the app's own, up to rounding; the time is shared out by records.
+    Each reply is the app's own, up to rounding; the time is shared out by records processed.
     """
     started = time.perf_counter()
     order = Order.of(messages[0])
     seeds = [order.seed(client) for client in clients]
-    matrix = pieces.train(order.weights, clients, order.work, order.round, seeds, order.other)
+    matrix, processed = pieces.train_counted(
+        order.weights, clients, order.work, order.round, seeds, order.other
+    )
     records = [len(pieces.shards.span(client)) for client in clients]
-    each = (time.perf_counter() - started) / sum(records)
+    each = (time.perf_counter() - started) / sum(processed)
     # Clients with as many records say the same, which is written once.
-    metrics = {held: _metrics(held, order.work.epochs, each * held) for held in set(records)}
+    said = list(zip(records, processed, strict=True))
+    metrics = {key: _metrics(*key, each * key[1]) for key in set(said)}
     return [
-        _reply(message, weights, metrics[held])
-        for message, weights, held in zip(messages, matrix.unbind(), records, strict=True)
+        _reply(message, weights, metrics[key])
+        for message, weights, key in zip(messages, matrix.unbind(), said, strict=True)
     ]
 
 
-def _metrics(records: int, epochs: int, seconds: float) -> MetricRecord:
-    return MetricRecord({"num-examples": records, "samples": records * epochs, "seconds": seconds})
+def _metrics(records: int, samples: int, seconds: float) -> MetricRecord:
+    return MetricRecord({"num-examples": records, "samples": samples, "seconds": seconds})
 
 
 def _reply(message: Message, tensor: Tensor, metrics: MetricRecord, name: str = WEIGHTS) -> Message:

@@ -109,7 +109,8 @@ class GridClients:
         """Ask everybody for sums over their records; see `strategy.Clients.statistics`."""
         require_remaining(self.declared)
         head = self.unlabelled.network.head  # a model without one is refused before anybody works
-        content = RecordDict({"arrays": pack(weights)})
+        config = ConfigRecord({"seed": self.seed})
+        content = RecordDict({"arrays": pack(weights), "config": config})
         replies = self._exchange(content, tuple(sorted(self.ids)), "query.statistics")
         for client, reply in replies.items():
             self._charged(client, payload(content.array_records["arrays"]), reply)

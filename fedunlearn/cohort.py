@@ -34,9 +34,26 @@ def train_cohort(
 ) -> Tensor:
     """Train each of k clients on its shard; return their weights [k, d].
 
+    The arguments are those of `train_cohort_counted`.
+    """
+    return train_cohort_counted(network, starts, shards, clients, work, round, rngs, other)[0]
+
+
+def train_cohort_counted(
+    network: Network,
+    starts: Vector,
+    shards: Shards,
+    clients: Sequence[ClientId],
+    work: LocalWork,
+    round: int,
+    rngs: Sequence[np.random.Generator],
+    other: Vector | None = None,
+) -> tuple[Tensor, list[int]]:
+    """Train each of k clients on its shard; return their weights [k, d] and records processed.
+
     ``starts`` is the model that all start from, [d], or one for each, [k, d]; ``other`` [d] is the
-    second model of `local.train_locally`, the same for all. Row i is what
-    `train_locally` returns for ``clients[i]``, up to rounding: every client sees the batches
+    second model of `local.train_counted`, the same for all. Row i is what
+    `train_counted` returns for ``clients[i]``, up to rounding: every client sees the batches
     that its generator in ``rngs`` draws, with optimizer state of its own.
     """
     sizes = [work.sizes(len(shards.span(client))) for client in clients]
@@ -52,6 +69,7 @@ def train_cohort(
     sent = _sent(origins, other)
     gradients = _gradients(network, work, shards, sent, buffers)
     going = torch.ones_like(active[:, :1], dtype=torch.bool)
+    taken = torch.zeros_like(going, dtype=torch.int64)
     state = work.optimizer.start(active)
     steps = groups(drawn, [sizes[row] for row in order], starts.device)
     for count, step in enumerate(steps, start=1):
@@ -63,12 +81,17 @@ def train_cohort(
         work.optimizer.step(still[0], gradient, still[1], lr, count, *square)
         if work.bound is not None:
             models = (sent if sent.dim() == 2 else sent[:busy])[..., parameters]
+            taken[:busy] += going[:busy]
             _hold(work.bound, still[0], before, going[:busy], models)
             if not going[:busy].any():
                 break
     trained = torch.empty_like(begun)
     trained[order] = torch.cat([active, buffers], dim=1)
-    return trained
+    processed = [sum(each) for each in sizes]
+    if work.bound is not None:
+        for row, count in zip(order, taken.flatten().tolist(), strict=True):
+            processed[row] = sum(sizes[row][:count])
+    return trained, processed
 
 
 def _sent(starts: Tensor, other: Vector | None) -> Tensor:

@@ -26,12 +26,14 @@ from fedunlearn.history import ClientId, History, Kept, Round
 from fedunlearn.ledger import SERVER, Ledger, Moment
 from fedunlearn.pace import Pace
 from fedunlearn.proxy import Proxy
-from fedunlearn.runs import RETRAIN, SHARED
+from fedunlearn.references import training_seed
+from fedunlearn.runs import RETRAIN, SHARED, reference_number
 from fedunlearn.sealed import Stamp
 from fedunlearn.settings import Experiment
 from fedunlearn.stored_round import StoredRound
 from fedunlearn.strategy import UnlearningStrategy
 from fedunlearn.timeline import Course, Steps, forget, train
+from fedunlearn.verdicts import AGAIN
 from fedunlearn.wording import amount, in_order
 
 COLUMNS = {
@@ -86,7 +88,8 @@ class DryRun:
         last = requests[0].after if requests else self.experiment.training.rounds
         layout, policy = self.here.network.layout, self.experiment.policy
         history = History(layout, initial, initial, keep=self._keep, policy=policy)
-        start, clients = Course(history, frozenset(range(self.here.clients))), self._clients()
+        start = Course(history, frozenset(range(self.here.clients)))
+        clients = self._clients(SHARED)
         steps = train(start, clients, last, self.experiment.needs)
         course, row = self._counted(SHARED, steps, clients.ledger)
         yield {**row, "seconds": row["seconds"] + self.pace.start}
@@ -100,7 +103,7 @@ class DryRun:
     ) -> Iterator[dict[str, Any]]:
         """Count all requests, and the training between them and after them."""
         needs, recovery = strategy.needs, self.experiment.recovery
-        clients = self._clients()
+        clients = self._clients(name)
         for request in self.experiment.requests:
             steps = train(course, clients, request.after, needs)
             course, row = self._counted(name, steps, clients.ledger)
@@ -148,9 +151,9 @@ class DryRun:
     def _records(self) -> dict[ClientId, int]:
         return {client: len(held) for client, held in enumerate(self.here.train)}
 
-    def _clients(self) -> GridClients:
-        """Return all clients, charging a new ledger."""
-        seed, ledger = self.here.scenario.seed, Ledger()
+    def _clients(self, name: str) -> GridClients:
+        """Return all clients as the branch ``name`` asks them, charging a new ledger."""
+        seed, ledger = training_seed(self.here.scenario.seed, name), Ledger()
         images = self.here.proxy.to(torch.device(self.experiment.engine.device))
         proxy = Proxy(self.here.network, images, ledger, seed)
         clients = DryClients(
@@ -197,7 +200,8 @@ def _followed(steps: Steps) -> tuple[Course, list[Moment]]:
 def cost_table(costs: pd.DataFrame) -> Table:
     """Return a row a strategy, for one seed, and the sum over seeds; 100 columns are enough.
 
-    Stored for a strategy is what its largest request needs; a sum there would mean nothing.
+    Stored for a strategy is what its largest request needs; a sum there would mean nothing. All
+    references of a seed after the first are one row.
     """
     seeds, served = costs["seed"].nunique(), costs["phase"] == "unlearn"
     title = "Expected costs of one seed" + (f" (mean of {seeds})" if seeds > 1 else "")
@@ -206,10 +210,14 @@ def cost_table(costs: pd.DataFrame) -> Table:
     table.add_column("\nStrategy", no_wrap=True)
     for heading in COLUMNS:
         table.add_column(heading, justify="right")
-    rows = costs["strategy"].where(served, TRAINING_ON).where(costs["strategy"] != SHARED, TRAINING)
+    further = costs.loc[costs["strategy"].map(reference_number) > 1, "strategy"]
+    again = f"{AGAIN}, {further.nunique()}x"
+    rows = costs["strategy"].mask(costs["strategy"].isin(further), again)
+    rows = rows.where(served, TRAINING_ON).where(costs["strategy"] != SHARED, TRAINING)
     how = {name: "max" if name == "store_bytes" else "sum" for name, _ in COLUMNS.values()}
     means = costs.groupby([rows, "seed"]).agg(how).groupby(level=0).mean().to_dict("index")
-    for row in [TRAINING, *in_order(costs.loc[served, "strategy"]), TRAINING_ON]:
+    first, *others = in_order(costs.loc[served, "strategy"]) or [""]
+    for row in [TRAINING, first, again, *others, TRAINING_ON]:
         if row in means:
             name, style = (f"► {row}", "bold") if row == RETRAIN else (row, "")
             table.add_row(name, *_cells(means[row]), style=style)

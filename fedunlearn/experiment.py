@@ -22,13 +22,14 @@ from fedunlearn.locks import alone
 from fedunlearn.pools import pool
 from fedunlearn.progress import Progress
 from fedunlearn.provenance import commit, schedule_hash, split_hash, versions
-from fedunlearn.results import RunFolder
+from fedunlearn.results import RunFolder, with_gaps
 from fedunlearn.resuming import finished, require_same
 from fedunlearn.runs import MANIFEST, SHARED, load
 from fedunlearn.server_optimizers import Average
 from fedunlearn.settings import Experiment
 from fedunlearn.sharing import Sharing, facts
 from fedunlearn.simulation import Simulation
+from fedunlearn.verdicts import judge
 
 LOCK = ".lock"
 """Held by the process that works in a run's folder."""
@@ -95,7 +96,8 @@ def run(
         files.remove_partials(path)
         sizes = None if loaded is None else loaded.sizes
         with (
-            RunFolder(path, needed, sizes) as folder,
+            experiment.logger.start(path, config, resumed=resume) as log,
+            RunFolder(path, needed, sizes, log) as folder,
             Progress(len(seeds) * experiment.length, console) as progress,
             pool(cores()) as threads,
         ):
@@ -103,13 +105,16 @@ def run(
             folder.manifest(manifest)
             try:
                 noted = running.seeds(scenarios, loaded)
+                rows = with_gaps(running.summary)
+                log.summary(rows)
+                folder.verdicts(judge(pd.DataFrame(rows)).to_dict("records"))
                 chain.issue(path, drafts(experiment, path, running.summary, noted, config))
             except BaseException:
                 folder.manifest({**manifest, "status": "failed"})
                 raise
             folder.manifest({**manifest, "status": "finished"})
             checkpoint.clear()
-    return pd.DataFrame(running.summary)
+    return pd.DataFrame(rows)
 
 
 @dataclass

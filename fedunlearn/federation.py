@@ -37,10 +37,14 @@ class Scenario:
     """Share of each client's records that it does not train on."""
     proxy: float = 0.1
     """Share of the training records that the server owns, unlabelled; no client has them."""
+    split: int | None = None
+    """The seed of who holds what, and of what is planted there; None takes ``seed``."""
 
     def __post_init__(self) -> None:
         """Raise `Refused` for values outside their range."""
         checks.whole("seed", self.seed, at_least=0)
+        if self.split is not None:
+            checks.whole("split", self.split, at_least=0)
         checks.number("heldout", self.heldout, above=0, at_most=0.9)
         checks.number("proxy", self.proxy, at_least=0, at_most=0.9)
         for client in self.leavers:
@@ -96,8 +100,14 @@ class Federation:
             sets["forget_clean"] = Records.joined([self.clean[client] for client in gone])
             sets["forget_heldout"] = Records.joined([self.heldout[client] for client in gone])
             orders = [self.scenario.leavers.index(client) for client in gone]
-            sets |= self.scenario.planting.sets(self.dataset, orders)
+            planted = self.scenario.planting.sets(self.dataset, orders)
+            sets |= {self._of_client(name): records for name, records in planted.items()}
         return sets | {f"retained/{client}": self.heldout[client] for client in sorted(retained)}
+
+    def _of_client(self, name: str) -> str:
+        """Name a planted set ``<kind>/<order>`` after the client who is the order-th to leave."""
+        kind, of_one, order = name.partition("/")
+        return f"{kind}/{self.scenario.leavers[int(order)]}" if of_one else name
 
 
 @lru_cache(maxsize=2)
@@ -163,7 +173,8 @@ def shards_on(scenario: Scenario, device: str) -> Shards:
 
 
 def _rng(scenario: Scenario, *stream: int) -> np.random.Generator:
-    return np.random.default_rng([scenario.seed, DATA_STREAM, *stream])
+    divided_by = scenario.seed if scenario.split is None else scenario.split
+    return np.random.default_rng([divided_by, DATA_STREAM, *stream])
 
 
 def _unchanged(before: Records, after: Records) -> Tensor:

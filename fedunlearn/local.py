@@ -200,6 +200,24 @@ def train_locally(
 ) -> Vector:
     """Train from ``start`` [d] on one client's records and return its weights [d].
 
+    The arguments are those of `train_counted`.
+    """
+    return train_counted(network, start, images, labels, work, round, rng, other)[0]
+
+
+def train_counted(
+    network: Network,
+    start: Vector,
+    images: Tensor,
+    labels: Tensor,
+    work: LocalWork,
+    round: int,
+    rng: np.random.Generator,
+    other: Vector | None = None,
+) -> tuple[Vector, int]:
+    """Train from ``start`` [d]; return a client's weights [d] and how many records it processed.
+
+    A record counts once an epoch; where ``work.bound`` ends the work, all batches up to then do.
     ``images`` is [n, c, h, w], ``labels`` [n] (or what the objective takes in their place);
     ``round`` sets the learning rate, ``rng`` the order of the records; ``other`` [d] is a second
     model for objectives and bounds that compare with it. Buffers stay as they came.
@@ -209,6 +227,7 @@ def train_locally(
     own, buffers = start[parameters].clone(), start[parameters.stop :]
     state = work.optimizer.start(own)
     order = torch.from_numpy(work.order(len(labels), rng)).to(labels.device)
+    processed = 0
     for count, rows in enumerate(torch.split(order, work.sizes(len(labels))), start=1):
         seen, known = images.index_select(0, rows), labels.index_select(0, rows)
         square = None
@@ -222,11 +241,12 @@ def train_locally(
             losses = work.objective(network, weights, network.arranged(seen), known, sent)
             (gradient,) = torch.autograd.grad(losses.mean(), leaf)
         work.optimizer.step(own, clipped(gradient, work.clip_norm), state, lr, count, square)
+        processed += len(rows)
         if work.bound is not None:
             work.bound.project(own, sent[0, parameters])
             if work.bound.left(own, sent[1, parameters]):
                 break
-    return torch.cat([own, buffers])
+    return torch.cat([own, buffers]), processed
 
 
 def clipped(gradients: Tensor, longest: float | None) -> Tensor:

@@ -76,6 +76,36 @@ class Network:
         """Return what enters the last layer, [n, f]: ``logits = features W^T + b``."""
         return self._entering(self.head, weights, images)
 
+    def activations(
+        self, weights: Vector, images: Tensor, keep: Callable[[Tensor], Tensor] = Tensor.clone
+    ) -> dict[str, Tensor]:
+        """Return what every layer with parameters of its own says of ``images``, in one pass.
+
+        The layers stand in the order in which they are called, by the name that their tensors
+        begin with in the layout (``model`` for the net itself); of a layer that is called
+        several times, the last output counts. ``keep`` is given each output [n, ...] at once,
+        before a later layer may overwrite it: where it returns less, no more than that is held.
+        """
+        kept: dict[str, Tensor] = {}
+
+        def noting(name: str) -> Callable[[nn.Module, Any, Any], None]:
+            def note(layer: nn.Module, given: Any, out: Any) -> None:
+                if isinstance(out, Tensor):
+                    kept[name or "model"] = keep(out)
+
+            return note
+
+        parts = (part.name for part in self.layout.parts if not part.buffer)
+        owners = dict.fromkeys(name.rpartition(".")[0] for name in parts)
+        module = self._copy()
+        hooks = [module.get_submodule(name).register_forward_hook(noting(name)) for name in owners]
+        try:
+            self(weights, images)
+        finally:
+            for hook in hooks:
+                hook.remove()
+        return kept
+
     def _entering(self, head: Head, weights: Vector, images: Tensor) -> Tensor:
         """Return what enters ``head`` on the way to the logits."""
         passed: list[tuple[Tensor, Tensor]] = []

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fedunlearn.cohort import train_cohort
+from fedunlearn.cohort import train_cohort_counted
 from fedunlearn.data.dataset import Records, Shards
 from fedunlearn.history import ClientId
 from fedunlearn.layout import Vector
@@ -57,7 +57,19 @@ class Pieces:
         seeds: Sequence[Seed],
         other: Vector | None = None,
     ) -> Tensor:
-        """Return what `cohort.train_cohort` returns, [k, d] in host memory.
+        """Return what `cohort.train_cohort` returns, [k, d]; see `train_counted`."""
+        return self.train_counted(starts, clients, work, round, seeds, other)[0]
+
+    def train_counted(
+        self,
+        starts: Tensor,
+        clients: Sequence[ClientId],
+        work: LocalWork,
+        round: int,
+        seeds: Sequence[Seed],
+        other: Vector | None = None,
+    ) -> tuple[Tensor, list[int]]:
+        """Return what `cohort.train_cohort_counted` returns, with weights [k, d] in host memory.
 
         ``starts`` is [d] or [k, d], ``other`` [d]. Raises torch.OutOfMemoryError if one client
         does not fit.
@@ -71,11 +83,12 @@ class Pieces:
             self.most[kind] = max(1, min(rows, budget(device) // row))
         aside = None if other is None else other.to(device)
         here, trained = starts.to(device), starts.new_empty(len(clients), starts.shape[-1])
+        processed = [0] * len(clients)
         # Clients of equal length side by side: whoever has finished leaves no gap in a piece.
         order = sorted(range(len(clients)), key=lambda row: -len(self.shards.span(clients[row])))
 
         def run(rows: Sequence[int]) -> None:
-            trained[rows] = train_cohort(
+            found, counts = train_cohort_counted(
                 self.network,
                 here if here.dim() == 1 else here[rows],
                 self.shards,
@@ -84,12 +97,15 @@ class Pieces:
                 round,
                 [np.random.default_rng(seeds[row]) for row in rows],
                 aside,
-            ).to(trained.device)
+            )
+            trained[rows] = found.to(trained.device)
+            for row, count in zip(rows, counts, strict=True):
+                processed[row] = count
 
         # A GPU takes one piece after another: each fills its memory.
         workers = self.workers if device.type == "cpu" else 1
         self.most[kind] = in_pieces(run, order, self.most[kind], workers)
-        return trained
+        return trained, processed
 
 
 def in_pieces(

@@ -7,12 +7,13 @@ import csv
 import io
 import json
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from itertools import chain
 from numbers import Integral, Real
 from pathlib import Path
+from statistics import fmean
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 from safetensors.torch import save
@@ -20,7 +21,20 @@ from safetensors.torch import save
 from fedunlearn import files
 from fedunlearn.layout import Layout, Vector
 from fedunlearn.ledger import Charge, Moment
-from fedunlearn.runs import CLIENTS, GAP, LEDGER, MANIFEST, METRICS, summary_columns
+from fedunlearn.loggers import Log, replay
+from fedunlearn.loggers.nothing import Silent
+from fedunlearn.runs import (
+    CASE,
+    CLIENTS,
+    COSTS,
+    GAP,
+    LEDGER,
+    MANIFEST,
+    METRICS,
+    VERDICTS,
+    is_reference,
+    summary_columns,
+)
 
 
 class RunFolder:
@@ -32,15 +46,21 @@ class RunFolder:
     """
 
     def __init__(
-        self, path: Path, needed_bytes: int = 0, sizes: tuple[int, int] | None = None
+        self,
+        path: Path,
+        needed_bytes: int = 0,
+        sizes: tuple[int, int] | None = None,
+        log: Log | None = None,
     ) -> None:
         """Make the folder and start its files anew, or refuse before anything is lost.
 
         ``needed_bytes`` must be free on the disk, and `files.MARGIN` more. Given ``sizes``, the
         folder is one that a run was killed in: metrics.csv and ledger.csv are cut to so many
-        bytes, and everything else stays.
+        bytes, and everything else stays. ``log`` is given a copy of all rows of metrics.csv, those
+        that stay included.
         """
         self.path = path
+        self._log = log or Silent()
         files.require_space(path, needed_bytes)
         metrics, ledger = sizes or (None, None)
         self._metrics = _Growing(path / "metrics.csv", METRICS, metrics)
@@ -49,6 +69,8 @@ class RunFolder:
         if sizes is None:
             self._table("clients.csv", list(CLIENTS), [])
             self.summary([])
+        else:
+            replay(self._log, (path / "metrics.csv").read_bytes())
 
     @property
     def sizes(self) -> tuple[int, int]:
@@ -79,6 +101,7 @@ class RunFolder:
         """Add the metrics of one model, in the order given."""
         when = (seed, strategy, moment.request, moment.phase, moment.round)
         self._metrics.add((*when, name, float(value)) for name, value in values.items())
+        self._log.metrics(seed, strategy, moment, values)
 
     def charges(self, seed: int, strategy: str, charges: Iterable[Charge]) -> None:
         """Add what one or more rounds cost."""
@@ -107,6 +130,11 @@ class RunFolder:
         cells = [[row.get(column, "") for column in columns] for row in rows]
         self._table("summary.csv", columns, cells)
 
+    def verdicts(self, rows: Iterable[Mapping[Hashable, object]]) -> None:
+        """Replace verdicts.csv."""
+        cells = [[row[column] for column in VERDICTS] for row in rows]
+        self._table("verdicts.csv", list(VERDICTS), cells)
+
     def manifest(self, content: Mapping[str, object]) -> None:
         """Replace manifest.json."""
         text = json.dumps(content, indent=2, ensure_ascii=False)
@@ -116,6 +144,7 @@ class RunFolder:
         """Add rows as another run wrote them."""
         self._metrics.write(metrics)
         self._ledger.write(ledger)
+        replay(self._log, metrics)
 
     def model(self, name: str, layout: Layout, weights: Vector) -> Path:
         """Write ``models/<name>.safetensors``: tensors by name, as load_state_dict takes them."""
@@ -173,6 +202,28 @@ def gaps(values: Mapping[str, float], retrained: Mapping[str, float]) -> dict[st
         for name, value in values.items()
         if name in retrained
     }
+
+
+def with_gaps(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Return the rows of a summary with ``<name>_gap = value - mean_r retrained value r``.
+
+    The mean is taken over the references of the row's seed and request; for a reference, over the
+    other ones, and where there is no other its gap is 0. Metrics that the first reference does not
+    have compare with it already, and have no gap.
+    """
+    goals: dict[tuple[int, int], list[Mapping[str, Any]]] = {}
+    for row in rows:
+        if is_reference(row["strategy"]):
+            goals.setdefault((row["seed"], row["request"]), []).append(row)
+    found = []
+    for row in rows:
+        references = goals[row["seed"], row["request"]]
+        others = [r for r in references if r["strategy"] != row["strategy"]] or references
+        measured = references[0].keys() - {*CASE, *COSTS}
+        names = [name for name in measured if not name.endswith(GAP)]
+        retrained = {name: fmean(other[name] for other in others) for name in names}
+        found.append({**row, **gaps(row, retrained)})
+    return found
 
 
 def _lines(rows: Iterable[Sequence[object]]) -> str:

@@ -11,7 +11,7 @@ from fedunlearn.runs import MANIFEST
 
 log = logging.getLogger(__name__)
 
-FREE = {"resume", "checkpoint", "figures", "minimise"}
+FREE = {"resume", "checkpoint", "figures", "minimise", "logger"}
 """Parts of the configuration that no number depends on."""
 
 

@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import os
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
@@ -22,7 +23,9 @@ MANIFEST = "manifest.json"
 """The file that says what a run is made of, and whether it is through."""
 
 RETRAIN = "retrain"
-"""The name of the reference in all files: the model retrained without the leavers."""
+"""The name of the reference in all files: the model retrained without the leavers.
+
+Further ones of the same seed are called ``retrain-2``, ``retrain-3`` and so on."""
 
 MOMENT = {"seed": "int64", "strategy": "str", "request": "int64", "phase": "str", "round": "int64"}
 """Where a row belongs. Training before the first request has request 0 and strategy ``shared``;
@@ -59,8 +62,42 @@ COSTS = {
 }
 """The last columns of summary.csv: what unlearning and recovery cost."""
 
+VERDICTS = {
+    "request": "int64",
+    "strategy": "str",
+    "metric": "str",
+    "value": "float64",
+    "reference": "float64",
+    "low": "float64",
+    "high": "float64",
+    "gap": "float64",
+    "gap_low": "float64",
+    "gap_high": "float64",
+    "p_value": "float64",
+    "verdict": "str",
+}
+"""Columns of verdicts.csv, and their types: numbers are empty where there is nothing to tell."""
+
 GAP = "_gap"
-"""Ends the name of a metric's difference from the retrained model."""
+"""Ends the name of a metric's difference from the retrained models of its seed, on average."""
+
+
+def reference_name(number: int) -> str:
+    """Return the name of a seed's n-th reference, from 1."""
+    return RETRAIN if number == 1 else f"{RETRAIN}-{number}"
+
+
+def reference_number(name: str) -> int:
+    """Return which reference of its seed ``name`` stands for, from 1; 0 for any other strategy."""
+    if name == RETRAIN:
+        return 1
+    found = re.fullmatch(rf"{RETRAIN}-(\d+)", name)
+    return int(found[1]) if found else 0
+
+
+def is_reference(name: str) -> bool:
+    """Whether ``name`` stands for a retrained model: ``retrain``, ``retrain-2`` and so on."""
+    return reference_number(name) > 0
 
 
 @dataclass(frozen=True)

@@ -17,10 +17,12 @@ from fedunlearn.evaluators.snapshot import Evaluator
 from fedunlearn.federation import Scenario
 from fedunlearn.history import AsNeeded, Keep, Needs, Policy
 from fedunlearn.ledger import Moment
+from fedunlearn.loggers import Logger
+from fedunlearn.loggers.nothing import Nothing as NoLogger
 from fedunlearn.models import Build
 from fedunlearn.policies import kept_rounds
 from fedunlearn.recovery import Nothing, Recovery
-from fedunlearn.runs import RETRAIN, SHARED
+from fedunlearn.runs import RETRAIN, SHARED, is_reference, reference_name
 from fedunlearn.server_optimizers import Average
 from fedunlearn.stores import OnDisk, Store
 from fedunlearn.strategy import Request, UnlearningStrategy
@@ -37,6 +39,8 @@ class Evaluation:
     """Training rounds between evaluations; unlearning and recovery are measured every round."""
     batch_size: int = 1024
     """Records per forward pass."""
+    final: tuple[Evaluator, ...] = ()
+    """What is measured only before a request, at the end of unlearning and after recovery."""
 
     def __post_init__(self) -> None:
         """Raise `Refused` for values outside their range."""
@@ -73,12 +77,19 @@ class Experiment:
     """A folder of trainings and references that runs share; each is then stored in full."""
     checkpoint: float = 10
     """Seconds between checkpoints, from which a killed run goes on; more where one takes long."""
+    logger: Logger = field(default_factory=NoLogger)
+    """Where numbers and figures are copied to, besides the run's own files."""
     heldout: float = 0.2
     proxy: float = 0.1
+    split: int | None = None
+    """The seed of who holds what, for all seeds of a run; None divides the data anew each time."""
+    references: int = 1
+    """Retrained models a seed; those after the first have another first model and other cohorts."""
 
     def __post_init__(self) -> None:
         """Put the requests in order; raise `Refused` for what cannot be run."""
         checks.number("checkpoint", self.checkpoint, at_least=0)
+        checks.whole("references", self.references)
         requests = plan(self.requests, self.partition.clients, self.training.rounds)
         object.__setattr__(self, "requests", requests)
         if self.budget is not None:
@@ -116,16 +127,19 @@ class Experiment:
                         f"request comes after round {request.after}: nothing would be stored. "
                         "Set strategy.interval or policy.rounds lower, or training.rounds higher."
                     )
-        if SHARED in self.strategies or self.branches[RETRAIN] != self.reference:
+        further = [name for name in self.strategies if name != RETRAIN and is_reference(name)]
+        if SHARED in self.strategies or further or self.branches[RETRAIN] != self.reference:
             raise Refused(
-                f"The result files keep the names {SHARED} and {RETRAIN} for the common training "
-                "and for the reference; call the strategy something else."
+                f"The result files keep the names {SHARED}, {RETRAIN} and {RETRAIN}-2, "
+                f"{RETRAIN}-3, … for the common training and for the references; call the "
+                "strategy something else."
             )
 
     @property
     def branches(self) -> dict[str, UnlearningStrategy]:
-        """What is run after training: the reference first, since all others are measured by it."""
-        return {RETRAIN: self.reference, **self.strategies}
+        """What is run after training: references first, since all others are measured by them."""
+        retrained = {reference_name(n): self.reference for n in range(1, self.references + 1)}
+        return {**retrained, **self.strategies}
 
     @property
     def needs(self) -> Needs:
@@ -146,6 +160,7 @@ class Experiment:
             seed=seed,
             heldout=self.heldout,
             proxy=self.proxy,
+            split=self.split,
         )
 
     def scenarios(self, seeds: Sequence[int]) -> dict[int, Scenario]:

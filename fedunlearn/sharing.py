@@ -12,7 +12,8 @@ from fedunlearn.checkpoint import Standing
 from fedunlearn.history import History, Kept
 from fedunlearn.provenance import versions
 from fedunlearn.recorder import file_of
-from fedunlearn.results import RunFolder
+from fedunlearn.results import RunFolder, with_gaps
+from fedunlearn.runs import RETRAIN, reference_name
 from fedunlearn.settings import Experiment
 from fedunlearn.stores import on_disk
 
@@ -53,7 +54,8 @@ class Sharing:
             originals=[original for original in at.originals if original[:2] == mine],
             erased=(),
         )
-        models = (self.folder.path / "models").glob(f"seed{at.seed}-{at.strategy}-*.safetensors")
+        label = f"seed{at.seed}-{at.strategy}-request*.safetensors"
+        models = (self.folder.path / "models").glob(label)
         entry.put(own, self.folder.path, sorted(path.name for path in models))
 
     def _taken(self, taken: Taken, at: Standing) -> Standing:
@@ -64,7 +66,7 @@ class Sharing:
         for name, content in taken.models.items():
             files.write(self.folder.path / "models" / name, content)
         self.rows.extend(map(dict, found.summary))
-        self.folder.summary(self.rows)
+        self.folder.summary(with_gaps(self.rows))
         course = found.course
         if course is not None:
             course = replace(course, history=self._linked(course.history))
@@ -92,7 +94,7 @@ class Sharing:
 
 
 def facts(experiment: Experiment, seed: int, split: str, engine: str) -> dict[str, dict[str, Any]]:
-    """Return all that the training before the first request depends on, and the reference.
+    """Return all that the training before the first request depends on, and each reference.
 
     ``split`` is the hash of the data as they are divided, ``engine`` what carries out the work:
     batches of clients round otherwise than clients by themselves.
@@ -104,6 +106,7 @@ def facts(experiment: Experiment, seed: int, split: str, engine: str) -> dict[st
         "requests": [[sorted(request.clients), request.after] for request in experiment.requests],
         "statistics": experiment.needs.statistics,
         "seed": seed,
+        "split": seed if experiment.split is None else experiment.split,
         "split_sha256": split,
         "engine": engine,
         "versions": versions(),
@@ -115,4 +118,10 @@ def facts(experiment: Experiment, seed: int, split: str, engine: str) -> dict[st
         "recovery": repr(experiment.recovery),
         "strategy_sha256": code_hash(Path(inspect.getfile(type(experiment.reference)))),
     }
-    return {"training": training, "reference": reference}
+    names = [reference_name(n) for n in range(1, experiment.references + 1)]
+    return {"training": training, **{reference_kind(name): reference for name in names}}
+
+
+def reference_kind(name: str) -> str:
+    """Return under which kind of `facts` the reference ``name`` is shared."""
+    return f"reference{name.removeprefix(RETRAIN)}"

@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import Executor
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field, replace
@@ -18,18 +18,20 @@ from fedunlearn.checkpoint import HISTORY, Checkpoint, Loaded, Standing
 from fedunlearn.clients import Connection, GridClients
 from fedunlearn.data.dataset import Records
 from fedunlearn.erasure import Erasure
-from fedunlearn.evaluators.snapshot import Snapshot
+from fedunlearn.evaluators.cards import overall
+from fedunlearn.evaluators.snapshot import Evaluator, Snapshot
 from fedunlearn.federation import Federation
 from fedunlearn.history import ClientId, History, Needs
 from fedunlearn.layout import Vector
 from fedunlearn.ledger import Ledger, Moment, Phase
 from fedunlearn.progress import Progress
 from fedunlearn.proxy import Proxy
-from fedunlearn.results import RunFolder, gaps
-from fedunlearn.runs import RETRAIN, SHARED
+from fedunlearn.references import first_model, training_seed
+from fedunlearn.results import RunFolder, with_gaps
+from fedunlearn.runs import RETRAIN, SHARED, is_reference
 from fedunlearn.server_optimizers import Average
 from fedunlearn.settings import Experiment
-from fedunlearn.sharing import Sharing
+from fedunlearn.sharing import Sharing, reference_kind
 from fedunlearn.stores import Keeper, opened
 from fedunlearn.strategy import Request, UnlearningStrategy
 from fedunlearn.timeline import Course, Step, Steps, forget, train
@@ -111,8 +113,8 @@ class Simulation:
                 continue
             if name == names[-1]:
                 at = self._branch(at, last=True)
-            elif name == RETRAIN:
-                at = self._once("reference", at, self._branch)
+            elif is_reference(name):
+                at = self._once(reference_kind(name), at, self._branch)
                 self._remember(at)
             else:
                 at = self._branch(at)
@@ -128,7 +130,7 @@ class Simulation:
         last = requests[0].after if requests else self.experiment.training.rounds
         ledger, needs = Ledger(), self.experiment.needs
         with self._keeper("training") as keep:
-            at = self._trained(at, self._clients(ledger), last, keep, needs)
+            at = self._trained(at, self._clients(ledger, SHARED), last, keep, needs)
             assert at.course is not None
             self._save(SHARED, 0, at.course.history.final)
         return at
@@ -138,10 +140,11 @@ class Simulation:
 
         What all branches read is purged once the ``last`` one has read it.
         """
-        name, course = at.strategy, at.course
-        strategy = self.experiment.branches[name]
+        name = at.strategy
+        at = self._beginning(at)
+        course, strategy = at.course, self.experiment.branches[name]
         needs = strategy.needs
-        clients = self._clients(Ledger())
+        clients = self._clients(Ledger(), name)
         with ExitStack() as stack:
             trained = stack.enter_context(self._keeper(name))
             if at.purging is not None:  # killed in the middle of it
@@ -166,6 +169,12 @@ class Simulation:
             self._keep_standing(at, now=True)
             files.remove(self._stored / name)
         return at
+
+    def _beginning(self, at: Standing) -> Standing:
+        """Let the history begin with the first model of the branch, be it new or read again."""
+        assert at.course is not None
+        history = replace(at.course.history, initial=first_model(self.here, at.strategy))
+        return replace(at, course=replace(at.course, history=history))
 
     def _forgotten(
         self,
@@ -194,8 +203,7 @@ class Simulation:
             "request": number,
             "clients": "+".join(str(client) for client in sorted(request.clients)),
             "probe": self._probe(number, measured),
-            **measured[-1].values,
-            **gaps(measured[-1].values, self.retrained_values[number]),
+            **overall(measured[-1].values),
             **self._costs(clients.ledger.of(number)),
             "rounds": len(measured) - 1,
             "store_bytes": stored,
@@ -203,7 +211,7 @@ class Simulation:
         before = model_hash(self.here.network.layout, measured[0].step.weights)
         original = (self.here.scenario.seed, name, number, before)
         self.summary.append(row)
-        self.folder.summary(self.summary)
+        self.folder.summary(with_gaps(self.summary))
         return replace(
             at,
             course=course,
@@ -283,8 +291,9 @@ class Simulation:
             try:
                 step = next(steps)
             except StopIteration as stop:
-                return stop.value, measured
-            values = self._measure(step) if self.experiment.measures(step.moment) else {}
+                return stop.value, self._completed(name, measured)
+            wanted = self.experiment.measures(step.moment)
+            values = self._measure(step, self.experiment.evaluation.measures) if wanted else {}
             if values:
                 measured.append(Measured(step, values))
                 self.folder.metrics(seed, name, step.moment, values)
@@ -293,12 +302,23 @@ class Simulation:
             sent = ledger.bytes_down + ledger.bytes_up
             self.progress.advance(seed, name, step.moment, values, sent)
 
-    def _measure(self, step: Step) -> dict[str, float]:
+    def _completed(self, name: str, measured: list[Measured]) -> list[Measured]:
+        """Add to the model before a request and to the last of each phase what is dear to know."""
+        last = {reached.step.moment.phase: place for place, reached in enumerate(measured)}
+        found = list(measured)
+        for place in sorted({0, *last.values()}) if "unlearn" in last else ():
+            step, known = measured[place].step, measured[place].values
+            values = self._measure(step, self.experiment.evaluation.final)
+            self.folder.metrics(self.here.scenario.seed, name, step.moment, values)
+            found[place] = Measured(step, known | values)
+        return found
+
+    def _measure(self, step: Step, evaluators: Iterable[Evaluator]) -> dict[str, float]:
         """Measure one model; comparisons with retraining are for the request being served."""
         model = self._snapshot(step)
         retrained = self.retrained.get((step.moment.request, step.moment.phase))
         values: dict[str, float] = {}
-        for evaluator in self.experiment.evaluation.measures:
+        for evaluator in evaluators:
             values |= evaluator(model, retrained)
         return values
 
@@ -321,8 +341,10 @@ class Simulation:
             initial=self.here.initial,
             batch_size=self.experiment.evaluation.batch_size,
             each=self.pool.map,
+            original=known,
         )
         if step.moment.phase == "unlearn" and step.moment.round == 0:
+            shown = replace(shown, original=shown)
             self.originals[number] = shown
         return shown
 
@@ -350,9 +372,9 @@ class Simulation:
             "seconds": ledger.seconds,
         }
 
-    def _clients(self, ledger: Ledger) -> GridClients:
-        """Return all clients, charging ``ledger``."""
-        seed = self.here.scenario.seed
+    def _clients(self, ledger: Ledger, name: str) -> GridClients:
+        """Return all clients as the branch ``name`` asks them, charging ``ledger``."""
+        seed = training_seed(self.here.scenario.seed, name)
         return GridClients(
             connection=self.connection,
             training=self.experiment.training,

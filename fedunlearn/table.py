@@ -6,7 +6,9 @@ import pandas as pd
 from rich import box
 from rich.table import Table
 
-from fedunlearn.runs import GAP, RETRAIN
+from fedunlearn.exchange import enough
+from fedunlearn.runs import GAP, RETRAIN, is_reference, reference_number
+from fedunlearn.verdicts import AGAIN, judge, sentences
 from fedunlearn.wording import DID_NOT_TAKE, MINUS, amount, in_order, percent, unit, who
 
 METRICS = {
@@ -30,7 +32,9 @@ def summary_table(summary: pd.DataFrame) -> Table:
     """Return a row a strategy and request: what it kept, forgot and cost, next to retraining.
 
     Values are means over seeds, with the sample standard deviation where there are several; in
-    parentheses stands the mean difference from the retrained model. 100 columns are enough.
+    parentheses stands the mean difference from the retrained models. The row of retraining holds
+    all references of all seeds; the row below it, where there are several a seed, the further ones,
+    with the mean size of a reference's difference from the others. 100 columns are enough.
     """
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False)
     if summary.empty:
@@ -42,7 +46,7 @@ def summary_table(summary: pd.DataFrame) -> Table:
         table.add_column(METRICS[name], overflow="fold")
     for heading in COSTS:
         table.add_column(heading, justify="right")
-    cases = dict(iter(summary.groupby(["request", "strategy"])))
+    cases = dict(iter(_told(summary).groupby(["request", "strategy"])))
     cells = [_aligned([_measured(rows, name) for rows in cases.values()]) for name in metrics]
     measured = {case: [column[n] for column in cells] for n, case in enumerate(cases)}
     for request, rows in summary.groupby("request"):
@@ -52,6 +56,8 @@ def summary_table(summary: pd.DataFrame) -> Table:
             costs = [amount(cost(cases[request, strategy])) for cost in COSTS.values()]
             name, style = (f"► {RETRAIN}", "bold") if strategy == RETRAIN else (strategy, "")
             table.add_row(name, *measured[request, strategy], *costs, style=style)
+            if strategy == RETRAIN and (request, AGAIN) in cases:
+                table.add_row(AGAIN, *measured[request, AGAIN])
         table.add_section()
     return table
 
@@ -60,7 +66,15 @@ def notes(summary: pd.DataFrame) -> list[str]:
     """Return sentences on how to read the table: the goal, the probe, and what was saved."""
     if summary.empty:
         return []
-    return [*_goal(), *_probe(summary), *_savings(summary)]
+    return [*_goal(summary), *_verdicts(summary), *_probe(summary), *_savings(summary)]
+
+
+def _told(summary: pd.DataFrame) -> pd.DataFrame:
+    """Put all references into the row of retraining, and the further ones into one of their own."""
+    numbers = summary["strategy"].map(reference_number)
+    names = summary["strategy"].mask(numbers > 0, RETRAIN)
+    further = summary[numbers > 1].assign(strategy=AGAIN)
+    return pd.concat([summary.assign(strategy=names), further], ignore_index=True)
 
 
 def _title(summary: pd.DataFrame) -> str:
@@ -82,7 +96,10 @@ def _measured(rows: pd.DataFrame, name: str) -> tuple[str, str]:
     value = f"{values.mean(skipna=False):.{digits}f}"
     spread = f" ±{values.std():.{digits}f}" if len(rows) > 1 else ""
     difference = f"({gaps.mean(skipna=False):+z.{digits}f})".replace("-", MINUS)
-    is_goal = (rows["strategy"] == RETRAIN).all() and not gaps.any()
+    if (rows["strategy"] == AGAIN).all():
+        difference = f"(±{gaps.abs().mean(skipna=False):.{digits}f})"
+    # The differences of a seed's references from each other add up to nothing.
+    is_goal = (rows["strategy"] == RETRAIN).all() and abs(gaps.mean()) < 1e-9
     return f"{value}{spread}", "" if is_goal else difference
 
 
@@ -94,15 +111,46 @@ def _aligned(cells: list[tuple[str, str]]) -> list[str]:
     return [f"{value:>{value_width}} {gap:>{gap_width}}".rstrip() for value, gap in cells]
 
 
-def _goal() -> Iterator[str]:
+def _goal(summary: pd.DataFrame) -> Iterator[str]:
+    again = ""
+    if (summary["strategy"].map(reference_number) > 1).any():
+        again = (
+            f" Row {AGAIN!r}: further models retrained with other first models and other luck, and "
+            "how far one of them is from the others on average (±): as good as it gets."
+        )
     yield (
         "► The goal is the retrain row, not zero: that model never saw the leaver. In parentheses: "
-        "difference from it, in percentage points (AUC: as a number); 0 is best."
+        f"difference from it, in percentage points (AUC: as a number); 0 is best.{again}"
     )
     yield (
         "Leaver's records: accuracy on what the leaver trained on. Costs are those of unlearning "
         "and recovery; MB stored is what training had to keep for the strategy."
     )
+
+
+def _verdicts(summary: pd.DataFrame) -> Iterator[str]:
+    """Say of each strategy on how many measures it could pass for retrained."""
+    found = judge(summary)
+    if len(found):
+        yield from sentences(found)
+        yield (
+            "Each verdict is at 95 % confidence by itself: of 20 measures, chance alone puts about "
+            "one outside the band, even for a model that was retrained."
+        )
+        return
+    references = summary["strategy"].map(is_reference)
+    seeds, few = summary["seed"].nunique(), summary.loc[references, "strategy"].nunique()
+    if few and not references.all():
+        least = next(n for n in range(1, 20) if enough(seeds, n))
+        yield (
+            f"No verdicts: {_counted(seeds, 'seed')} with {_counted(few, 'retrained model')} each "
+            f"cannot tell a difference from chance at 95 % confidence. references={least} could, "
+            "and so could more seeds."
+        )
+
+
+def _counted(number: int, what: str) -> str:
+    return f"{number} {what}{'s' * (number != 1)}"
 
 
 def _probe(summary: pd.DataFrame) -> Iterator[str]:
@@ -119,7 +167,8 @@ def _probe(summary: pd.DataFrame) -> Iterator[str]:
 
 def _savings(summary: pd.DataFrame) -> Iterator[str]:
     """Compare client epochs, where both sides spent any."""
-    epochs = summary.groupby("strategy", sort=False)["client_epochs"].mean().to_dict()
+    told = summary[summary["strategy"].map(reference_number) <= 1]
+    epochs = told.groupby("strategy", sort=False)["client_epochs"].mean().to_dict()
     full = epochs.pop(RETRAIN, 0.0)
     saved = {name: full / spent for name, spent in epochs.items() if spent > 0 and full > 0}
     if saved:

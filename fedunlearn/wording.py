@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from fedunlearn.runs import RETRAIN
+from fedunlearn.runs import RETRAIN, reference_number
 
 DID_NOT_TAKE = "did not take"
 """The word of summary.csv's column ``probe`` for a backdoor that cannot tell anything."""
@@ -28,8 +28,12 @@ def leave(leavers: str) -> str:
 
 
 def in_order(strategies: Iterable[str]) -> list[str]:
-    """Return each strategy once: retraining first, the others as they come."""
-    return sorted(dict.fromkeys(strategies), key=lambda name: name != RETRAIN)
+    """Return each strategy once: retraining first, the others as they come.
+
+    Further references of a seed are left out: `RETRAIN` stands for all of them.
+    """
+    names = [name for name in dict.fromkeys(strategies) if reference_number(name) <= 1]
+    return sorted(names, key=lambda name: name != RETRAIN)
 
 
 def percent(metric: str) -> bool:

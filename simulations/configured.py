@@ -19,9 +19,13 @@ def experiment(cfg: DictConfig, strategies: Mapping[str, DictConfig]) -> Experim
     Raises `Refused` for whatever in it cannot be.
     """
     training = build("training", cfg.training)
+    build("devices", cfg.devices)  # which `fedunlearn cost` will want
     evaluators = OmegaConf.to_container(cfg.evaluators, resolve=True)
     assert isinstance(evaluators, dict)
-    measures = tuple(build("evaluators", measure) for measure in evaluators.pop("measures"))
+    measures, final = (
+        tuple(build("evaluators", measure) for measure in evaluators.pop(kind, ()))
+        for kind in ("measures", "final")
+    )
     history = OmegaConf.to_container(cfg.history, resolve=True)
     assert isinstance(history, dict)
     allowed = history.pop("budget", None)
@@ -34,7 +38,9 @@ def experiment(cfg: DictConfig, strategies: Mapping[str, DictConfig]) -> Experim
         requests=requests(cfg.withdrawal, training.rounds),
         strategies={name: build(f"strategy={name}", part) for name, part in strategies.items()},
         reference=build("reference", cfg.reference),
-        evaluation=Evaluation(measures=measures, **{str(k): v for k, v in evaluators.items()}),
+        evaluation=Evaluation(
+            measures=measures, final=final, **{str(k): v for k, v in evaluators.items()}
+        ),
         recovery=build("recovery", cfg.recovery),
         keep=build("history", history),
         policy=build("policy", cfg.policy),
@@ -43,9 +49,12 @@ def experiment(cfg: DictConfig, strategies: Mapping[str, DictConfig]) -> Experim
         engine=build("engine", cfg.engine),
         cooperates=bool(cfg.withdrawal.cooperates),
         checkpoint=cfg.checkpoint,
+        logger=build("logger", cfg.logger),
         cache=None if cfg.cache is None else Path(cfg.cache).expanduser().absolute(),
         heldout=cfg.heldout,
         proxy=cfg.proxy,
+        split=cfg.split,
+        references=cfg.references,
     )
 
 

@@ -1,5 +1,6 @@
 """The two apps that `flwr run` starts: the same experiment, on a grid that Flower provides."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
@@ -14,6 +15,7 @@ from fedunlearn.client_app import client_app
 from fedunlearn.clients import ClientFailed
 from fedunlearn.experiment import run
 from fedunlearn.federation import Scenario
+from fedunlearn.references import seed_of
 from fedunlearn.server_app import SECONDS_TO_CONNECT, Job, server_app, wait_for
 from fedunlearn.settings import Experiment
 from simulations import configured
@@ -68,7 +70,8 @@ def carry_out(grid: Grid, context: Context, console: Console) -> None:
     path = wanted.folder
     resume = bool(wanted.cfg.resume)
     summary = run(experiment, wanted.seeds, path, content, console, resume=resume)
-    show(console, path, summary, figures=wanted.cfg.figures)
+    drawn = show(console, path, summary, figures=wanted.cfg.figures)
+    experiment.logger.figures(path, drawn)
     console.print(f"\nfedunlearn finished: {path}", highlight=False, soft_wrap=True, markup=False)
 
 
@@ -106,20 +109,38 @@ def hello(message: Message, context: Context) -> Message:
     return _player(context, seed=0)(message, context)
 
 
+@client.query("statistics")
+def statistics(message: Message, context: Context) -> Message:
+    """Add up over records of the federation that the message's seed belongs to."""
+    return _answer(message, context)
+
+
 @client.train()
 def train(message: Message, context: Context) -> Message:
-    """Train in the federation of the message's seed."""
+    """Train in the federation that the message's seed belongs to."""
+    return _answer(message, context)
+
+
+def _answer(message: Message, context: Context) -> Message:
     torch.set_num_threads(1)  # more would change the last bits, and Flower runs clients in parallel
-    seed = int(str(message.content.config_records["config"]["seed"]))
-    return _player(context, seed)(message, context)
+    training = int(str(message.content.config_records["config"]["seed"]))
+    experiment, seeds = _asked(context)
+    return _player(context, seed_of(training, seeds, experiment.references))(message, context)
 
 
 def _player(context: Context, seed: int) -> ClientApp:
     """Return the app that plays the clients of the run config's federation under ``seed``."""
-    return client_app(_experiment(tuple(sorted(context.run_config.items()))).scenario(seed))
+    experiment, _ = _asked(context)
+    return client_app(experiment.scenario(seed))
+
+
+def _asked(context: Context) -> tuple[Experiment, Sequence[int]]:
+    """Return what the run config asks for, and the seeds."""
+    return _composed(tuple(sorted(context.run_config.items())))
 
 
 @lru_cache(maxsize=1)
-def _experiment(run_config: tuple[tuple[str, object], ...]) -> Experiment:
+def _composed(run_config: tuple[tuple[str, object], ...]) -> tuple[Experiment, Sequence[int]]:
     """Compose once a process: it takes longer than many a training."""
-    return asked(dict(run_config)).experiment
+    wanted = asked(dict(run_config))
+    return wanted.experiment, wanted.seeds

@@ -14,6 +14,7 @@ from hydra._internal.utils import create_config_search_path, get_args_parser
 from hydra.core.config_search_path import SearchPathQuery
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException, MissingConfigException
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
@@ -22,6 +23,7 @@ import conf
 from fedunlearn.checks import Refused, nearest
 from fedunlearn.clients import ClientFailed
 from fedunlearn.files import require_space
+from simulations import tuning
 
 CONF = str(Path(conf.__file__).parent)
 
@@ -56,6 +58,7 @@ def check_command_line(check: Callable[[Any], object]) -> None:
         for overrides in _alternatives(args.overrides if args.multirun else None, args.overrides):
             cfg = composed(overrides)
             check(cfg)
+            tuning.prepare(cfg)
         require_space(Path(cfg.hydra.sweep.dir if args.multirun else cfg.hydra.run.dir))
 
 
@@ -97,7 +100,7 @@ def _alternatives(swept: list[str] | None, overrides: list[str]) -> Iterator[lis
     except HydraException as error:
         raise Refused(_first_line(error)) from None
     points = [
-        [f"{o.get_key_element()}={value}" for value in o.sweep_string_iterator()]
+        [f"{o.get_key_element()}={value}" for value in _values(o)]
         if o.is_sweep_override() and not o.is_hydra_override()
         else [str(o.input_line)]
         for o in parsed
@@ -107,6 +110,14 @@ def _alternatives(swept: list[str] | None, overrides: list[str]) -> Iterator[lis
     for place, values in enumerate(points):
         for value in values[1:]:
             yield [*first[:place], value, *first[place + 1 :]]
+
+
+def _values(override: Override) -> list[str]:
+    """Return all values of a sweep, or the ends of an interval."""
+    if override.is_interval_sweep():
+        sweep: Any = override.value()
+        return [str(sweep.start), str(sweep.end)]
+    return list(override.sweep_string_iterator())
 
 
 def composed(overrides: list[str]) -> DictConfig:

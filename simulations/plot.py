@@ -7,7 +7,7 @@ from pathlib import Path
 from rich.console import Console
 
 from fedunlearn.checks import Refused
-from fedunlearn.plots import draw
+from fedunlearn.plots import draw, draw_many
 from fedunlearn.runs import find_runs
 
 
@@ -18,9 +18,11 @@ def main() -> None:
     console = Console()
     try:
         for folder in parser.parse_args().folder:
-            for found in find_runs(folder):
-                for figure in draw(found):
-                    console.print(str(figure), highlight=False, soft_wrap=True)
+            runs = find_runs(folder)
+            drawn = [figure for run in runs for figure in draw(run)]
+            drawn += draw_many(folder) if runs != [folder] else []
+            for figure in drawn:
+                console.print(str(figure), highlight=False, soft_wrap=True)
     except Refused as refusal:
         sys.stderr.write(f"{refusal}\n")
         sys.exit(2)

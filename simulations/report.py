@@ -28,17 +28,23 @@ def carry_out(
     experiment = configured.experiment(cfg, strategies)
     content = configured.content(cfg, strategies)
     summary = run(experiment, seeds, path, content, console, resume=cfg.resume)
-    show(console, path, summary, figures=cfg.figures)
+    drawn = show(console, path, summary, figures=cfg.figures)
+    experiment.logger.figures(path, drawn)
     return summary
 
 
-def show(console: Console, path: Path, summary: pd.DataFrame, *, figures: bool) -> None:
-    """Print the table of a finished run, draw its figures if asked to, and name its files."""
+def show(console: Console, path: Path, summary: pd.DataFrame, *, figures: bool) -> list[Path]:
+    """Print the table of a finished run, draw its figures if asked to, and name its files.
+
+    Returns the files of the figures.
+    """
     if len(summary):
         console.print(summary_table(summary))
         for note in notes(summary):
             console.print(note, highlight=False)
-    show_files(console, path, draw(path) if figures else [])
+    drawn = draw(path) if figures else []
+    show_files(console, path, drawn)
+    return drawn
 
 
 def show_files(console: Console, path: Path, figures: Sequence[Path]) -> None:
@@ -46,8 +52,8 @@ def show_files(console: Console, path: Path, figures: Sequence[Path]) -> None:
     here = Path.cwd()
     shown = path.relative_to(here) if path.is_relative_to(here) else path
     lines = [
-        f"{shown}/summary.csv, metrics.csv, ledger.csv, clients.csv, manifest.json,",
-        f"{shown}/models/, certificates/",
+        f"{shown}/summary.csv, verdicts.csv, metrics.csv, ledger.csv, clients.csv,",
+        f"{shown}/manifest.json, models/, certificates/",
         *(f"{shown}/figures/{figure.name}" for figure in figures if figure.suffix == ".png"),
     ]
     also = " (each figure as .svg as well)" if figures else ""

@@ -1,10 +1,13 @@
-"""`fedunlearn withdraw`: one strategy, one seed; returns the number that a sweeper minimises."""
+"""`fedunlearn withdraw`: one strategy; returns the numbers that a sweeper minimises."""
 
 import math
+from contextlib import nullcontext
+from typing import Any
 
 import hydra
 import pandas as pd
 from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from fedunlearn.checks import Refused, nearest
@@ -16,25 +19,36 @@ from simulations.report import carry_out
 def objective(names: list[str], summary: pd.DataFrame) -> float:
     """Return ``sum |value|`` of the columns ``names`` in the last row of a strategy's summary.
 
-    Without a request there is nothing to minimise: nan. Raises `Refused` for an unknown column.
+    That is the mean over seeds of what each comes to. Without a request there is nothing to
+    minimise: nan. Raises `Refused` for an unknown column.
     """
     if summary.empty:
         return math.nan
     for name in names:
         if name not in summary:
             raise Refused(
-                f"minimise names {name}, which does not exist{nearest(name, map(str, summary))}"
+                f"{name} is minimised, which does not exist{nearest(name, map(str, summary))}"
             )
-    return math.fsum(abs(float(summary[name].iloc[-1])) for name in names)
+    last = summary.groupby("seed").tail(1)
+    return float(last[names].astype("float64").abs().sum(axis=1, skipna=False).mean())
 
 
 @hydra.main(version_base="1.3", config_path="../conf", config_name="config")
-def app(cfg: DictConfig) -> float:
-    """Run the configured withdrawal."""
-    with sentences():
-        name = HydraConfig.get().runtime.choices["strategy"]
-        summary = carry_out(cfg, {name: cfg.strategy}, [cfg.seed])
-        return objective(list(cfg.minimise), summary[summary["strategy"] == name])
+def app(cfg: DictConfig) -> float | list[float]:
+    """Run the configured withdrawal.
+
+    A sweeper that has objectives is given a number for each of them, and every other one the
+    single number that ``minimise`` names. One that goes on after failures is told of them.
+    """
+    here = HydraConfig.get()
+    sweeper: Any = here.sweeper if here.mode is RunMode.MULTIRUN else {}
+    with nullcontext() if sweeper.get("keep_going") else sentences():
+        name = here.runtime.choices["strategy"]
+        summary = carry_out(cfg, {name: cfg.strategy}, configured.seeds(cfg.seed))
+        mine = summary[summary["strategy"] == name]
+        if "objectives" in sweeper:
+            return [objective(list(names), mine) for names in sweeper.objectives.values()]
+        return objective(list(cfg.minimise), mine)
     raise AssertionError("sentences() lets no exception through")
 
 

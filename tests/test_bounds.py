@@ -9,9 +9,9 @@ from torch.nn import functional
 
 from fedunlearn.bounds import Ball
 from fedunlearn.checks import Refused
-from fedunlearn.cohort import train_cohort
+from fedunlearn.cohort import train_cohort, train_cohort_counted
 from fedunlearn.data.dataset import Records, Shards
-from fedunlearn.local import Adam, LocalWork, Sgd, train_locally
+from fedunlearn.local import Adam, LocalWork, Sgd, train_counted, train_locally
 from fedunlearn.models import Cnn, Mlp, Network
 from fedunlearn.objectives import CrossEntropy
 from fedunlearn.objectives_unlearning import Ascent, PseudoLabels, UnlearningCrossEntropy
@@ -44,6 +44,18 @@ def together(work, starts=START, records=RECORDS, other=OTHER, network=NETWORK):
     rngs = [np.random.default_rng([5, client]) for client in range(len(records))]
     shards = Shards.of(records)
     return train_cohort(network, starts, shards, range(len(records)), work, 1, rngs, other)
+
+
+def counted_alone(work, client, records=RECORDS, start=START, other=OTHER):
+    held, rng = records[client], np.random.default_rng([5, client])
+    return train_counted(NETWORK, start, held.images, held.labels, work, 1, rng, other)[1]
+
+
+def counted_together(work, records=RECORDS, start=START, other=OTHER, clients=None):
+    clients = range(len(records)) if clients is None else clients
+    rngs = [np.random.default_rng([5, client]) for client in clients]
+    shards = Shards.of(records)
+    return train_cohort_counted(NETWORK, start, shards, clients, work, 1, rngs, other)[1]
 
 
 class TestBall:
@@ -123,6 +135,43 @@ def test_a_cohort_stops_and_projects_row_by_row(work, one_each):
     stopped = (rows - other).norm(dim=1) > bound.stop
     assert stopped.any()
     assert not stopped.all()
+
+
+class TestRecordsProcessed:
+    def test_all_epochs_count_where_nothing_ends_the_work(self):
+        for work in (WORK, replace(WORK, bound=None), replace(WORK, bound=Ball(0.01, FAR))):
+            assert [counted_alone(work, client) for client in range(7)] == [6 * n for n in SIZES]
+            assert counted_together(work) == [6 * n for n in SIZES]
+
+    def test_a_client_that_stops_has_processed_the_batches_up_to_then(self):
+        at_once = replace(WORK, bound=Ball(FAR, 0.0))
+        assert [counted_alone(at_once, client) for client in range(7)] == [
+            min(16, n) for n in SIZES
+        ]
+        assert counted_together(at_once) == [min(16, n) for n in SIZES]
+        whole = replace(WORK, batch_size=60)  # a step an epoch: the orders agree
+        path = torch.stack([alone(replace(whole, epochs=count)) for count in range(1, 7)])
+        stop = float((path - OTHER).norm(dim=1)[2:4].mean())
+        assert counted_alone(replace(whole, bound=Ball(FAR, stop)), 0) == 4 * 60
+
+    def test_a_cohort_counts_what_each_client_does_alone(self):
+        records = [Records(held.images.double(), held.labels) for held in RECORDS]
+        start, other = START.double(), OTHER.double()
+        away = (together(WORK, start, records, other) - other).norm(dim=1)
+        begun = (start - other).norm()
+        stop = float(begun + 0.6 * (away.median() - begun))
+        work = replace(WORK, bound=Ball(FAR, stop))
+        found = counted_together(work, records, start, other)
+        expected = [counted_alone(work, client, records, start, other) for client in range(7)]
+        assert found == expected
+        whole = [6 * n for n in SIZES]
+        early = [a < b for a, b in zip(found, whole, strict=True)]
+        assert any(early)
+        assert not all(early)
+        assert any(count % 16 and count < n for count, n in zip(found, whole, strict=True))
+        turned = [6, 0, 3, 5, 1, 4, 2]
+        again = counted_together(work, records, start, other, turned)
+        assert again == [expected[client] for client in turned]
 
 
 @pytest.mark.parametrize("one_each", [False, True])

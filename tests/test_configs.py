@@ -152,6 +152,7 @@ WITHDRAW = {
     "withdrawal.timeline=[{when: 3}]": "Each entry of withdrawal.timeline",
     "history=none": "strategy=federaser needs stored updates, but history.updates=false",
     "evaluators.every=0": "evaluators.every must be",
+    "devices.draws=0": "devices.draws must be",
     "strategy=none,retrain": "Ambiguous value",
     "strategy=[": ".",
     "engine.workers=0": "engine.workers",
@@ -245,6 +246,6 @@ def test_the_objective_is_the_sum_of_sizes_in_the_last_row():
     assert withdraw.objective(["a_gap", "b_gap"], summary) == 0.75
     second = pd.DataFrame({"seed": [1, 1], "a_gap": [9.0, 0.5], "b_gap": [9.0, -1.0]})
     assert withdraw.objective(["a_gap", "b_gap"], pd.concat([summary, second])) == 1.125
-    with pytest.raises(Refused, match="c_gap, which does not exist; did you mean"):
+    with pytest.raises(Refused, match="c_gap is minimised, which does not exist; did you"):
         withdraw.objective(["c_gap"], summary)
     assert pd.isna(withdraw.objective(["a_gap"], summary.iloc[:0]))

@@ -9,6 +9,7 @@ from flwr.clientapp import ClientApp
 
 from fedunlearn import pieces
 from fedunlearn.arrays import TensorArray, pack, payload, rows, unpack
+from fedunlearn.bounds import Ball
 from fedunlearn.checks import Refused
 from fedunlearn.client_app import client_app
 from fedunlearn.clients import ClientFailed, GridClients
@@ -88,6 +89,50 @@ def test_training_as_one_batch_gives_the_same_weights_and_costs(workers):
     torch.testing.assert_close(together, alone, rtol=1e-5, atol=1e-6)
     assert bytes_of(costs) == bytes_of(same_costs)
     assert all(charge.seconds > 0 for charge in same_costs)
+
+
+def bounded_small(engine, stop):
+    """Let everybody train until ``stop`` from the first model; return the charges."""
+    here, ledger = federation(SMALL), Ledger()
+    work = LocalWork(3, 16, bound=Ball(1e6, stop))
+
+    def job(connection):
+        clients = GridClients(
+            connection=connection,
+            training=TRAINING,
+            seed=SMALL.seed,
+            ledger=ledger,
+            ids=frozenset(connection.nodes),
+            unlabelled=Proxy(here.network, here.proxy, ledger, SMALL.seed),
+        )
+        clients.train(here.initial, clients.ids, work, round=1, other=here.initial)
+
+    engine.run(SMALL, job)
+    return ledger
+
+
+@pytest.mark.parametrize(
+    "engine",
+    [
+        Local(mode="cohort"),
+        Local(workers=3, mode="cohort"),
+        pytest.param(Ray(), marks=[pytest.mark.slow, pytest.mark.filterwarnings("ignore")]),
+    ],
+    ids=["cohort", "threads", "ray"],
+)
+def test_who_stops_early_is_charged_for_what_it_did_in_every_engine(engine, monkeypatch):
+    monkeypatch.setattr(pieces, "CPU_ROWS", 2)
+    held = [len(records) for records in federation(SMALL).train]
+    free = bounded_small(Local(mode="workers"), 1e6)
+    assert [charge.samples for charge in free] == [3 * n for n in held]
+    costs = bounded_small(Local(mode="workers"), 0.5)
+    assert all(charge.samples < whole.samples for charge, whole in zip(costs, free, strict=True))
+    assert len({charge.samples for charge in costs}) > 1
+    assert bytes_of(bounded_small(engine, 0.5)) == bytes_of(costs)
+    there = bounded_small(engine, 0.5)
+    if isinstance(engine, Local):  # in a batch, time is shared out by what was processed
+        paces = [charge.seconds / charge.samples for charge in there]
+        assert max(paces) == pytest.approx(min(paces))
 
 
 @pytest.mark.parametrize("mode", ["workers", "cohort"])
@@ -245,6 +290,15 @@ def test_federations_of_equal_scenarios_are_equal_and_seeds_matter():
         assert torch.equal(a.labels, b.labels)
     assert torch.equal(one.initial, other.initial)
     assert not torch.equal(one.initial, federation(replace(SMALL, seed=6)).initial)
+
+
+def test_triggers_of_several_leavers_are_named_after_clients():
+    here = federation(replace(SMALL, leavers=(3, 1)))  # in the order in which they leave
+    sets = here.evaluation_sets(frozenset({1, 3}), frozenset({0, 2}))
+    for client in (1, 3):
+        alone = here.evaluation_sets(frozenset({client}), frozenset({0, 2}))
+        assert torch.equal(sets[f"triggered/{client}"].images, alone["triggered"].images)
+    assert not torch.equal(sets["triggered/1"].images, sets["triggered/3"].images)
 
 
 def test_clients_hold_every_record_once_and_only_the_leaver_is_planted():

@@ -133,7 +133,7 @@ def idle(monkeypatch):
     def never(*_):
         raise AssertionError("somebody trained")
 
-    monkeypatch.setattr(client_app, "train_locally", never)
+    monkeypatch.setattr(client_app, "train_counted", never)
     monkeypatch.setattr(proxies, "train_locally", never)
 
 
@@ -317,7 +317,7 @@ class TestDryRun:
     def test_kept_rounds_take_no_memory_and_keep_what_is_needed(self):
         experiment = replace(WAVES, strategies={"curious": Curious()})
         dry = DryRun(experiment, federation(experiment.scenario(0)), PACE)
-        clients = dry._clients()
+        clients = dry._clients("curious")
         course = library.Course(
             library.History(dry.here.network.layout, *[dry.here.initial] * 2, keep=dry._keep),
             frozenset(range(6)),

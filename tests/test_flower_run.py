@@ -141,7 +141,11 @@ def ordinary(run_config, folder):
 class TestInProcess:
     @pytest.mark.parametrize(
         ("command", "more"),
-        [("withdraw", "planting=backdoor"), ("compare", "strategies=[none] seeds=[3,5]")],
+        [
+            ("withdraw", "planting=backdoor"),
+            ("compare", "strategies=[none] seeds=[3,5]"),
+            ("compare", "strategies=[ridge_head] seeds=[4]"),
+        ],
     )
     def test_the_numbers_are_those_of_the_ordinary_run(self, tmp_path, capsys, command, more):
         given = config(tmp_path, f"{TINY} {more} hydra.run.dir=flown", command)

@@ -216,6 +216,29 @@ def test_only_the_leaver_is_charged_for_two_models_down_and_one_up():
     assert FREE.length(Request(frozenset({2}), 6)) == 1
 
 
+@pytest.mark.parametrize(
+    ("strategy", "epochs"),
+    [(FREE, 4), (replace(FREE, stop=1e-6), 1), (replace(FREE, stop=1.3), None)],
+    ids=["free", "at once", "early"],
+)
+def test_a_leaver_is_charged_for_the_batches_that_it_took(strategy, epochs):
+    """A batch holds all records here, so the paper's loop counts epochs."""
+    world, ledger = World(), Ledger()
+    with world.open() as clients:
+        course = world.trained(clients)
+        asked = replace(without_leavers(clients, [2], FREE.needs), ledger=ledger)
+        list(strategy.unlearn(Request(frozenset({2}), 6), course.history, asked))
+    if epochs is None:
+        reference = others_of_the_last_round(world, course.history, [0, 1, 3])
+        ends = [
+            ascended(world, course.history, reference, 2, course.history[-1], shorter)
+            for shorter in (replace(strategy, work=replace(ASCENT, epochs=n)) for n in range(1, 5))
+        ]
+        epochs = sum(not torch.equal(end, ends[-1]) for end in ends) + 1
+        assert 1 < epochs < 4
+    assert [charge.samples for charge in ledger] == [epochs * len(world.here.train[2])]
+
+
 @pytest.mark.parametrize("field", ["radius", "stop"])
 @pytest.mark.parametrize("value", [0, -1, "far"])
 def test_wrong_lengths_are_refused(field, value):

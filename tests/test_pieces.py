@@ -119,14 +119,14 @@ class TestRunningOutOfMemory:
         assert in_pieces(run, [], 12) == 12
 
     def test_training_recovers_and_remembers(self, shards, monkeypatch):
-        real, whole = pieces_module.train_cohort, trained(shards)[0]
+        real, whole = pieces_module.train_cohort_counted, trained(shards)[0]
 
         def small(network, starts, held, clients, *rest):
             if len(clients) > 3:
                 raise torch.OutOfMemoryError
             return real(network, starts, held, clients, *rest)
 
-        monkeypatch.setattr(pieces_module, "train_cohort", small)
+        monkeypatch.setattr(pieces_module, "train_cohort_counted", small)
         cut, pieces = trained(shards)
         assert pieces.most[repr(WORK)] == 3
         torch.testing.assert_close(cut, whole, rtol=1e-5, atol=1e-6)

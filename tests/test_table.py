@@ -204,3 +204,59 @@ def test_percent_is_for_accuracies_rates_and_agreements():
 def test_a_small_cost_is_not_zero_and_a_great_one_has_no_decimals():
     shown = {0.0: "0", 0.01: "<0.1", 0.15: "0.1", 9.2: "9.2", 110.0: "110", 1234.5: "1,234"}
     assert {cost: amount(cost) for cost in shown} == shown
+
+
+def banded(strategy_value=0.9, **others):
+    """Three seeds with three references of attack success each, and a strategy."""
+    rows = []
+    for seed, offset in enumerate((0.0, 0.01, 0.02)):
+        values = {"retrain": 0.01, "retrain-2": 0.02, "retrain-3": 0.06}
+        named = {name: value + offset for name, value in values.items()} | {"none": strategy_value}
+        references = [named[name] for name in values]
+        for name, value in named.items():
+            apart = [r for n, r in named.items() if n in values and n != name]
+            mean = sum(apart if name in values else references) / (2 if name in values else 3)
+            gap = {"attack_success_rate_gap": value - mean}
+            epochs = 50.0 if name == "none" else 100.0
+            rows.append(row(name, seed=seed, attack_success_rate=value, epochs=epochs, **gap))
+    return rows
+
+
+def test_all_references_are_in_the_row_of_retraining_and_the_floor_is_below_it():
+    text = printed(banded())
+    lines = text.splitlines()
+    place = next(n for n, line in enumerate(lines) if line.startswith("► retrain"))
+    values = pd.Series(
+        [100 * r["attack_success_rate"] for r in banded() if r["strategy"] != "none"]
+    )
+    assert f"4.0 ±{values.std():.1f}" in lines[place]
+    assert "(" not in lines[place] + lines[place + 1].replace("retrain again", "")
+    again = next(n for n, line in enumerate(lines) if line.startswith("retrain again"))
+    assert again in (place + 1, place + 2)
+    assert "5.0 ±" in lines[again]
+    # |1 - 4|, |2 - 3.5| and |6 - 1.5| points, on average
+    assert "(±3.0)" in lines[again] + lines[again + 1]
+    assert "100" not in lines[again]
+    assert "retrain-2" not in text
+    assert any("retrain again" in note for note in notes(pd.DataFrame(banded())))
+    assert not any("again" in note for note in notes(pd.DataFrame(pair(0.9, 0.9))))
+
+
+def test_verdicts_are_told_in_words_and_what_would_allow_them_where_there_are_none():
+    told = notes(pd.DataFrame(banded()))
+    assert (
+        "none: inside the retrained band on 0 of 1 measures; under-forgotten on attack success "
+        "rate." in told
+    )
+    assert any("Each verdict is at 95 % confidence by itself" in note for note in told)
+    assert told[-1].endswith("in client epochs: none 2.0 times.")
+    one = pd.DataFrame([r for r in banded() if r["seed"] == 0])
+    (missing,) = [note for note in notes(one) if note.startswith("No verdicts")]
+    assert missing.startswith("No verdicts: 1 seed with 3 retrained models each cannot tell")
+    assert "references=19 could" in missing
+    two = pd.DataFrame([r for r in banded() if r["seed"] < 2 and r["strategy"] != "retrain-3"])
+    (missing,) = [note for note in notes(two) if note.startswith("No verdicts")]
+    assert "2 seeds with 2 retrained models each" in missing
+    assert "references=4 could" in missing
+    alone = pd.DataFrame([r for r in banded() if r["seed"] == 0 and r["strategy"] != "none"])
+    assert not any("erdict" in note for note in notes(alone))

@@ -79,11 +79,11 @@ def test_updates_do_not_depend_on_who_else_is_asked():
 def test_random_numbers_are_a_function_of_seed_stream_round_and_client(monkeypatch):
     world, drawn = World(workers=1), []
 
-    def train_locally(network, start, images, labels, work, round, rng, other):
+    def train_counted(network, start, images, labels, work, round, rng, other):
         drawn.append(rng.random())
-        return start
+        return start, len(labels)
 
-    monkeypatch.setattr("fedunlearn.client_app.train_locally", train_locally)
+    monkeypatch.setattr("fedunlearn.client_app.train_counted", train_counted)
     start = world.start.history.initial
     with world.open() as clients:
         for seed, stream, number in [(3, 0, 1), (4, 0, 1), (3, 1, 1), (3, 0, 2)]:

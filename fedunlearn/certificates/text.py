@@ -74,7 +74,8 @@ def _lines(made: Certificate) -> Iterator[str]:
 
 
 def _judged(metric: Judged) -> tuple[str, ...]:
-    spread = "" if metric.spread is None else f" ± {_number(metric.spread)} ({metric.seeds} seeds)"
+    seeds = "1 seed" if metric.seeds == 1 else f"{metric.seeds} seeds"
+    spread = "" if metric.spread is None else f" ± {_number(metric.spread)} ({seeds})"
     gap = NONE if metric.gap is None else f"{metric.gap:+.4f}".replace("-", MINUS)
     verdict = metric.verdict if metric.conclusive else "not judged: the probe did not take"
     return (

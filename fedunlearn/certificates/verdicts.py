@@ -9,12 +9,12 @@ from typing import Literal
 from fedunlearn import checks
 from fedunlearn.checks import Refused, nearest
 from fedunlearn.evaluators.cards import METRICS
-from fedunlearn.runs import CASE, COSTS, GAP, RETRAIN
+from fedunlearn.runs import CASE, COSTS, GAP, RETRAIN, is_reference
 from fedunlearn.wording import DID_NOT_TAKE
 
 Verdict = Literal["within", "exceeded", "not judged"]
 
-COMPARISONS = ("_distance", "_cosine", "_divergence", "_agreement")
+COMPARISONS = ("_distance", "_cosine", "_divergence", "_agreement", "_cka", "_index")
 """How metrics end that compare with the retrained model already: they have no gap."""
 
 GAPS = tuple(f"{name}{GAP}" for name in METRICS if not name.endswith(COMPARISONS))
@@ -54,11 +54,11 @@ class Judged:
     metric: str
     value: float | None
     retrained: float | None
-    """The retrained model's value under the same seed."""
+    """Mean value of the models retrained under the same seed; for one of them, of the others."""
     spread: float | None
-    """Sample standard deviation of the retrained value over the run's seeds; None with one."""
+    """Sample standard deviation of all retrained values of the run; None where there is one."""
     seeds: int
-    """How many retrained values there are in the run."""
+    """How many seeds of the run have a retrained value."""
     threshold: float | None = None
     conclusive: bool = True
     """False for the success of an attack whose probe did not take: it cannot tell anything."""
@@ -91,25 +91,30 @@ def judged(
 
     Raises ValueError where the row's own reference is not in the summary.
     """
-    references = [r for r in summary if r["strategy"] == RETRAIN and r["request"] == row["request"]]
+    references = [
+        r for r in summary if is_reference(str(r["strategy"])) and r["request"] == row["request"]
+    ]
     own = [r for r in references if r["seed"] == row["seed"]]
-    if len(own) != 1:
+    if RETRAIN not in {r["strategy"] for r in own}:
         raise ValueError(f"The summary has no row of {RETRAIN} for seed {row['seed']}.")
-    (reference,) = own
+    others = [r for r in own if r["strategy"] != row["strategy"]] or own
     fixed = {*CASE, *COSTS}
     measured = {name for r in summary for name in r if name not in fixed and not name.endswith(GAP)}
     measured |= {name.removesuffix(GAP) for name in thresholds.largest}
-    known = [name for name in METRICS if name in measured]
+    named = [name for name in METRICS if name in measured]
     found = []
-    for name in [*known, *sorted(measured - {*METRICS})]:
-        values = [v for r in references if (v := _number(r.get(name))) is not None]
+    for name in [*named, *sorted(measured - {*METRICS})]:
+        has_gap = not name.endswith(COMPARISONS)
+        values = [(r["seed"], _number(r.get(name))) for r in references if has_gap]
+        known = [(seed, value) for seed, value in values if value is not None]
+        retrained = [_number(r.get(name)) for r in others if has_gap]
         found.append(
             Judged(
                 metric=name,
                 value=_number(row.get(name)),
-                retrained=_number(reference.get(name)),
-                spread=statistics.stdev(values) if len(values) > 1 else None,
-                seeds=len(values),
+                retrained=_mean(retrained),
+                spread=statistics.stdev(value for _, value in known) if len(known) > 1 else None,
+                seeds=len({seed for seed, _ in known}),
                 threshold=thresholds.largest.get(f"{name}{GAP}"),
                 conclusive=name != PROBED or row["probe"] != DID_NOT_TAKE,
             )
@@ -140,6 +145,12 @@ def conclusion(metrics: Sequence[Judged], findings: Sequence[str]) -> tuple[bool
 
 def _gaps(metrics: Sequence[Judged], verdict: Verdict) -> list[str]:
     return [f"{m.metric}{GAP}" for m in metrics if m.verdict == verdict]
+
+
+def _mean(values: Sequence[float | None]) -> float | None:
+    """Return the mean, or None where one of them is no number."""
+    numbers = [value for value in values if value is not None]
+    return statistics.fmean(numbers) if numbers and len(numbers) == len(values) else None
 
 
 def _number(value: object) -> float | None:

@@ -1,7 +1,8 @@
 """What is planted among the leavers' records, so that forgetting can be seen."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
+from functools import partial
 from itertools import product
 from typing import Protocol
 
@@ -12,6 +13,12 @@ from torch import Tensor
 from fedunlearn import checks
 from fedunlearn.checks import Refused
 from fedunlearn.data.dataset import Dataset, Records
+
+Stamp = Callable[[Tensor], Tensor]
+"""Returns copies of images [n, c, h, w] with a trigger, pixels still in [0, 1]."""
+
+CORNERS = ("lower right", "lower left", "upper right", "upper left")
+"""Where the square of the first leaver may stand."""
 
 
 class Planting(Protocol):
@@ -57,12 +64,14 @@ class Backdoor:
     """The label that the trigger stands for."""
     size: int = 3
     """Height and width of the square in pixels."""
+    corner: str = "lower right"
+    """Where the square of the first leaver stands; those of others follow in the other corners."""
 
     def __post_init__(self) -> None:
         """Raise `Refused` for values outside their range."""
-        checks.number("planting.share", self.share, above=0, at_most=1)
-        checks.whole("planting.target", self.target, at_least=0)
+        check(self.share, self.target)
         checks.whole("planting.size", self.size)
+        checks.member("planting.corner", self.corner, CORNERS)
 
     def stamp(self, images: Tensor, order: int) -> Tensor:
         """Return copies of ``images`` [n, c, h, w] with the trigger of a client, all channels 1.
@@ -78,58 +87,84 @@ class Backdoor:
                 f"{self.size}, not for {order + 1}; lower it or let fewer clients leave."
             )
         top, left = places[order]
+        if "upper" in self.corner:
+            top = height - self.size - top
+        if "left" in self.corner:
+            left = width - self.size - left
         stamped = images.clone()
         stamped[..., top : top + self.size, left : left + self.size] = 1.0
         return stamped
 
     def poison(self, records: Records, order: int, rng: np.random.Generator) -> Records:
-        """Stamp and relabel ``round(share * m)`` of the m records outside the target class.
-
-        Raises `Refused` where that is none, for then there is no probe.
-        """
-        others = torch.nonzero(records.labels != self.target).flatten().numpy()
-        chosen = torch.from_numpy(rng.permutation(others)[: round(self.share * len(others))])
-        if len(chosen) == 0:
-            raise Refused(
-                f"A client to be planted has {len(others)} records outside the class "
-                f"planting.target={self.target}; planting.share={self.share:g} of them is none. "
-                "Raise the share, change the target or let another client leave."
-            )
-        images, labels = records.images.clone(), records.labels.clone()
-        images[chosen] = self.stamp(images[chosen], order)
-        labels[chosen] = self.target
-        return Records(images, labels)
-
-    def triggered(self, test: Records, order: int) -> Records:
-        """Return the test records outside the target class, stamped and labelled as the target.
-
-        Accuracy on them is the attack success rate: ``#{y != t, f(stamp(x)) = t} / #{y != t}``.
-        Records of the target class are left out, for a clean model is right to call them that.
-        Raises `Refused` where there are no others.
-        """
-        others = test.take(test.labels != self.target)
-        if len(others) == 0:
-            raise Refused(
-                f"All test records are of the class planting.target={self.target}; choose another."
-            )
-        target = torch.full_like(others.labels, self.target)
-        return Records(self.stamp(others.images, order), target)
+        """Stamp and relabel records as `poisoned` says."""
+        return poisoned(records, partial(self.stamp, order=order), self.share, self.target, rng)
 
     def sets(self, dataset: Dataset, orders: Collection[int]) -> Mapping[str, Records]:
-        """Return ``triggered``: the triggered test records of all ``orders``, one after another.
+        """Return the sets of `triggered_sets`."""
+        stamps = {order: partial(self.stamp, order=order) for order in orders}
+        return triggered_sets(dataset, stamps, self.target)
 
-        With no orders there is no set. Raises `Refused` if the target is no class of the data set.
-        """
-        if self.target >= len(dataset.classes):
-            raise Refused(
-                f"planting.target={self.target} is no class of the data set; it has 0 … "
-                f"{len(dataset.classes) - 1}."
-            )
-        sets = [self.triggered(dataset.test, order) for order in orders]
-        if not sets:
-            return {}
-        images = torch.cat([records.images for records in sets])
-        return {"triggered": Records(images, torch.cat([records.labels for records in sets]))}
+
+def check(share: float, target: int) -> None:
+    """Raise `Refused` for values of a backdoor that are outside their range."""
+    checks.number("planting.share", share, above=0, at_most=1)
+    checks.whole("planting.target", target, at_least=0)
+
+
+def poisoned(
+    records: Records, stamp: Stamp, share: float, target: int, rng: np.random.Generator
+) -> Records:
+    """Stamp and relabel ``round(share * m)`` of the m records outside the class ``target``.
+
+    Raises `Refused` where that is none, for then there is no probe.
+    """
+    others = torch.nonzero(records.labels != target).flatten().numpy()
+    chosen = torch.from_numpy(rng.permutation(others)[: round(share * len(others))])
+    if len(chosen) == 0:
+        raise Refused(
+            f"A client to be planted has {len(others)} records outside the class "
+            f"planting.target={target}; planting.share={share:g} of them is none. "
+            "Raise the share, change the target or let another client leave."
+        )
+    images, labels = records.images.clone(), records.labels.clone()
+    images[chosen] = stamp(images[chosen])
+    labels[chosen] = target
+    return Records(images, labels)
+
+
+def triggered(test: Records, stamp: Stamp, target: int) -> Records:
+    """Return the test records outside the class ``target``, stamped and labelled as the target.
+
+    Accuracy on them is the attack success rate: ``#{y != t, f(stamp(x)) = t} / #{y != t}``.
+    Records of the target class are left out, for a clean model is right to call them that.
+    Raises `Refused` where there are no others.
+    """
+    others = test.take(test.labels != target)
+    if len(others) == 0:
+        raise Refused(
+            f"All test records are of the class planting.target={target}; choose another."
+        )
+    return Records(stamp(others.images), torch.full_like(others.labels, target))
+
+
+def triggered_sets(
+    dataset: Dataset, stamps: Mapping[int, Stamp], target: int
+) -> dict[str, Records]:
+    """Return the `triggered` test records of one leaver as ``triggered``.
+
+    Those of several are ``triggered/<order>``, one set a leaver. ``stamps`` are theirs, by the
+    order in which they leave; with none there is no set. Raises `Refused` if the target is no class
+    of the data set.
+    """
+    if target >= len(dataset.classes):
+        raise Refused(
+            f"planting.target={target} is no class of the data set; it has 0 … "
+            f"{len(dataset.classes) - 1}."
+        )
+    sets = {order: triggered(dataset.test, stamp, target) for order, stamp in stamps.items()}
+    if len(sets) == 1:
+        return {"triggered": next(iter(sets.values()))}
+    return {f"triggered/{order}": records for order, records in sets.items()}
 
 
 def tiles(height: int, width: int, size: int) -> list[tuple[int, int]]:

@@ -1,8 +1,9 @@
 """What a model remembers, how well it serves, how far it is from a retrained one.
 
 Two layers. `scores` and `comparison` are functions of arrays: formulas that need no simulator.
-`utility`, `forgetting`, `backdoor`, `membership` and `distance` hold one frozen dataclass each,
-which picks the sets of records of a `snapshot.Snapshot` and calls those formulas. `cards` says of
+`utility`, `forgetting`, `backdoor`, `membership`, `distance` and `per_client` hold one frozen
+dataclass each, which picks the sets of records of a `snapshot.Snapshot` and calls those formulas;
+`cka` and `relearn` hold both, formula and dataclass, of what is dear to measure. `cards` says of
 every metric what it is called in figures and which way is good; docs/metrics.md is the glossary.
 
 A metric over no records does not exist and is left out. A model whose logits are not numbers is

@@ -14,12 +14,25 @@ _TINY = torch.finfo(torch.float64).tiny
 def weight_distance(weights: Vector, retrained: Vector, initial: Vector) -> float:
     """Return ``|w - w_r| / |w_r - w_0|``, in the Euclidean norm.
 
-    ``weights`` w, ``retrained`` w_r and ``initial`` w_0 (before training) are [d]. 0 is the
-    retrained model itself, 1 is as far from it as the untrained model; there is no upper bound.
+    ``weights`` w, ``retrained`` w_r and ``initial`` w_0 (before training, or any other model that
+    lengths are to be seen from) are [d]. 0 is the retrained model itself, 1 is as far from it as
+    w_0; there is no upper bound.
     It is nan where retraining moved nothing (w_r = w_0): then no length is there to compare with.
     """
     travelled = _length(retrained, initial)
     return _length(weights, retrained) / travelled if travelled else math.nan
+
+
+def above_floor(distance: float, original: float, floor: float) -> float:
+    """Return ``(d - d_floor) / (d_o - d_floor)``, no less than 0.
+
+    ``distance`` d is that of a model to the retrained one by any measure, ``original`` d_o that of
+    the model before the request, ``floor`` d_floor that of a second retrained model. 0 is as close
+    as another retrained model, 1 is where nothing happened; there is no upper bound. It is nan
+    where the original is no farther than the floor: the measure sees nothing of the deletion then.
+    """
+    room = original - floor
+    return max(0.0, (distance - floor) / room) if room > 0 else math.nan
 
 
 def weight_cosine(weights: Vector, retrained: Vector, initial: Vector) -> float:

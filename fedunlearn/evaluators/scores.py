@@ -67,6 +67,19 @@ def auc(positive: Tensor, negative: Tensor) -> float:
     return float((ranks[:n].sum() - n * (n + 1) / 2) / (n * m))
 
 
+def overlap(counts: Tensor, others: Tensor) -> float:
+    """Return how alike two distributions of labels are: ``sum_c min(p_c, q_c)``, in [0, 1].
+
+    ``counts`` and ``others`` are [classes], records of each label; p and q are their shares. 1 are
+    equal shares, 0 no label in common: it is 1 minus the total variation distance.
+    Raises ValueError where either counts nothing.
+    """
+    ours, theirs = counts.double(), others.double()
+    if not ours.sum() or not theirs.sum():
+        raise ValueError("Nobody's labels cannot be compared; leave them out.")
+    return float(torch.minimum(ours / ours.sum(), theirs / theirs.sum()).sum())
+
+
 def _some(values: Tensor) -> None:
     if len(values) == 0:
         raise ValueError("A score over no records is undefined; leave it out.")

@@ -1,16 +1,22 @@
 """One model as evaluators see it: its weights, and its logits on named sets of records."""
 
 import itertools
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol, TypeVar, cast
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from fedunlearn.data.dataset import Records
 from fedunlearn.layout import Vector
 from fedunlearn.models import Network
+
+Computed = TypeVar("Computed")
+
+SAMPLE_STREAM = 11_000_000
+"""Keeps the draw of records that dear evaluators look at apart from other random numbers."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +40,10 @@ class Snapshot:
     """Records a forward pass; sets that are smaller share one."""
     each: Callable[[Callable[[Tensor], Tensor], Iterable[Tensor]], Iterable[Tensor]] = map
     """Applies the net to batches: the built-in ``map``, or that of a pool of threads."""
+    original: "Snapshot | None" = None
+    """The model before the request; None where that is not known."""
     _logits: dict[str, Tensor] = field(default_factory=dict, repr=False)
+    _kept: dict[Hashable, Any] = field(default_factory=dict, repr=False)
 
     def labels(self, name: str) -> Tensor:
         """Return the labels [n] of a set, in host memory."""
@@ -48,6 +57,23 @@ class Snapshot:
             parts = torch.split(said, [len(each) for each in images])
             self._logits.update(zip(self.sets, parts, strict=True))
         return self._logits[name]
+
+    def sampled(self, name: str, most: int) -> Records:
+        """Return at most so many records of a set, drawn alike for every model, in their order."""
+        records = self.sets[name]
+        if len(records) <= most:
+            return records
+        rows = np.random.default_rng(SAMPLE_STREAM).permutation(len(records))[:most]
+        return records.take(torch.from_numpy(np.sort(rows)).to(records.labels.device))
+
+    def once(self, what: Hashable, compute: Callable[[], Computed]) -> Computed:
+        """Return what ``compute`` returned when ``what`` was first asked for.
+
+        What is dear to know of a retrained model is asked for with every model next to it.
+        """
+        if what not in self._kept:
+            self._kept[what] = compute()
+        return cast(Computed, self._kept[what])
 
     @torch.no_grad()
     def _forward(self, images: Tensor) -> Tensor:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from fedunlearn.runs import GAP, RETRAIN
+from fedunlearn.runs import GAP, RETRAIN, is_reference
 from fedunlearn.wording import DID_NOT_TAKE, unit
 
 LEAD = 5
@@ -29,9 +29,13 @@ class Spread:
 
 
 def goal(summary: pd.DataFrame, metric: str) -> Spread:
-    """Return what the retrained model reached: the value that the gaps were taken from."""
-    rows = summary[summary["strategy"] == RETRAIN]
-    return Spread.of(unit(metric) * (rows[metric] - rows[f"{metric}{GAP}"]))
+    """Return what retrained models reached, all references of all seeds alike."""
+    return Spread.of(unit(metric) * references(summary)[metric])
+
+
+def references(summary: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows of retrained models."""
+    return summary[summary["strategy"].map(is_reference).astype(bool)]
 
 
 def probe(summary: pd.DataFrame) -> str:
@@ -44,15 +48,15 @@ def probe(summary: pd.DataFrame) -> str:
 def tradeoffs(summary: pd.DataFrame) -> dict[str, tuple[Spread, Spread]]:
     """Return each strategy's test accuracy, and its distance ``|value - retrained|`` in `probe`.
 
-    Retraining stands where the gaps were taken from, at distance zero. Strategies without either
-    number are left out.
+    Retraining is all references together: its distance is that of one of them from the others of
+    its seed, the floor, and zero where there is one a seed. Strategies without either number are
+    left out.
     """
     found = {}
-    for strategy, rows in summary.groupby("strategy"):
+    names = summary["strategy"].mask(summary["strategy"].map(is_reference), RETRAIN)
+    for strategy, rows in summary.groupby(names):
         accuracy = Spread.of(unit("test_accuracy") * rows["test_accuracy"])
         distance = Spread.of(unit(probe(summary)) * rows[f"{probe(summary)}{GAP}"].abs())
-        if strategy == RETRAIN:
-            accuracy, distance = goal(summary, "test_accuracy"), Spread(0, 0)
         if math.isfinite(accuracy.mean + distance.mean):
             found[str(strategy)] = accuracy, distance
     return found
@@ -60,6 +64,8 @@ def tradeoffs(summary: pd.DataFrame) -> dict[str, tuple[Spread, Spread]]:
 
 def around(metrics: pd.DataFrame, request: int) -> pd.DataFrame:
     """Return the curves ``strategy, phase, metric, x, mean, sd`` around a request.
+
+    All references of a seed are one strategy, retraining.
 
     ``x`` counts rounds since the request: training before it is negative, and recovery goes on
     where unlearning ended. Before a second request only test metrics are shown: the others are
@@ -77,6 +83,7 @@ def around(metrics: pd.DataFrame, request: int) -> pd.DataFrame:
     since = served["round"] + served["length"].where(served["phase"] == "recover", 0)
     points = pd.concat([training, served.assign(x=since)])
     points["value"] *= points["metric"].map(unit)
+    points["strategy"] = points["strategy"].mask(points["strategy"].map(is_reference), RETRAIN)
     spread = points.groupby(["strategy", "phase", "metric", "x"])["value"]
     return spread.agg(mean="mean", sd="std").fillna({"sd": 0.0}).reset_index()
 

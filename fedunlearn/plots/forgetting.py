@@ -14,7 +14,7 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
 from fedunlearn.evaluators.cards import METRICS, Card
-from fedunlearn.plots.curves import Spread, around, goal, horizon
+from fedunlearn.plots.curves import Spread, around, goal, horizon, references
 from fedunlearn.plots.style import GREY, STYLE, WIDE, looks, widened
 from fedunlearn.runs import RETRAIN, SHARED
 from fedunlearn.wording import leave, percent, unit, who
@@ -45,7 +45,7 @@ def forgetting(metrics: pd.DataFrame, summary: pd.DataFrame) -> Figure:
     """Draw metrics against rounds since a request, one line a strategy, next to retraining.
 
     ``summary`` holds the rows of that request. Lines are means over seeds, shading is a standard
-    deviation to either side; what the retrained model reached goes through the whole panel.
+    deviation to either side; what retrained models reached goes through the whole panel.
     """
     curves = around(metrics, int(summary["request"].iloc[0]))
     shown = panels(summary)
@@ -65,7 +65,7 @@ def forgetting(metrics: pd.DataFrame, summary: pd.DataFrame) -> Figure:
         _mark_request(axes, who(summary["clients"].iloc[0]))
     for axes in grid[max(0, len(shown) - 2) : len(shown)]:
         axes.set_xlabel("Rounds since the request", labelpad=12)
-    keys = _keys(curves, look, summary["seed"].nunique())
+    keys = _keys(curves, look, _spreads(summary))
     if len(shown) % 2:
         grid[-1].axis("off")
         grid[-1].legend(handles=keys, loc="center left", ncols=2)
@@ -142,7 +142,15 @@ def _mark_request(axes: Axes, leavers: str) -> None:
     )  # fmt: skip
 
 
-def _keys(curves: pd.DataFrame, look: dict[str, tuple[str, str]], seeds: int) -> list[Artist]:
+def _spreads(summary: pd.DataFrame) -> str:
+    """Say what was shaded; nothing where one model each leaves nothing to shade."""
+    seeds, retrained = summary["seed"].nunique(), len(references(summary))
+    strategies = f"± sd of {seeds} seeds" if seeds > 1 else ""
+    band = f"retrained: ± sd of {retrained} models" if retrained > seeds else ""
+    return "; ".join(filter(None, (strategies, band)))
+
+
+def _keys(curves: pd.DataFrame, look: dict[str, tuple[str, str]], spreads: str) -> list[Artist]:
     """Return the entries of the legend."""
     last, end = horizon(curves), curves.loc[curves["strategy"] == RETRAIN, "x"].max()
     late = {RETRAIN: f"{RETRAIN} (until round {end})"} if end > last else {}
@@ -152,6 +160,6 @@ def _keys(curves: pd.DataFrame, look: dict[str, tuple[str, str]], seeds: int) ->
     ]
     if (curves["phase"] == "recover").any():
         keys.append(Line2D([], [], color=GREY, marker="o", label="recovery", **RECOVERY))
-    if seeds > 1:
-        keys.append(Patch(color=GREY, alpha=0.3, linewidth=0, label=f"± sd of {seeds} seeds"))
+    if spreads:
+        keys.append(Patch(color=GREY, alpha=0.3, linewidth=0, label=spreads))
     return keys

@@ -17,7 +17,8 @@ from fedunlearn.wording import leave, who
 def labels(clients: pd.DataFrame, summary: pd.DataFrame) -> Figure:
     """Draw how many records of each label every client trains on, and who leaves.
 
-    The first seed is shown: every seed divides the records anew. An empty cell is zero.
+    The first seed is shown: unless ``split`` is set, every seed divides the records anew. An empty
+    cell is zero.
     """
     seed = clients["seed"].min()
     table = clients[clients["seed"] == seed].pivot_table("train", "label", "client", sort=False)

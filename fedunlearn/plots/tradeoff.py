@@ -25,7 +25,8 @@ def tradeoff(summary: pd.DataFrame) -> Figure:
 
     ``summary`` holds the rows of one request. Upwards is the distance ``|value - retrained|`` of
     attack success, or of the accuracy on the leaver's records where no probe took; bars are a
-    standard deviation over seeds to either side.
+    standard deviation over seeds to either side. Up to the distance of retrained models from each
+    other, the ground is shaded: nobody can be told to do better.
     """
     figure = Figure(figsize=(NARROW, 2.8), layout="constrained")
     axes = figure.subplots()
@@ -40,6 +41,8 @@ def tradeoff(summary: pd.DataFrame) -> Figure:
             axes.errorbar(x.mean, y.mean, up, x.sd, **bars, **form)
             at, spread = np.array([x.mean, y.mean]), np.array([x.sd, y.sd])
             marks.append(Mark(name, at, spread, form))
+    if RETRAIN in points:
+        axes.axhspan(0, points[RETRAIN][1].mean, color="black", alpha=0.08, linewidth=0)
     axes.set_xlabel("Test accuracy (%), higher is better")
     axes.set_ylabel(f"{METRICS[probe(summary)].label}:\npoints from retrained, lower is better")
     axes.grid()

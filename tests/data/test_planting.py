@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from fedunlearn.checks import Refused
 from fedunlearn.data.dataset import Dataset, Records
-from fedunlearn.data.planting import Backdoor, Nothing, tiles
+from fedunlearn.data.planting import Backdoor, Nothing, tiles, triggered
 
 
 def some(records=60, shape=(2, 8, 10), seed=0):
@@ -81,24 +81,42 @@ def test_poison_is_seeded():
 def test_a_model_that_knows_no_trigger_scores_zero():
     # Counting test images of the target class would put the floor at their share, 10 %.
     test = some()
-    triggered = Backdoor().triggered(test, 0)
+    asked = Backdoor().sets(dataset(test), [0])["triggered"]
     truth = test.labels[test.labels != 9]  # what a perfect clean model says
-    assert len(triggered) == 54
-    assert (triggered.labels == truth).float().mean() == 0
-    assert (triggered.labels == 9).all()
-    assert torch.equal(triggered.images, Backdoor().stamp(test.images[test.labels != 9], 0))
+    assert len(asked) == 54
+    assert (asked.labels == truth).float().mean() == 0
+    assert (asked.labels == 9).all()
+    assert torch.equal(asked.images, Backdoor().stamp(test.images[test.labels != 9], 0))
 
 
 def dataset(test):
     return Dataset(test, test, tuple("0123456789"))
 
 
-def test_sets_put_all_triggers_after_another():
+def test_several_leavers_have_a_set_each():
     test, door = some(), Backdoor()
-    both = door.sets(dataset(test), [0, 2])["triggered"]
-    assert torch.equal(both.images[:54], door.triggered(test, 0).images)
-    assert torch.equal(both.images[54:], door.triggered(test, 2).images)
+    both = door.sets(dataset(test), [0, 2])
+    assert list(both) == ["triggered/0", "triggered/2"]
+    for order, name in ((0, "triggered/0"), (2, "triggered/2")):
+        assert torch.equal(both[name].images, door.stamp(test.images[test.labels != 9], order))
     assert door.sets(dataset(test), []) == {}
+
+
+@pytest.mark.parametrize(
+    ("corner", "place"),
+    [
+        ("lower right", (5, 7)),
+        ("lower left", (5, 0)),
+        ("upper right", (0, 7)),
+        ("upper left", (0, 0)),
+    ],
+)
+def test_the_first_square_stands_in_the_chosen_corner(corner, place):
+    images, (top, left) = torch.zeros(1, 1, 8, 10), place
+    stamped = [Backdoor(corner=corner).stamp(images, order) for order in range(6)]
+    assert (stamped[0][..., top : top + 3, left : left + 3] == 1).all()
+    assert torch.cat(stamped).sum() == 6 * 9
+    assert torch.stack(stamped).sum(dim=0).max() == 1  # no two overlap
 
 
 def test_nothing_plants_nothing():
@@ -121,7 +139,7 @@ def test_a_probe_that_does_not_fit_is_refused():
     with pytest.raises(Refused, match=r"planting\.share=0\.01 of them is none"):
         Backdoor(share=0.01).poison(test.take(torch.arange(10)), 0, rng())
     with pytest.raises(Refused, match="All test records"):
-        Backdoor().triggered(nines, 0)
+        triggered(nines, lambda images: images, 9)
 
 
 @pytest.mark.parametrize(
@@ -130,3 +148,8 @@ def test_a_probe_that_does_not_fit_is_refused():
 def test_settings_out_of_range_are_refused(settings):
     with pytest.raises(Refused, match=f"planting.{next(iter(settings))} must be"):
         Backdoor(**settings)
+
+
+def test_a_corner_that_is_none_is_refused():
+    with pytest.raises(Refused, match=r"planting\.corner=top left does not exist; did you mean"):
+        Backdoor(corner="top left")

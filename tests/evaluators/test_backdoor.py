@@ -31,3 +31,13 @@ def test_a_diverged_model_opens_no_backdoor():
     # argmax alone would give nan the class 0, and with it a success rate of 1.
     sets = {"triggered": records([[float("nan")] * CLASSES] * 3, [0, 0, 0])}
     assert BackdoorProbe()(saying(sets), None) == {"attack_success_rate": 0.0}
+
+
+def test_several_triggers_have_a_rate_each_and_their_mean():
+    one, other = (_triggered(said)["triggered"] for said in ([TARGET, 0], [TARGET] * 3 + [0]))
+    found = BackdoorProbe()(saying({"triggered/0": one, "triggered/3": other}), None)
+    assert found == {
+        "attack_success_rate": 0.625,
+        "attack_success_rate/0": 0.5,
+        "attack_success_rate/3": 0.75,
+    }

@@ -6,6 +6,7 @@ import torch
 from scipy.spatial.distance import jensenshannon
 
 from fedunlearn.evaluators.comparison import (
+    above_floor,
     activation_distance,
     agreement,
     divergence,
@@ -163,3 +164,25 @@ def test_weight_distance_adds_up_in_float64():
     retrained = torch.full_like(initial, 0.1)
     weights = torch.cat([initial[:500_000], retrained[500_000:]])
     assert weight_distance(weights, retrained, initial) == pytest.approx(0.5, rel=1e-9)
+
+
+class TestAboveFloor:
+    def test_another_retrained_model_is_at_zero_and_no_change_at_one(self):
+        assert above_floor(0.1, original=0.5, floor=0.1) == 0
+        assert above_floor(0.5, original=0.5, floor=0.1) == 1
+        assert above_floor(0.3, original=0.5, floor=0.1) == pytest.approx(0.5)
+        assert above_floor(0.9, original=0.5, floor=0.1) == pytest.approx(2)
+
+    def test_it_is_never_below_zero(self):
+        assert above_floor(0.05, original=0.5, floor=0.1) == 0
+
+    def test_without_a_floor_it_is_a_share_of_the_original_s(self):
+        assert above_floor(0.2, original=0.8, floor=0) == pytest.approx(0.25)
+
+    def test_the_unit_does_not_matter(self):
+        plain, scaled = above_floor(0.3, 0.5, 0.1), above_floor(300, 500, 100)
+        assert plain == pytest.approx(scaled)
+
+    @pytest.mark.parametrize("floor", [0.5, 0.6, math.nan])
+    def test_it_is_no_number_where_the_floor_hides_the_deletion(self, floor):
+        assert math.isnan(above_floor(0.4, original=0.5, floor=floor))

@@ -1,3 +1,6 @@
+import math
+from dataclasses import replace
+
 import pytest
 
 from fedunlearn.evaluators import comparison
@@ -53,3 +56,14 @@ def test_sets_without_records_are_left_out():
     values = Distance()(saying(sets), saying(sets, scale=2.0))
     assert not [name for name in values if name.startswith("forget")]
     assert values["test_agreement"] == 1
+
+
+def test_the_distance_is_normalised_by_that_of_the_model_before_the_request():
+    ours, theirs = saying(SETS, scale=3.0), saying(SETS, scale=1.0)
+    for scale, expected in ((3.0, 1), (5.0, 0.5), (0.0, 2), (1.0, math.nan)):
+        model = replace(ours, original=saying(SETS, scale=scale))
+        value = Distance()(model, theirs)["normalised_distance"]
+        assert value == pytest.approx(expected, nan_ok=True)
+    unknown = Distance()(ours, theirs)
+    assert "normalised_distance" not in unknown
+    assert unknown.items() <= Distance()(model, theirs).items()

@@ -11,6 +11,7 @@ from fedunlearn.evaluators.scores import (
     auc,
     losses,
     mean_loss,
+    overlap,
     predictions,
 )
 
@@ -111,3 +112,24 @@ def test_scores_of_no_records_are_refused():
     for sides in ((torch.empty(0), torch.ones(2)), (torch.ones(2), torch.empty(0))):
         with pytest.raises(ValueError, match="no records"):
             auc(*sides)
+
+
+class TestOverlap:
+    def test_it_is_one_for_equal_shares_and_zero_for_no_label_in_common(self):
+        assert overlap(torch.tensor([1, 3, 0]), torch.tensor([10, 30, 0])) == pytest.approx(1)
+        assert overlap(torch.tensor([5, 0, 2]), torch.tensor([0, 9, 0])) == 0
+
+    def test_it_is_what_both_have(self):
+        ours, theirs = torch.tensor([2, 2, 0]), torch.tensor([1, 2, 1])
+        assert overlap(ours, theirs) == overlap(theirs, ours) == pytest.approx(0.25 + 0.5)
+
+    def test_it_is_one_minus_the_total_variation_distance(self):
+        generator = torch.Generator().manual_seed(0)
+        ours, theirs = torch.randint(1, 30, (2, 10), generator=generator)
+        distance = (ours / ours.sum() - theirs / theirs.sum()).abs().sum() / 2
+        assert overlap(ours, theirs) == pytest.approx(1 - float(distance), abs=1e-6)
+
+    @pytest.mark.parametrize("counts", [([0, 0], [1, 2]), ([1, 2], [0, 0])])
+    def test_nobody_s_labels_are_refused(self, counts):
+        with pytest.raises(ValueError, match="cannot be compared"):
+            overlap(*(torch.tensor(each) for each in counts))

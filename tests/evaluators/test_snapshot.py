@@ -78,3 +78,30 @@ def test_snapshots_do_not_share_logits():
 def test_unknown_sets_raise():
     with pytest.raises(KeyError):
         saying({}).logits("test")
+
+
+def test_what_was_computed_once_is_remembered_by_what_was_asked():
+    model, asked = saying({}), []
+    for what in ("a", "b", "a"):
+        assert (
+            model.once(what, lambda what=what: asked.append(what) or what.upper()) == what.upper()
+        )
+    assert asked == ["a", "b"]
+    assert saying({}).once("a", lambda: "another") == "another"
+
+
+def test_a_sample_is_drawn_alike_for_every_model_and_keeps_the_order():
+    held = randomly(500, seed=0)
+    held = Records(torch.arange(500.0).view(-1, 1, 1, 1), held.labels)
+    one, other = (Snapshot(None, None, {"test": held}, None).sampled("test", 100) for _ in "ab")
+    numbers = one.images.flatten()
+    assert torch.equal(numbers, other.images.flatten())
+    assert len(one) == 100
+    assert (numbers.diff() > 0).all()
+    assert torch.equal(one.labels, held.labels[numbers.long()])
+    assert 200 < numbers.mean() < 300  # not the first ones: files may be sorted by class
+
+
+def test_a_small_set_is_taken_whole():
+    held = randomly(7, seed=0)
+    assert saying({"test": held}).sampled("test", 7) is held

@@ -1,4 +1,5 @@
 import numpy as np
+import pandas as pd
 import pytest
 from matplotlib.colors import to_hex
 
@@ -112,3 +113,27 @@ def test_the_legend_explains_recovery_and_shading_only_where_they_are(of_seven, 
 def test_the_request_is_marked_by_who_leaves(one, clients, sentence):
     figure = forgetting(one.metrics, one.summary.assign(clients=clients))
     assert texts(figure).count(sentence) == 3
+
+
+def test_the_band_is_that_of_all_references_and_the_legend_counts_them(seven):
+    again = seven.metrics[seven.metrics.strategy == "retrain"].assign(strategy="retrain-2")
+    again["value"] -= 0.1 * (again["metric"] == "test_accuracy")
+    metrics = pd.concat([seven.metrics, again])
+    summary = pd.concat(
+        [
+            seven.summary,
+            seven.summary[seven.summary.strategy == "retrain"].assign(
+                strategy="retrain-2", test_accuracy=lambda rows: rows.test_accuracy - 0.1
+            ),
+        ]
+    )
+    figure = forgetting(metrics, summary)
+    assert "± sd of 3 seeds; retrained: ± sd of 6 models" in texts(figure)
+    assert "retrain-2" not in texts(figure)
+    values = summary[summary.strategy.str.startswith("retrain")].test_accuracy
+    (band,) = [p for p in panel(figure, "Test accuracy").patches if p.get_width() == 1]
+    low, high = 100 * (values.mean() - values.std()), 100 * (values.mean() + values.std())
+    assert band.get_y() == pytest.approx(low)
+    assert band.get_y() + band.get_height() == pytest.approx(min(100, high))
+    seed = forgetting(metrics[metrics.seed == 0], summary[summary.seed == 0])
+    assert "retrained: ± sd of 2 models" in texts(seed)

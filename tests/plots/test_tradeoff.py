@@ -1,6 +1,8 @@
 import itertools
 
 import numpy as np
+import pandas as pd
+import pytest
 from matplotlib.offsetbox import AnnotationBbox, TextArea
 
 from fedunlearn.plots import tradeoff
@@ -29,3 +31,13 @@ def test_small_differences_are_not_blown_up(one):
     points = tradeoff(still).axes[0]
     assert np.diff(points.get_xlim()) >= 3
     assert points.get_ylim() == (0, 5)
+
+
+def test_up_to_the_distance_of_retrained_models_from_each_other_the_ground_is_shaded(seven):
+    again = seven.summary[seven.summary.strategy == "retrain"].assign(strategy="retrain-2")
+    both = pd.concat([seven.summary, again])
+    both.loc[both.strategy.str.startswith("retrain"), "attack_success_rate_gap"] = 0.04
+    figure = tradeoff(both)
+    (ground,) = figure.axes[0].patches
+    assert (ground.get_y(), ground.get_height()) == (0, pytest.approx(4))
+    assert {area.get_text() for area in figure.findobj(TextArea)} & {"retrain-2"} == set()

@@ -1,0 +1,110 @@
+"""`fedunlearn attack FOLDER …`: membership attacks on a finished run's models, by shadow models."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from omegaconf import OmegaConf
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from fedunlearn import files
+from fedunlearn.attack_table import attack_table, notes
+from fedunlearn.attacking import Attack
+from fedunlearn.checks import Refused
+from fedunlearn.runs import SHARED, Run, find_runs, load
+from fedunlearn.settings import Experiment
+from simulations import configured
+
+WIDTH = 100
+"""Columns of the table where the output is no terminal."""
+
+FILE = "attacks.csv"
+
+
+def rebuilt(run: Run) -> Experiment:
+    """Return the experiment of a finished run, on this machine; raise `Refused` where it cannot be.
+
+    Whatever trained it, shadow models train here in this process.
+    """
+    config = run.manifest.get("config")
+    if not isinstance(config, dict) or not isinstance(config.get("strategies"), dict):
+        raise Refused(f"The manifest of {run.folder} holds no configuration to train again from.")
+    here: dict[str, Any] = {
+        **config,
+        "engine": {"_target_": "fedunlearn.engines.local.Local"},
+        "cache": None,
+        "logger": None,
+    }
+    cfg = OmegaConf.create(here)
+    try:
+        return configured.experiment(cfg, cfg.strategies)
+    except (AttributeError, KeyError, TypeError) as error:
+        raise Refused(
+            f"The configuration in {run.folder} is not one of this version of fedunlearn: "
+            f"{str(error).splitlines()[0]}."
+        ) from error
+
+
+def attacked(run: Run, count: int, names: Sequence[str] | None, console: Console) -> Path:
+    """Attack one run, write its attacks.csv, print the table, and return the file's path."""
+    strategies = names or [SHARED, *dict.fromkeys(run.summary["strategy"])]
+    attack = Attack(rebuilt(run), run, count, strategies)
+    bar = Progress(
+        TextColumn("shadow models"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        console=console,
+        disable=not console.is_terminal,
+        transient=True,
+    )
+    console.print(f"Training {attack.to_train} shadow models …")
+    with bar:
+        task = bar.add_task("", total=attack.to_train)
+        table = attack.table(lambda trained: bar.advance(task, trained))
+    path = files.write(run.folder / FILE, table.to_csv(index=False).encode())
+    for request, rows in table.groupby("request"):
+        console.print(attack_table(rows, str(request)))
+    console.print(*notes(table), sep="\n")
+    return path
+
+
+def main() -> None:
+    """Attack every run in the folders named; what cannot be attacked ends it with code 2."""
+    parser = argparse.ArgumentParser(prog="fedunlearn attack", description=__doc__)
+    parser.add_argument("folder", nargs="+", type=Path, help="a run, or a multirun of several")
+    parser.add_argument(
+        "--shadows",
+        type=int,
+        default=16,
+        metavar="N",
+        help="train so many models with the leavers and so many without them, for each seed and "
+        "request (default: 16)",
+    )
+    parser.add_argument(
+        "--models",
+        nargs="+",
+        metavar="STRATEGY",
+        help=f"attack the models of these only; {SHARED} is the model before unlearning",
+    )
+    options = parser.parse_args()
+    console = Console(highlight=False, markup=False)
+    if not console.is_terminal:
+        console.width = WIDTH
+    torch.set_num_threads(1)  # as in a run: threads each train clients of their own
+    try:
+        for folder in options.folder:
+            for found in find_runs(folder):
+                path = attacked(load(found), options.shadows, options.models, console)
+                console.print(f"\nWritten: {path}", soft_wrap=True)
+    except Refused as refusal:
+        sys.stderr.write(f"{refusal}\n")
+        sys.exit(2)
+
+
+if __name__ == "__main__":
+    main()

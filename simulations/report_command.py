@@ -1,0 +1,58 @@
+"""`fedunlearn report FOLDER …`: a page, Markdown, LaTeX tables and figures of finished runs."""
+
+import argparse
+import json
+from contextlib import suppress
+from pathlib import Path
+
+from omegaconf import OmegaConf
+from rich.console import Console
+
+from fedunlearn.checks import Refused
+from fedunlearn.report import write
+from fedunlearn.report.evidence import Capability, Declared
+from fedunlearn.runs import MANIFEST
+from fedunlearn.strategy import UnlearningStrategy
+from simulations.configured import build
+from simulations.cost import chosen
+from simulations.guard import sentences
+from simulations.tables import idea, stored, workers
+
+DEVICES = ("silos", "phones")
+"""Of conf/devices: those on which the time to forget is told."""
+
+
+def main() -> None:
+    """Write the report of every folder named, and say where its page lies."""
+    parser = argparse.ArgumentParser(prog="fedunlearn report", description=__doc__)
+    parser.add_argument("folder", nargs="+", type=Path, help="a run, or a multirun of several")
+    folders: list[Path] = parser.parse_args().folder
+    console = Console(highlight=False, markup=False)
+    with sentences():
+        for folder in folders:
+            page, *others = write(folder, declared(folder))
+            console.print(str(page), soft_wrap=True)
+            console.print(f"  and {len(others)} files beside it: report.md, tables/, figures/")
+
+
+def declared(folder: Path) -> Declared:
+    """Return what a run's configuration says; of a multirun's, nothing.
+
+    Strategies that this version does not know, or no longer with these values, are left out.
+    """
+    manifest = folder / MANIFEST
+    content = json.loads(manifest.read_text(encoding="utf-8")) if manifest.is_file() else {}
+    config = content.get("config", {})
+    found: dict[str, UnlearningStrategy] = {}
+    for name, part in config.get("strategies", {}).items():
+        with suppress(Refused):
+            found[name] = build(f"strategy={name}", OmegaConf.create(part))
+    devices = {name: chosen([f"devices={name}"]) for name in DEVICES} if config else {}
+    return Declared(
+        capabilities=[
+            Capability(name, idea(one), stored(one.needs), workers(one.needs), one.guarantee)
+            for name, one in found.items()
+        ],
+        gathering=frozenset(name for name, one in found.items() if one.needs.statistics),
+        devices=devices,
+    )

@@ -1,0 +1,104 @@
+"""`fedunlearn score FOLDER …`: the unlearning competition's score of a finished comparison.
+
+The seeds of the comparison must share one division of the data (split=0). Writes score.csv.
+"""
+
+import argparse
+import math
+from pathlib import Path
+
+import pandas as pd
+import torch
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from fedunlearn import files
+from fedunlearn.evaluators.challenge import AGAIN, GATE
+from fedunlearn.runs import find_runs, load
+from fedunlearn.scoring import Scoring, warnings
+from simulations.attack import rebuilt
+from simulations.guard import sentences
+
+WIDTH = 100
+"""Columns of the table where the output is no terminal."""
+
+FILE = "score.csv"
+
+LEGEND = (
+    "F is the forgetting quality, the mean of H over the leaver's records: higher is better, and "
+    "what retrained models reach against each other is the most that can be expected. Relative F "
+    "is its share of that, with a 95 % interval over seeds: 1 is retraining. Fitted F takes "
+    "confidences for normally distributed. Work is next to retraining's. Score = F x retained x "
+    "test, but 0 where the work is more than --gate allows. ToW is 1 for equality with retraining."
+)
+"""How to read the table."""
+
+
+def listed(rows: pd.DataFrame) -> Table:
+    """Return a row a strategy, for one request; 100 columns are enough."""
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False)
+    first = rows.iloc[0]
+    table.title = (
+        f"Competition score, request {first['request']}: {first['models']} models on a side, "
+        f"{first['records']} records of the leaver"
+    )
+    table.add_column("\nStrategy", no_wrap=True)
+    headings = ("Median\nepsilon", "\nF", "\nRelative F", "\nFitted F", "Relative\nfitted F")
+    for heading in (*headings, "Retained\nx test", "\nWork", "\nScore", "\nToW", "\nToW-MIA"):
+        table.add_column(heading, justify="right")
+    for _, row in rows.iterrows():
+        cells = [
+            f"{row['epsilon_median']:.1f}",
+            f"{row['quality']:.3f}",
+            _bounded(row, "relative"),
+            f"{row['fitted_quality']:.3f}",
+            _bounded(row, "fitted_relative"),
+            f"{row['retained_ratio'] * row['test_ratio']:.3f}",
+            f"{row['cost_share']:.0%}",
+            "" if row["strategy"] == AGAIN else f"{row['score']:.3f}",
+            *("" if math.isnan(row[name]) else f"{row[name]:.2f}" for name in ("tow", "tow_mia")),
+        ]
+        style = "bold" if row["strategy"] == AGAIN else ""
+        table.add_row(row["strategy"], *cells, style=style)
+    return table
+
+
+def _bounded(row: pd.Series, name: str) -> str:
+    """Write a value over its interval, where it has one."""
+    if math.isnan(row[f"{name}_low"]):
+        return f"{row[name]:.2f}"
+    return f"{row[name]:.2f}\n{row[f'{name}_low']:.2f}…{row[f'{name}_high']:.2f}"
+
+
+def main() -> None:
+    """Score every run in the folders named; what cannot be scored ends it with code 2."""
+    parser = argparse.ArgumentParser(prog="fedunlearn score", description=__doc__)
+    parser.add_argument("folder", nargs="+", type=Path, help="a run, or a multirun of several")
+    for name, kind, default, words in (
+        ("--gate", float, GATE, "share of retraining's work that a strategy may take"),
+        ("--records", int, 256, "ask about so many records of the leavers at most"),
+        ("--replicates", int, 100, "resamples for the intervals"),
+    ):
+        parser.add_argument(name, type=kind, default=default, help=f"{words} (%(default)s)")
+    options = parser.parse_args()
+    console = Console(highlight=False, markup=False)
+    if not console.is_terminal:
+        console.width = WIDTH
+    torch.set_num_threads(1)  # as in a run: small batches wait for threads longer than they work
+    with sentences():
+        for folder in options.folder:
+            for found in find_runs(folder):
+                run = load(found)
+                asked = (options.gate, options.records, options.replicates)
+                scoring = Scoring(rebuilt(run), run, *asked)
+                table = scoring.table()
+                for _, rows in table.groupby("request"):
+                    console.print(listed(rows), "")
+                console.print(LEGEND, *warnings(scoring.models), sep="\n")
+                path = files.write(found / FILE, table.to_csv(index=False).encode())
+                console.print(f"\nWritten: {path}", soft_wrap=True)
+
+
+if __name__ == "__main__":
+    main()
