@@ -1,8 +1,8 @@
 # Needs Python 3.11 or newer with pip and venv, git and make; every target installs what it uses.
 
 PYTHON ?= python3
-# pytest processes; 0 is pytest's own one
-WORKERS ?= 0
+# pytest processes
+WORKERS ?= 2
 
 BIN := .venv/bin
 READY := .venv/ready
