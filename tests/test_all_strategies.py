@@ -23,7 +23,7 @@ CROWD = [
     *("model=mlp", "partition=iid", "partition.clients=100", "partition.minimum=3"),
     *("training.cohort=0.2", "training.rounds=8", "training.work.epochs=1"),
     "withdrawal.timeline=[{after: 5, clients: [1, 2]}, {after: 7, clients: [3]}]",
-    *("recovery=plain", "recovery.rounds=1", "strategies=all", "seeds=[0]"),
+    *("recovery=plain", "recovery.rounds=1", "strategies=all", "seeds=[0]", "references=1"),
     "evaluators.measures=[{_target_: fedunlearn.evaluators.utility.Utility},"
     "{_target_: fedunlearn.evaluators.forgetting.Forgetting}]",
 ]
