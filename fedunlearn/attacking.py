@@ -7,8 +7,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 
 from fedunlearn import checks
 from fedunlearn.attack_site import Site, Tell
@@ -20,6 +18,7 @@ from fedunlearn.federation import federation
 from fedunlearn.layout import Vector
 from fedunlearn.provenance import split_hash
 from fedunlearn.runs import SHARED, Run
+from fedunlearn.saved_models import saved_model
 from fedunlearn.settings import Experiment
 from fedunlearn.shadows import Shadows, pools, with_halves, without
 
@@ -157,9 +156,4 @@ class Attack:
 
     def _weights(self, site: Site, seed: int, strategy: str) -> Vector:
         request = 0 if strategy == SHARED else site.number
-        name = f"seed{seed}-{strategy}-request{request}.safetensors"
-        path = self.run.folder / "models" / name
-        try:
-            return site.here.network.layout.flatten(load_file(path))
-        except (OSError, SafetensorError) as error:
-            raise Refused(f"{path} cannot be read ({error}); the run is not whole.") from error
+        return saved_model(self.run.folder, site.here.network.layout, seed, strategy, request)

@@ -140,7 +140,7 @@ def federation(scenario: Scenario) -> Federation:
     }
     train = Shards.of([planted.get(client, records) for client, records in enumerate(own)])
     clean = [
-        records.take(_unchanged(records, planted[client])) if client in planted else train[client]
+        records.take(unchanged(records, planted[client])) if client in planted else train[client]
         for client, records in enumerate(own)
     ]
     return Federation(
@@ -177,7 +177,7 @@ def _rng(scenario: Scenario, *stream: int) -> np.random.Generator:
     return np.random.default_rng([divided_by, DATA_STREAM, *stream])
 
 
-def _unchanged(before: Records, after: Records) -> Tensor:
+def unchanged(before: Records, after: Records) -> Tensor:
     """Mark the records that planting left alone, [n] bool."""
     images = (before.images == after.images).flatten(1).all(dim=1)
     return images & (before.labels == after.labels)

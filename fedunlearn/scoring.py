@@ -10,8 +10,6 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor
 
 from fedunlearn import checks
@@ -26,6 +24,7 @@ from fedunlearn.evaluators.tradeoff_scores import strangers, tug_of_war
 from fedunlearn.federation import Federation, federation
 from fedunlearn.provenance import split_hash
 from fedunlearn.runs import RETRAIN, Run, is_reference, reference_number
+from fedunlearn.saved_models import saved_model
 from fedunlearn.settings import Experiment
 
 FEW = 16
@@ -184,12 +183,8 @@ class Scoring:
         }
 
     def _said(self, seed: int, name: str, number: int, sets: Mapping[str, Records]) -> Said:
-        path = self.run.folder / "models" / f"seed{seed}-{name}-request{number}.safetensors"
         network = self._here.network
-        try:
-            weights = network.layout.flatten(load_file(path))
-        except (OSError, SafetensorError) as error:
-            raise Refused(f"{path} cannot be read ({error}); the run is not whole.") from error
+        weights = saved_model(self.run.folder, network.layout, seed, name, number)
         model = Snapshot(network, weights, sets, self._here.initial)
         forget, retained, test = (_own(model.logits(part), model.labels(part)) for part in PARTS)
         rates = {part: accuracy(model.logits(part), model.labels(part)) for part in PARTS}

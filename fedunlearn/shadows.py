@@ -19,7 +19,7 @@ from fedunlearn import checks
 from fedunlearn.bank import Member, Threads, Trainer, train_bank
 from fedunlearn.checks import Refused
 from fedunlearn.data.dataset import Records, Shards
-from fedunlearn.federation import Federation
+from fedunlearn.federation import Federation, unchanged
 from fedunlearn.history import ClientId
 from fedunlearn.pieces import Pieces
 from fedunlearn.training import Training
@@ -163,7 +163,7 @@ def _pool(here: Federation, client: ClientId) -> Pool:
             planted = here.scenario.planting.poison(others, order, rng)
         except Refused:  # too few to plant anything: all would have been left alone
             planted = others
-        rows = _alike(others, planted)
+        rows = unchanged(others, planted)
     others = others.take(rows)
     return Pool(
         client=client,
@@ -185,11 +185,6 @@ def _places(train: Records, clean: Records) -> Tensor:
             found[row] = True
             place += 1
     return found
-
-
-def _alike(before: Records, after: Records) -> Tensor:
-    images = (before.images == after.images).flatten(1).all(dim=1)
-    return images & (before.labels == after.labels)
 
 
 def _half(pool: Pool, rng: np.random.Generator, other: bool) -> Tensor:

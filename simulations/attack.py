@@ -1,23 +1,19 @@
 """`fedunlearn attack FOLDER …`: membership attacks on a finished run's models, by shadow models."""
 
 import argparse
-import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
-from omegaconf import OmegaConf
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from fedunlearn import files
 from fedunlearn.attack_table import attack_table, notes
 from fedunlearn.attacking import Attack
-from fedunlearn.checks import Refused
 from fedunlearn.runs import SHARED, Run, find_runs, load
-from fedunlearn.settings import Experiment
 from simulations import configured
+from simulations.guard import sentences
 
 WIDTH = 100
 """Columns of the table where the output is no terminal."""
@@ -25,34 +21,10 @@ WIDTH = 100
 FILE = "attacks.csv"
 
 
-def rebuilt(run: Run) -> Experiment:
-    """Return the experiment of a finished run, on this machine; raise `Refused` where it cannot be.
-
-    Whatever trained it, shadow models train here in this process.
-    """
-    config = run.manifest.get("config")
-    if not isinstance(config, dict) or not isinstance(config.get("strategies"), dict):
-        raise Refused(f"The manifest of {run.folder} holds no configuration to train again from.")
-    here: dict[str, Any] = {
-        **config,
-        "engine": {"_target_": "fedunlearn.engines.local.Local"},
-        "cache": None,
-        "logger": None,
-    }
-    cfg = OmegaConf.create(here)
-    try:
-        return configured.experiment(cfg, cfg.strategies)
-    except (AttributeError, KeyError, TypeError) as error:
-        raise Refused(
-            f"The configuration in {run.folder} is not one of this version of fedunlearn: "
-            f"{str(error).splitlines()[0]}."
-        ) from error
-
-
 def attacked(run: Run, count: int, names: Sequence[str] | None, console: Console) -> Path:
     """Attack one run, write its attacks.csv, print the table, and return the file's path."""
     strategies = names or [SHARED, *dict.fromkeys(run.summary["strategy"])]
-    attack = Attack(rebuilt(run), run, count, strategies)
+    attack = Attack(configured.rebuilt(run), run, count, strategies)
     bar = Progress(
         TextColumn("shadow models"),
         BarColumn(),
@@ -96,14 +68,11 @@ def main() -> None:
     if not console.is_terminal:
         console.width = WIDTH
     torch.set_num_threads(1)  # as in a run: threads each train clients of their own
-    try:
+    with sentences():
         for folder in options.folder:
             for found in find_runs(folder):
                 path = attacked(load(found), options.shadows, options.models, console)
                 console.print(f"\nWritten: {path}", soft_wrap=True)
-    except Refused as refusal:
-        sys.stderr.write(f"{refusal}\n")
-        sys.exit(2)
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from fedunlearn import budget, checks
 from fedunlearn.checks import Refused
+from fedunlearn.runs import Run
 from fedunlearn.settings import Evaluation, Experiment
 from fedunlearn.strategy import Request
 
@@ -56,6 +57,30 @@ def experiment(cfg: DictConfig, strategies: Mapping[str, DictConfig]) -> Experim
         split=cfg.split,
         references=cfg.references,
     )
+
+
+def rebuilt(run: Run) -> Experiment:
+    """Return the experiment of a finished run, on this machine; raise `Refused` where it cannot be.
+
+    Whatever trained it, what is trained now is trained here in this process.
+    """
+    config = run.manifest.get("config")
+    if not isinstance(config, dict) or not isinstance(config.get("strategies"), dict):
+        raise Refused(f"The manifest of {run.folder} holds no configuration to train again from.")
+    here: dict[str, Any] = {
+        **config,
+        "engine": {"_target_": "fedunlearn.engines.local.Local"},
+        "cache": None,
+        "logger": None,
+    }
+    cfg = OmegaConf.create(here)
+    try:
+        return experiment(cfg, cfg.strategies)
+    except (AttributeError, KeyError, TypeError) as error:
+        raise Refused(
+            f"The configuration in {run.folder} is not one of this version of fedunlearn: "
+            f"{str(error).splitlines()[0]}."
+        ) from error
 
 
 def build(where: str, part: Any) -> Any:

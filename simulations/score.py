@@ -17,7 +17,7 @@ from fedunlearn import files
 from fedunlearn.evaluators.challenge import AGAIN, GATE
 from fedunlearn.runs import find_runs, load
 from fedunlearn.scoring import Scoring, warnings
-from simulations.attack import rebuilt
+from simulations import configured
 from simulations.guard import sentences
 
 WIDTH = 100
@@ -91,7 +91,7 @@ def main() -> None:
             for found in find_runs(folder):
                 run = load(found)
                 asked = (options.gate, options.records, options.replicates)
-                scoring = Scoring(rebuilt(run), run, *asked)
+                scoring = Scoring(configured.rebuilt(run), run, *asked)
                 table = scoring.table()
                 for _, rows in table.groupby("request"):
                     console.print(listed(rows), "")

@@ -3,6 +3,7 @@
 import gc
 
 import pytest
+import torch
 
 
 @pytest.fixture(autouse=True)
@@ -11,3 +12,12 @@ def leaks_stay_where_they_are(request):
     yield
     if request.node.get_closest_marker("filterwarnings"):
         gc.collect()
+
+
+@pytest.fixture
+def one_torch_thread():
+    """As in a run: threads of torch's own would change the last digits, and crowd the cores."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)

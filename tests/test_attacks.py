@@ -29,13 +29,7 @@ HELD_OUT = {"loss", "entropy", "modified_entropy", "lira", "lira_offline", "rmia
 RECORDS, POPULATION, CLASSES, CLIENTS = 90, 40, 4, 2
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    """As in a run: threads each train clients of their own."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_torch_thread")
 
 
 @dataclass

@@ -1,17 +1,9 @@
 import pandas as pd
 import pytest
-import torch
 
 from benchmarks import references
 
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    """As in a run: threads each train clients of their own."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_torch_thread")
 
 
 @pytest.mark.parametrize(("net", "mode"), [("mlp", "cohort"), ("cnn", "workers")])

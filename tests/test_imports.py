@@ -83,8 +83,9 @@ MAY_USE = {
     "fedunlearn/evaluators/tradeoff_scores.py": {"evaluators", "runs"},
     "fedunlearn/evaluators/verification.py": {"checks", "evaluators"},
     "fedunlearn/data/triggers.py": {"checks", "data"},
+    "fedunlearn/saved_models.py": {"checks", "layout"},
     "fedunlearn/scoring.py": {"checks", "data", "evaluators", "federation", "provenance", "runs"}
-    | {"settings"},
+    | {"saved_models", "settings"},
     "fedunlearn/evaluators/cka.py": {"checks", "evaluators"},
     "fedunlearn/evaluators/per_client.py": {"checks", "evaluators"},
     "fedunlearn/evaluators/relearn.py": {"checks", "data", "evaluators"}

@@ -11,13 +11,7 @@ WORK = LocalWork(epochs=2, batch_size=16)
 SIZES = (40, 3, 17, 60, 16, 33, 21)
 
 
-@pytest.fixture(autouse=True)
-def one_torch_thread():
-    """As in a run: threads of torch's own would change the last digits."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_torch_thread")
 
 
 @pytest.fixture

@@ -21,7 +21,7 @@ from fedunlearn.provenance import split_hash
 from fedunlearn.results import RunFolder
 from fedunlearn.runs import load
 from fedunlearn.scoring import Scoring, warnings
-from simulations import attack, configured, guard, score
+from simulations import configured, guard, score
 
 SEEDS = range(6)
 OVERRIDES = [
@@ -87,7 +87,7 @@ def folder(tmp_path_factory):
 @pytest.fixture(scope="module")
 def scoring(folder):
     run = load(folder)
-    return Scoring(attack.rebuilt(run), run, records=40, replicates=20)
+    return Scoring(configured.rebuilt(run), run, records=40, replicates=20)
 
 
 @pytest.fixture(scope="module")
@@ -157,7 +157,7 @@ def test_the_command_writes_and_prints(folder, monkeypatch, capsys):
 def test_a_run_with_one_reference_is_halved(tmp_path):
     some = {"retrain": (0.0, 1000), "copy": (None, 1000), "near": (0.0, 1000)}
     run = load(written(tmp_path, some))
-    scoring = Scoring(attack.rebuilt(run), run, records=10, replicates=10)
+    scoring = Scoring(configured.rebuilt(run), run, records=10, replicates=10)
     table = scoring.table().set_index("strategy")
     assert scoring.models == 3
     assert (table["models"] == 3).all()
@@ -179,21 +179,21 @@ def test_a_run_with_one_reference_is_halved(tmp_path):
 def test_runs_that_cannot_be_scored_are_refused(tmp_path, strategies, changes, sentence):
     run = load(written(tmp_path, strategies, **changes))
     with pytest.raises(Refused, match=sentence):
-        Scoring(attack.rebuilt(run), run)
+        Scoring(configured.rebuilt(run), run)
 
 
 def test_too_few_seeds_are_refused(folder):
     run = load(folder)
     few = replace(run, summary=run.summary[run.summary["seed"] < 2])
     with pytest.raises(Refused, match=r"three models on a side, and the run in .* has 2"):
-        Scoring(attack.rebuilt(run), few)
+        Scoring(configured.rebuilt(run), few)
 
 
 def test_a_missing_model_is_refused(tmp_path):
     run = load(written(tmp_path, STRATEGIES))
     (tmp_path / "models" / "seed3-far-request1.safetensors").unlink()
     with pytest.raises(Refused, match=r"seed3-far-request1\.safetensors cannot be read"):
-        Scoring(attack.rebuilt(run), run, records=10, replicates=10).table()
+        Scoring(configured.rebuilt(run), run, records=10, replicates=10).table()
 
 
 def test_options_out_of_range_are_refused(folder):
@@ -204,7 +204,7 @@ def test_options_out_of_range_are_refused(folder):
         ({"replicates": 9}, "--replicates"),
     ):
         with pytest.raises(Refused, match=f"{name} must be"):
-            Scoring(attack.rebuilt(run), run, **options)
+            Scoring(configured.rebuilt(run), run, **options)
 
 
 def test_a_folder_of_many_divisions_ends_with_a_sentence(tmp_path, monkeypatch, capsys):

@@ -28,13 +28,7 @@ EVERYBODY = frozenset(range(5))
 TRAINING = Training(rounds=2, work=LocalWork(epochs=1))
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    """As in a run: threads each train clients of their own."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_torch_thread")
 
 
 def setting(scenario=SCENARIO, mode="workers"):

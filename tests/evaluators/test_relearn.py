@@ -20,13 +20,7 @@ TARGET = torch.linspace(-1, 2, D)
 SQUARE = Network(Offset(), (1, 1, D), D)
 
 
-@pytest.fixture(autouse=True)
-def one_torch_thread():
-    """As in a run: threads of torch's own would change the last digits."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_torch_thread")
 
 
 def copies(n):
