@@ -101,9 +101,11 @@ class GridClients:
         trained = rows([unpack(reply) for reply in replies.values()])
         return Updates(tuple(replies), trained - weights, torch.tensor(examples))
 
-    def rounds(self, weights: Vector, first: int, last: int) -> Iterator[tuple[Updates, Vector]]:
+    def rounds(
+        self, weights: Vector, first: int, last: int, work: LocalWork | None = None
+    ) -> Iterator[tuple[Updates, Vector]]:
         """Run ordinary training rounds; see `strategy.Clients.rounds`."""
-        return run_rounds(self, self.training.server, weights, first, last)
+        return run_rounds(self, self.training.server, weights, first, last, work)
 
     def statistics(self, weights: Vector) -> dict[ClientId, Tensor]:
         """Ask everybody for sums over their records; see `strategy.Clients.statistics`."""

@@ -75,7 +75,7 @@ class DryProxy:
 
     def distil(self, teacher: Vector, student: Vector, work: LocalWork, *, round: int) -> Vector:
         """Charge what `Proxy.distil` would."""
-        samples = len(self.real.images) * (work.epochs + 1)
+        samples = work.samples(len(self.real.images)) + len(self.real.images)
         seconds = samples * self.seconds(self.real, work)
         self.real.ledger.charge(SERVER, samples=samples, seconds=seconds)
         return student
@@ -129,11 +129,13 @@ class DryClients:
         updates = self._charged(asked, weights, work or self.work, other)
         return replace(updates, deltas=updates.deltas.clone())
 
-    def rounds(self, weights: Vector, first: int, last: int) -> Iterator[tuple[Updates, Vector]]:
+    def rounds(
+        self, weights: Vector, first: int, last: int, work: LocalWork | None = None
+    ) -> Iterator[tuple[Updates, Vector]]:
         """Charge for ordinary rounds; the models, too, are one number in memory."""
         require_remaining(self.declared)
         for number in range(first, last + 1):
-            updates = self._charged(self._cohort(number), weights, self.work)
+            updates = self._charged(self._cohort(number), weights, work or self.work)
             weights = (weights[:1] + NUDGE).expand_as(weights)
             yield updates, weights
 
@@ -164,6 +166,6 @@ class DryClients:
         back, examples = weights.nbytes, [self.records[client] for client in asked]
         sent = back if other is None else back + other.nbytes
         for client, held in zip(asked, examples, strict=True):
-            samples = held * work.epochs
+            samples = work.samples(held)
             self.ledger.charge(client, down=sent, up=back, samples=samples, seconds=0.0)
         return made_up(asked, examples, len(weights))

@@ -103,11 +103,13 @@ class PlainClients:
             messages = [Message(content, self.nodes[client], "train") for client in asked]
         return self._updates(weights, messages, self.ask(messages), epochs)
 
-    def rounds(self, weights: Vector, first: int, last: int) -> Iterator[tuple[Updates, Vector]]:
+    def rounds(
+        self, weights: Vector, first: int, last: int, work: LocalWork | None = None
+    ) -> Iterator[tuple[Updates, Vector]]:
         """Run ordinary rounds of the wrapped strategy; see `strategy.Clients.rounds`."""
         require_remaining(self.declared)
         strategy = copy.deepcopy(self.strategy)
-        epochs = self.work.epochs
+        epochs = self._epochs(work or self.work)
         for number in range(first, last + 1):
             messages = self._ordinary(strategy, weights, number, epochs)
             replies = self.ask(messages)

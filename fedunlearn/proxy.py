@@ -35,7 +35,7 @@ class Proxy:
             logits = torch.cat([self.network(teacher, x) for x in torch.split(self.images, 1024)])
         rng = np.random.default_rng([self.seed, PROXY_STREAM, round])
         weights = train_locally(self.network, student, self.images, logits, work, round, rng).cpu()
-        samples = len(self.images) * (work.epochs + 1)
+        samples = work.samples(len(self.images)) + len(self.images)
         self.ledger.charge(SERVER, samples=samples, seconds=time.perf_counter() - started)
         return weights
 

@@ -1,12 +1,13 @@
 """The rounds after unlearning, shared by all strategies so that they are compared at equal cost."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from fedunlearn import checks
 from fedunlearn.history import Updates
 from fedunlearn.layout import Vector
+from fedunlearn.local import LocalWork
 from fedunlearn.projections import deflect
 from fedunlearn.strategy import Clients
 from fedunlearn.vectors import mean
@@ -50,16 +51,19 @@ class Plain:
     """Ordinary training rounds with those who remain."""
 
     rounds: int = 5
+    batches: int | None = None
+    """The most steps of a client in a round; None: as in training."""
 
     def __post_init__(self) -> None:
-        """Raise `Refused` unless ``rounds`` counts rounds."""
-        checks.whole("recovery.rounds", self.rounds)
+        """Raise `Refused` for values outside their range."""
+        _checked(self.rounds, self.batches)
 
     def recover(
         self, weights: Vector, original: Vector, after: int, clients: Clients
     ) -> Iterator[tuple[Updates, Vector]]:
         """Train on, with the learning rate that the rounds after the request would have had."""
-        return clients.rounds(weights, after + 1, after + self.rounds)
+        work = _limited(clients.work, self.batches)
+        return clients.rounds(weights, after + 1, after + self.rounds, work)
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,21 +84,34 @@ class Projected:
     rounds: int = 5
     lr: float = 1.0
     """Of the server: 1 takes the average of the projected updates."""
+    batches: int | None = None
+    """The most steps of a client in a round; None: as in training."""
 
     def __post_init__(self) -> None:
         """Raise `Refused` for values outside their range."""
-        checks.whole("recovery.rounds", self.rounds)
+        _checked(self.rounds, self.batches)
         checks.number("recovery.lr", self.lr, above=0)
 
     def recover(
         self, weights: Vector, original: Vector, after: int, clients: Clients
     ) -> Iterator[tuple[Updates, Vector]]:
         """Train on, across the way from ``original`` [d]."""
+        work = _limited(clients.work, self.batches)
         for number in range(after + 1, after + self.rounds + 1):
-            updates = clients.train(weights, round=number)
+            updates = clients.train(weights, work=work, round=number)
             deflect(updates.deltas, weights - original)
             if self.lr != 1:
                 updates.deltas.mul_(self.lr)
             if updates.clients:
                 weights = weights + mean(updates.deltas, updates.examples)
             yield updates, weights
+
+
+def _checked(rounds: int, batches: int | None) -> None:
+    checks.whole("recovery.rounds", rounds)
+    if batches is not None:
+        checks.whole("recovery.batches", batches)
+
+
+def _limited(work: LocalWork, batches: int | None) -> LocalWork:
+    return work if batches is None else replace(work, batches=batches)

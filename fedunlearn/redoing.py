@@ -70,9 +70,12 @@ class Redoing:
         """Ask everybody for sums over their records; see `strategy.Clients.statistics`."""
         return self.clients.statistics(weights)
 
-    def rounds(self, weights: Vector, first: int, last: int) -> Iterator[tuple[Updates, Vector]]:
+    def rounds(
+        self, weights: Vector, first: int, last: int, work: LocalWork | None = None
+    ) -> Iterator[tuple[Updates, Vector]]:
         """Run ordinary rounds; see `strategy.Clients.rounds`."""
-        for number, (updates, after) in enumerate(self.clients.rounds(weights, first, last), first):
+        served = self.clients.rounds(weights, first, last, work)
+        for number, (updates, after) in enumerate(served, first):
             if self.replaces and number <= self.last:
                 done = Round(number, updates, int(updates.examples.sum()), weights)
                 self.history = self.history.redone(done, after, self.needs)

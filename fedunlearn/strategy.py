@@ -64,10 +64,13 @@ class Clients(Protocol):
         declared.
         """
 
-    def rounds(self, weights: Vector, first: int, last: int) -> Iterator[tuple[Updates, Vector]]:
+    def rounds(
+        self, weights: Vector, first: int, last: int, work: LocalWork | None = None
+    ) -> Iterator[tuple[Updates, Vector]]:
         """Run ordinary training rounds ``first … last`` from ``weights`` [d].
 
-        Yields each round's updates and the model after it, aggregated as in training.
+        Yields each round's updates and the model after it, aggregated as in training. ``work``
+        defaults to the ordinary work.
         """
 
     def statistics(self, weights: Vector) -> Mapping[ClientId, Tensor]:

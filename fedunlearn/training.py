@@ -70,15 +70,21 @@ def server_rng(seed: int, leavers: Collection[ClientId], round: int) -> np.rando
 
 
 def run_rounds(
-    clients: Clients, server: ServerOptimizer, weights: Vector, first: int, last: int
+    clients: Clients,
+    server: ServerOptimizer,
+    weights: Vector,
+    first: int,
+    last: int,
+    work: LocalWork | None = None,
 ) -> Iterator[tuple[Updates, Vector]]:
     """Run rounds ``first … last`` from ``weights`` [d]; yield updates and the model after each.
 
-    The server's optimizer starts afresh. A round in which every client failed changes nothing.
+    ``work`` is the ordinary work unless given. The server's optimizer starts afresh. A round in
+    which every client failed changes nothing.
     """
     state = server.start(weights)
     for number in range(first, last + 1):
-        updates = clients.train(weights, round=number)
+        updates = clients.train(weights, work=work, round=number)
         if updates.clients:
             update = mean(updates.deltas, updates.examples)
             weights, state = server.step(weights, update, state)

@@ -1,6 +1,7 @@
 """`fedunlearn compare`: several strategies and seeds, one training and one reference a seed."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from itertools import chain
 
 import hydra
 from hydra import compose
@@ -21,18 +22,17 @@ def strategies(cfg: DictConfig, chosen: str) -> dict[str, DictConfig]:
 
     Each comes with the values of its YAML; ``strategy.<field>=…`` on the command line applies to
     the one named ``chosen``, which is the choice of the group ``strategy``. An entry such as
-    ``{puf: {eta: 20}}`` is a variant of a strategy, and is called ``puf(eta=20)``.
+    ``{puf: {eta: 20}}`` is a variant of a strategy, and is called ``puf(eta=20)``; ``all`` stands
+    for every strategy, also within a list.
     """
     known = GlobalHydra.instance().config_loader().get_group_options("strategy")
     named = cfg.strategies
-    if named == "all":
-        entries: Sequence[object] = known
-    elif OmegaConf.is_list(named) and len(named):
-        entries = OmegaConf.to_container(named, resolve=True)  # type: ignore[assignment]
-    else:
+    if named != "all" and not (OmegaConf.is_list(named) and len(named)):
         raise Refused(f"strategies must be all, or a list such as [none,retrain], not {named}.")
+    entries = ["all"] if named == "all" else OmegaConf.to_container(named, resolve=True)
+    assert isinstance(entries, list)
     found: dict[str, DictConfig] = {}
-    for entry in entries:
+    for entry in chain.from_iterable(known if one == "all" else [one] for one in entries):
         name, fields = _name_and_fields(entry)
         checks.member("strategies", name, known)
         part = cfg.strategy if name == chosen else compose(f"strategy/{name}")["strategy"]

@@ -93,6 +93,7 @@ WORKS = {
     "fedprox": LocalWork(epochs=3, objective=Proximal(mu=0.5)),
     "clipped": LocalWork(epochs=2, clip_norm=0.05),
     "small batches": LocalWork(epochs=1, batch_size=5),
+    "few batches": LocalWork(epochs=3, batch_size=8, batches=4),
     "one batch": LocalWork(epochs=4, batch_size=1000),
 }
 

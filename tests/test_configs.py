@@ -126,6 +126,14 @@ def test_compare_refuses_variants_that_are_none(conf, entry, sentence):
         compare.strategies(composed(f"strategies=[{entry}]"), "federaser")
 
 
+def test_all_strategies_can_stand_beside_variants(conf):
+    every = list(compare.strategies(composed("strategies=all"), ""))
+    more = compare.strategies(composed("strategies=[{puf: {eta: 20}},all]"), "")
+    assert list(more) == ["puf(eta=20)", *every]
+    with pytest.raises(Refused, match="names puf twice"):
+        compare.strategies(composed("strategies=[puf,all]"), "")
+
+
 def test_compare_refuses_the_same_variant_twice(conf):
     cfg = composed("strategies=[{puf: {eta: 20}},{puf: {eta: 20}}]")
     with pytest.raises(Refused, match=r"names puf\(eta=20\) twice"):

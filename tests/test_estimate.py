@@ -72,7 +72,7 @@ WAVES = Experiment(
     strategies=SIX,
     reference=Retrain(),
     evaluation=Evaluation((Utility(), Forgetting(), BackdoorProbe(), Distance()), every=4),
-    recovery=Plain(rounds=2),
+    recovery=Plain(rounds=2, batches=2),
 )
 SIZE = 4 * (64 * 4 + 4 + 4 * 10 + 10)
 PACE = Pace(start=0.0, samples=1e9, epochs=1, rounds=1, evaluation=0.0)

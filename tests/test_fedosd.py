@@ -212,10 +212,11 @@ class TestProjected:
             assert updates.clients == (0, 2, 3)
             weights = after
 
-    def test_without_a_way_there_is_nothing_to_take_out(self):
+    @pytest.mark.parametrize("batches", [None, 1])
+    def test_without_a_way_there_is_nothing_to_take_out(self, batches):
         same = torch.linspace(0, 1, D)
-        _, _, projected = self.recovered(Projected(1), same, same)
-        _, _, plain = self.recovered(Plain(1), same, same)
+        _, _, projected = self.recovered(Projected(1, batches=batches), same, same)
+        _, _, plain = self.recovered(Plain(1, batches=batches), same, same)
         assert torch.equal(projected[0][1], plain[0][1])
         assert torch.equal(projected[0][0].deltas, plain[0][0].deltas)
 

@@ -12,6 +12,7 @@ from fedunlearn.checks import Refused
 from fedunlearn.local import Adam, LocalWork, Sgd, train_locally
 from fedunlearn.models import Cnn, LeNet5, Mlp, Network, ResNet18
 from fedunlearn.objectives import CrossEntropy, Distillation, Proximal
+from fedunlearn.recovery import Plain, Projected
 from fedunlearn.wire import decode, encode
 from tests.world import HalfSquare, Scaled
 
@@ -72,6 +73,25 @@ class TestTheLoop:
         epochs = work.order(50, np.random.default_rng(0)).reshape(3, 50)
         assert (np.sort(epochs) == np.arange(50)).all()
         assert (epochs[0] != epochs[1]).any()
+
+    def test_batches_end_a_round_in_the_middle_of_an_epoch(self):
+        work = LocalWork(epochs=3, batch_size=16, batches=5)
+        assert work.sizes(50) == [16, 16, 16, 2, 16]
+        assert work.samples(50) == 66
+        whole = replace(work, batches=None)
+        assert whole.samples(50) == 150
+        some, every = (each.order(50, np.random.default_rng(0)) for each in (work, whole))
+        assert (some == every[:66]).all()
+        assert replace(work, batches=12).sizes(50) == whole.sizes(50)
+        assert work.scaled(0.5) == replace(work, epochs=2, batches=3)
+
+    def test_a_round_of_one_batch_is_one_step(self):
+        plain = Sgd(0.1, momentum=0.0)
+        one = LocalWork(epochs=2, batch_size=50, batches=1, optimizer=plain)
+        start, trained = locally(one)
+        losses = CrossEntropy()(NETWORK, start.requires_grad_(), IMAGES, LABELS, start[None])
+        (gradient,) = torch.autograd.grad(losses.mean(), start)
+        torch.testing.assert_close(trained, (start - 0.1 * gradient).detach())
 
     def test_the_learning_rate_decays_by_round(self):
         work = LocalWork(epochs=1, batch_size=50, optimizer=Sgd(0.1, momentum=0), lr_decay=0.5)
@@ -204,6 +224,9 @@ class TestNetworks:
     [
         (lambda: LocalWork(epochs=0), "work.epochs must be a whole number of at least 1, not 0"),
         (lambda: LocalWork(batch_size=1.5), "work.batch_size"),
+        (lambda: LocalWork(batches=0), "work.batches must be a whole number of at least 1, not 0"),
+        (lambda: Plain(batches=0), "recovery.batches must be a whole number of at least 1, not 0"),
+        (lambda: Projected(batches=-1), "recovery.batches must be a whole number"),
         (lambda: LocalWork(lr_decay=1.5), "at most 1, not 1.5"),
         (lambda: LocalWork(clip_norm=0), "work.clip_norm must be a number above 0"),
         (lambda: Sgd(lr=float("nan")), "optimizer.lr must be a number above 0, not nan"),

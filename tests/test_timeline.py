@@ -5,6 +5,7 @@ import torch
 
 from fedunlearn.checks import Refused
 from fedunlearn.history import Needs
+from fedunlearn.local import LocalWork
 from fedunlearn.recovery import Nothing, Plain
 from fedunlearn.strategy import Request
 from fedunlearn.timeline import forget, plan, train
@@ -161,12 +162,15 @@ def test_recovery_goes_on_with_the_rounds_after_the_request():
     asked = []
 
     class Clients:
-        def rounds(self, weights, first, last):
-            asked.append((first, last))
+        work = LocalWork(epochs=4)
+
+        def rounds(self, weights, first, last, work):
+            asked.append((first, last, work))
             yield from ()
 
     list(Plain(3).recover(None, None, 7, Clients()))
-    assert asked == [(8, 10)]
+    list(Plain(3, batches=6).recover(None, None, 7, Clients()))
+    assert asked == [(8, 10, LocalWork(epochs=4)), (8, 10, LocalWork(epochs=4, batches=6))]
 
 
 def test_the_history_without_clients_is_idempotent_and_commutes():

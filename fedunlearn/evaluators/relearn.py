@@ -43,8 +43,10 @@ def relearn(
     """
     n, done, reached = len(records), 0, weights
     size = min(work.batch_size, n)
-    order = torch.from_numpy(replace(work, epochs=math.ceil(most * size / n)).order(n, rng))
-    stretch = replace(work, epochs=1, batch_size=size)
+    # Steps are counted here, whatever a round is allowed.
+    whole = replace(work, epochs=math.ceil(most * size / n), batches=None)
+    order = torch.from_numpy(whole.order(n, rng))
+    stretch = replace(whole, epochs=1, batch_size=size)
     before = _loss(network, weights, records, work)
     if before <= threshold:
         return 0.0
