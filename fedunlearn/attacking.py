@@ -22,6 +22,9 @@ from fedunlearn.saved_models import saved_model
 from fedunlearn.settings import Experiment
 from fedunlearn.shadows import Shadows, pools, with_halves, without
 
+FILE = "attacks.csv"
+"""Where the numbers lie in a run's folder."""
+
 COLUMNS = {
     "seed": "int64",
     "strategy": "str",
@@ -35,7 +38,7 @@ COLUMNS = {
     "n_members": "int64",
     "n_others": "int64",
 }
-"""Columns of attacks.csv, and their types."""
+"""Its columns, and their types."""
 
 Case = tuple[int, str]
 """The seed and the strategy of a model."""

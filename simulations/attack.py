@@ -10,15 +10,13 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from fedunlearn import files
 from fedunlearn.attack_table import attack_table, notes
-from fedunlearn.attacking import Attack
+from fedunlearn.attacking import FILE, Attack
 from fedunlearn.runs import SHARED, Run, find_runs, load
 from simulations import configured
 from simulations.guard import sentences
 
 WIDTH = 100
 """Columns of the table where the output is no terminal."""
-
-FILE = "attacks.csv"
 
 
 def attacked(run: Run, count: int, names: Sequence[str] | None, console: Console) -> Path:

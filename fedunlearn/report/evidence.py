@@ -8,6 +8,7 @@ from typing import Any
 
 import pandas as pd
 
+from fedunlearn import attacking
 from fedunlearn.burden import who_pays
 from fedunlearn.checks import Refused
 from fedunlearn.costing import Devices
@@ -63,6 +64,8 @@ class Evidence:
     """Empty where there are too few seeds or references to judge."""
     paid: pd.DataFrame
     """What forgetting cost each remaining client; empty where that was not measured."""
+    attacks: pd.DataFrame
+    """What `fedunlearn attack` found; empty where nobody attacked."""
     certificates: Sequence[Certified]
     declared: Declared
 
@@ -86,6 +89,7 @@ def gather(folder: Path, declared: Declared) -> Evidence:
         run=run,
         verdicts=judged(run.summary),
         paid=burdens(run),
+        attacks=attacks(folder),
         certificates=certificates(folder),
         declared=declared,
     )
@@ -101,6 +105,20 @@ def burdens(run: Run) -> pd.DataFrame:
     """Return each remaining client's accuracy before and after; empty where it is not known."""
     found = who_pays(run.metrics, run.summary, run.clients)
     return found[~further(found)] if len(found) else found
+
+
+def attacks(folder: Path) -> pd.DataFrame:
+    """Return the rows of attacks.csv, or none; raises `Refused` where it is no such file."""
+    path = folder / attacking.FILE
+    if not path.is_file():
+        return pd.DataFrame(columns=list(attacking.COLUMNS))
+    try:
+        return pd.read_csv(path, usecols=list(attacking.COLUMNS), dtype=attacking.COLUMNS)
+    except (OSError, ValueError) as error:
+        raise Refused(
+            f"{path} is no table of attacks ({error}). Delete it, or write it anew: `fedunlearn "
+            f"attack {folder}`."
+        ) from error
 
 
 def certificates(folder: Path) -> list[Certified]:

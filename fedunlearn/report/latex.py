@@ -6,8 +6,11 @@ from collections.abc import Iterable
 from fedunlearn.report.cells import ABSENT, Cell, Table
 from fedunlearn.wording import MINUS
 
-PACKAGES = ("booktabs", "graphicx", "amssymb")
+PACKAGES = ("booktabs", "graphicx", "amssymb", "longtable")
 """What a document that takes these tables must load."""
+
+PAGE = 40
+"""Rows that a page has room for; longer tables go on with the next one."""
 
 ESCAPES = {
     "\\": r"\textbackslash{}",
@@ -46,16 +49,21 @@ def escape(text: str) -> str:
 
 
 def latex(table: Table) -> str:
-    """Return a floating table; the columns are made narrower only where they would not fit."""
-    shape = "l" + ("r" if table.numeric else "l") * (len(table.headings) - 1)
-    label = re.sub(r"[^a-z0-9]+", "-", table.name.lower())
-    lines = [
+    """Return a floating table, or one over several pages where it has more rows than `PAGE`.
+
+    The columns of a floating one are made narrower only where they would not fit.
+    """
+    lines = _over_pages(table) if len(table.rows) > PAGE else _floating(table)
+    return "\n".join(lines) + "\n"
+
+
+def _floating(table: Table) -> list[str]:
+    return [
         r"\begin{table}",
         r"  \centering",
-        rf"  \caption{{{escape(table.caption)}.}}",
-        rf"  \label{{tab:{label}}}",
+        f"  {_caption(table)}",
         r"  \begingroup\setbox0=\hbox{%",
-        rf"  \begin{{tabular}}{{@{{}}{shape}@{{}}}}",
+        rf"  \begin{{tabular}}{{{_shape(table)}}}",
         r"    \toprule",
         f"    {_row(map(escape, table.headings))}",
         r"    \midrule",
@@ -66,7 +74,34 @@ def latex(table: Table) -> str:
         *(rf"  \par\smallskip\footnotesize {escape(note)}" for note in table.notes),
         r"\end{table}",
     ]
-    return "\n".join(lines) + "\n"
+
+
+def _over_pages(table: Table) -> list[str]:
+    return [
+        r"\begingroup\footnotesize",
+        rf"\begin{{longtable}}{{{_shape(table)}}}",
+        rf"  {_caption(table)} \\",
+        r"  \toprule",
+        f"  {_row(map(escape, table.headings))}",
+        r"  \midrule",
+        r"  \endhead",
+        r"  \bottomrule",
+        r"  \endfoot",
+        *(f"  {_row(map(_cell, row))}" for row in table.rows),
+        r"\end{longtable}",
+        *(rf"\par\smallskip\noindent {escape(note)}" for note in table.notes),
+        r"\endgroup",
+    ]
+
+
+def _caption(table: Table) -> str:
+    label = re.sub(r"[^a-z0-9]+", "-", table.name.lower())
+    return rf"\caption{{{escape(table.caption)}.}}\label{{tab:{label}}}"
+
+
+def _shape(table: Table) -> str:
+    column = "r" if table.numeric else "l"
+    return f"@{{}}l{column * (len(table.headings) - 1)}@{{}}"
 
 
 def document(names: Iterable[str]) -> str:

@@ -1,6 +1,6 @@
 """The sections of a run's report, in the order in which they are read."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import pandas as pd
@@ -9,6 +9,7 @@ from fedunlearn.plots.curves import horizon, probe
 from fedunlearn.report import facts, frames
 from fedunlearn.report.answers import Answer, answer
 from fedunlearn.report.cells import Table
+from fedunlearn.report.charts import attacked, layers
 from fedunlearn.report.charts.chart import Chart, Choice, Controls
 from fedunlearn.report.charts.federation import harm, label_map, store, timeline
 from fedunlearn.report.charts.forgetting import against_rounds
@@ -73,7 +74,8 @@ class Report:
     def tables(self) -> list[Table]:
         """The tables for papers: the standings, then those of the sections."""
         found = [table for served in self.served for table in (served.table, served.measures)]
-        return found + [table for section in self.rest for table in section.tables]
+        sections = (*self.picking, *self.rest)
+        return found + [table for section in sections for table in section.tables]
 
 
 def report(evidence: Evidence) -> Report:
@@ -171,7 +173,39 @@ def _steered(evidence: Evidence, controls: Controls, order: list[str]) -> list[S
                 "cannot be told whom forgetting hurt.",
             )
         )
-    return found
+    return [*found, *_looked_into(evidence, controls, order)]
+
+
+def _looked_into(evidence: Evidence, controls: Controls, order: list[str]) -> Iterator[Section]:
+    """Yield what only some runs hold: layer by layer, and under attack."""
+    similarity = layers.alike(evidence.run.metrics)
+    if len(similarity):
+        compared = layers.choice(similarity)
+        yield Section(
+            "layers",
+            "Layer by layer",
+            "How alike each layer represents the same records in the strategy's and in the "
+            "retrained model (CKA). Another retrained model shows how alike is alike; a dark "
+            "cell tells where in the net a strategy left its mark.",
+            [layers.layers(similarity, compared, controls, order)],
+            [compared],
+            tables=[layers.table(similarity, compared, order)],
+            folded=True,
+        )
+    if len(evidence.attacks):
+        areas = attacked.areas(evidence.attacks)
+        attack = attacked.choice(areas)
+        yield Section(
+            "attacks",
+            "Under attack",
+            "Whether somebody who holds the model can tell that the leaver's records were in it. "
+            "The retrained row never saw them and shows what chance looks like here; only what "
+            "lies beyond its line is a trace.",
+            [attacked.attacked(areas, attack, controls, order)],
+            [attack],
+            tables=[attacked.table(evidence.attacks, order)],
+            folded=True,
+        )
 
 
 def _divided(evidence: Evidence) -> str:

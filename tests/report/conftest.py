@@ -1,14 +1,14 @@
 import pytest
 
 from tests.plots.runs import simulated
-from tests.report.worlds import multirun
+from tests.report.worlds import looked_into, multirun
 
 
 @pytest.fixture(scope="session")
 def two_requests(tmp_path_factory):
-    """Two seeds, seven strategies, two requests, recovery."""
+    """Two seeds, seven strategies, two requests, recovery, layers compared, models attacked."""
     folder = tmp_path_factory.mktemp("two")
-    return simulated(folder, seeds=(0, 1), leavers=("0", "1+2"), recovery=2)
+    return looked_into(simulated(folder, seeds=(0, 1), leavers=("0", "1+2"), recovery=2))
 
 
 @pytest.fixture(scope="session")

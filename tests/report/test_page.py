@@ -1,5 +1,7 @@
 import json
 import re
+import shutil
+import subprocess
 from html.parser import HTMLParser
 
 import pytest
@@ -69,8 +71,8 @@ def test_the_page_answers_first_and_has_every_section_in_order(written):
     page = Page(written[0].read_text())
     sections = [name.removeprefix("section-") for name in page.ids if name.startswith("section-")]
     assert sections == [
-        *("rounds", "tradeoffs", "harm", "store", "time", "timeline", "labels", "strategies"),
-        "settings",
+        *("rounds", "tradeoffs", "harm", "layers", "attacks", "store", "time", "timeline"),
+        *("labels", "strategies", "settings"),
     ]
     assert page.ids.index("answer") < page.ids.index("section-rounds")
     assert len(page.ids) == len(set(page.ids))
@@ -94,7 +96,7 @@ def test_a_specification_for_each_chart_with_inputs_that_are_on_the_page(written
     specs = re.findall(r'<script type="application/json" id="spec-(.*?)">(.*?)</script>', text)
     assert [name for name, _ in specs] == [
         *("forgetting", "tradeoff-utility", "tradeoff-passes", "tradeoff-sent"),
-        *("store", "timeline", "label-map"),
+        *("layers", "attacked", "store", "timeline", "label-map"),
     ]
     for name, content in specs:
         assert name in page.ids
@@ -117,6 +119,18 @@ def test_markdown_and_latex_tell_the_same(written, two_requests):
     mine = next(line for line in latex.splitlines() if line.strip().startswith("federaser &"))
     assert re.findall(r"\d+\.\d", mine) == numbers
     assert len(numbers) > 8
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("pdflatex") is None, reason="needs pdflatex")
+def test_latex_prints_all_tables(written, two_requests, tmp_path):
+    command = ["pdflatex", "-interaction=nonstopmode", f"-output-directory={tmp_path}", "all"]
+    done = subprocess.run(
+        command, cwd=two_requests / "tables", capture_output=True, encoding="latin-1", timeout=300
+    )
+    assert done.returncode == 0, done.stdout[-2000:]
+    assert "Float too large" not in done.stdout
+    assert (tmp_path / "all.pdf").stat().st_size > 10_000
 
 
 def test_names_are_escaped_on_the_page_in_markdown_and_in_latex(quick, tmp_path):
@@ -157,6 +171,13 @@ def test_a_run_without_requests_is_refused(quick, tmp_path):
 
 def test_a_folder_without_runs_is_refused(tmp_path):
     with pytest.raises(Refused, match="holds no run"):
+        write(tmp_path)
+
+
+def test_a_table_of_attacks_that_is_none_is_refused_by_name(quick, tmp_path):
+    simulated(tmp_path)
+    (tmp_path / "attacks.csv").write_text("seed,strategy\n0,none\n")
+    with pytest.raises(Refused, match=r"attacks.csv is no table of attacks.*fedunlearn attack"):
         write(tmp_path)
 
 

@@ -12,6 +12,7 @@ from fedunlearn.evaluators.cards import METRICS
 from fedunlearn.report import facts, story, writing
 from fedunlearn.report import page as pages
 from fedunlearn.report.cells import Cell
+from fedunlearn.report.charts import attacked, layers
 from fedunlearn.report.charts.chart import Chart, Controls
 from fedunlearn.report.charts.export import export
 from fedunlearn.report.charts.federation import harm, label_map, timeline, worst_off
@@ -49,6 +50,50 @@ def test_the_chart_of_who_pays_holds_points_of_accuracy_and_obeys_seed_and_reque
     assert [row["change"] for row in spec["datasets"]["paid"]] == [5, -10, 0, 5]
     assert [param["name"] for param in spec["params"]] == ["seed", "request"]
     assert spec["layer"][1]["encoding"]["y"]["sort"] == ["b", "a"]
+
+
+def test_layers_are_those_of_the_last_round_and_other_retrained_models_are_the_floor():
+    rows = [
+        (1, 0, "none", "forget_cka", 0.1),
+        (1, 0, "none", "forget_cka/a", 0.2),
+        (1, 0, "none", "forget_cka/a", 0.5),
+        (1, 1, "none", "forget_cka/a", 0.7),
+        (1, 0, "retrain-2", "forget_cka/a", 0.8),
+        (1, 0, "retrain-3", "forget_cka/a", 1.0),
+        (1, 0, "none", "retained_accuracy/4", 0.3),
+    ]
+    metrics = pd.DataFrame(rows, columns=["request", "seed", "strategy", "metric", "value"])
+    found = layers.alike(metrics).set_index(["strategy", "seed"])["cka"].to_dict()
+    assert found == {
+        ("none", "0"): 0.5,
+        ("none", "1"): 0.7,
+        ("none", "all"): pytest.approx(0.6),
+        ("retrain again", "0"): pytest.approx(0.9),
+        ("retrain again", "all"): pytest.approx(0.9),
+    }
+    assert layers.alike(metrics[metrics["metric"] == "forget_cka"]).empty
+
+
+def test_areas_under_the_curve_are_one_a_strategy_and_all_retrained_models_are_one():
+    rows = [
+        (1, 0, "retrain", "lira", "record", "auc", 0.4, 0.3, 0.5),
+        (1, 0, "retrain-2", "lira", "record", "auc", 0.6, 0.5, 0.7),
+        (1, 1, "retrain", "lira", "record", "auc", 0.52, 0.4, 0.6),
+        (1, 0, "shared", "lira", "record", "auc", 0.9, 0.8, 1.0),
+        (1, 0, "shared", "lira", "record", "tpr_at_0.01", 0.3, 0.2, 0.4),
+    ]
+    columns = ["request", "seed", "strategy", "attack", "level", "statistic"]
+    attacks = pd.DataFrame(rows, columns=[*columns, "value", "low", "high"])
+    found = attacked.areas(attacks).set_index(["strategy", "seed"])
+    assert set(found["attack"]) == {"lira/record"}
+    got = found[["value", "low", "high"]].round(6).T.to_dict("list")
+    assert got == {
+        ("retrain", "all"): [0.51, 0.5, 0.52],
+        ("before", "all"): [0.9, 0.9, 0.9],
+        ("retrain", "0"): [0.5, 0.4, 0.6],
+        ("retrain", "1"): [0.52, 0.4, 0.6],
+        ("before", "0"): [0.9, 0.8, 1.0],
+    }
 
 
 def test_leavers_are_marked_on_the_label_map(two_requests):

@@ -1,8 +1,10 @@
+from dataclasses import replace
+
 import pandas as pd
 import pytest
 
 from fedunlearn.report.cells import ABSENT, Cell, Table, measure, number, with_best
-from fedunlearn.report.latex import document, escape, latex
+from fedunlearn.report.latex import PAGE, document, escape, latex
 from fedunlearn.report.markdown import markdown
 from fedunlearn.report.standings import everything, in_rank, standings
 from fedunlearn.wording import MINUS
@@ -119,6 +121,18 @@ def test_latex_escapes_everything_and_says_the_same():
         r"a\_b\&c\%d\#e\$f\{g\}h\textasciitilde{}i\textasciicircum{}j\textbackslash{}k"
         r"\textless{}l\textgreater{}\textbar{}m$\pm$"
     )
+
+
+def test_a_latex_table_of_many_rows_goes_over_pages():
+    rows = tuple((Cell(f"name {number}"), Cell(f"{MINUS}1")) for number in range(PAGE + 1))
+    table = Table("long", "Long", ("Name", "x"), rows, ("A note",))
+    text = latex(table)
+    assert r"\begin{longtable}{@{}lr@{}}" in text
+    assert r"\begin{table}" not in text
+    assert text.index(r"Name & x \\") < text.index(r"\endhead") < text.index(r"name 0 & $-$1 \\")
+    assert "longtable" in document(["long"])
+    assert balanced(text)
+    assert r"\begin{table}" in latex(replace(table, rows=rows[1:]))
 
 
 def test_a_latex_table_has_booktabs_rules_bold_best_and_even_rows():

@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 import yaml
 
+from fedunlearn.attacking import COLUMNS, FILE
 from fedunlearn.verdicts import VERDICTS
 from tests.plots import runs
 from tests.plots.runs import simulated
@@ -26,6 +27,41 @@ def multirun(path):
     finally:
         runs.ENDS["federaser"] = known
     return path
+
+
+LAYERS = ("first", "second", "head")
+
+
+def looked_into(folder):
+    """Add what only some runs have: layers that were compared, and models that were attacked."""
+    rng = np.random.default_rng(1)
+    path = folder / "metrics.csv"
+    metrics = pd.read_csv(path)
+    ends = metrics[(metrics["request"] > 0) & (metrics["metric"] == "test_accuracy")]
+    ends = ends.drop_duplicates(["seed", "strategy", "request"], keep="last")
+    again = ends[ends["strategy"] == "retrain"].assign(strategy="retrain-2")
+    ends = pd.concat([ends[ends["strategy"] != "retrain"], again])
+    added = [
+        ends.assign(metric=f"{records}_cka/{layer}", value=1 - rng.random(len(ends)) / 2)
+        for records in ("forget", "test")
+        for layer in LAYERS
+    ]
+    pd.concat([metrics, *added]).to_csv(path, index=False)
+    cases = ends.drop(columns=["phase", "round", "metric", "value"])
+    cases = pd.concat([cases, again[list(cases)].assign(strategy="retrain")])
+    before = cases[cases["strategy"] == "none"].assign(strategy="shared")
+    found = pd.concat([cases, before]).merge(
+        pd.DataFrame(
+            [("loss", "record"), ("lira", "record"), ("lira_retrained", "client")],
+            columns=["attack", "level"],
+        ),
+        how="cross",
+    )
+    found = found.assign(statistic="auc", value=rng.uniform(0.4, 0.6, len(found)))
+    found = found.assign(low=found["value"] - 0.1, high=found["value"] + 0.1)
+    found = found.assign(n_members=100, n_others=25)
+    found[list(COLUMNS)].to_csv(folder / FILE, index=False)
+    return folder
 
 
 def summary(rows, seeds=(0,), clients="3", probe="took"):
