@@ -33,7 +33,7 @@ def app() -> ClientApp:
     @client.train()
     def train(message: Message, context: Context) -> Message:
         metrics = MetricRecord({"num-examples": 1, "samples": 1, "seconds": 0.0})
-        arrays = message.content.array_records["arrays"]
+        arrays = message.content["arrays"]
         return Message(RecordDict({"arrays": arrays, "metrics": metrics}), reply_to=message)
 
     return client

@@ -73,19 +73,19 @@ def unpack(content: RecordDict, name: str = WEIGHTS) -> Tensor:
     return array.tensor if isinstance(array, TensorArray) else torch.from_numpy(array.numpy())
 
 
-def rows(vectors: Sequence[Vector]) -> Tensor:
-    """Return k vectors [d] as one matrix [k, d].
+def differences(vectors: Sequence[Vector], start: Vector) -> Tensor:
+    """Return ``w_i - w`` for k vectors w_i [d] and one ``start`` w [d], as one matrix [k, d].
 
-    Where they are the rows of a matrix already, as the replies of a cohort are, it is that matrix,
-    not a copy: do not change it. Raises RuntimeError for no vectors.
+    Where the vectors are the rows of a matrix already, as the replies of a cohort are, they are
+    not copied one by one. Raises RuntimeError for no vectors.
     """
     first = vectors[0] if vectors else torch.empty(0)
     memory, begin, step = first.untyped_storage().data_ptr(), first.storage_offset(), len(first)
     for place, vector in enumerate(vectors):
         apart = vector.untyped_storage().data_ptr() != memory
         if apart or vector.storage_offset() != begin + place * step or not vector.is_contiguous():
-            return torch.stack(list(vectors))
-    return first.as_strided((len(vectors), step), (step, 1))
+            return torch.stack(list(vectors)).sub_(start)
+    return first.as_strided((len(vectors), step), (step, 1)) - start
 
 
 def payload(arrays: ArrayRecord) -> int:

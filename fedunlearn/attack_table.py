@@ -10,6 +10,24 @@ from fedunlearn.attacks import RATES
 from fedunlearn.evaluators.detection import unresolved
 from fedunlearn.runs import SHARED, is_reference, reference_number
 
+FILE = "attacks.csv"
+"""Where the numbers lie in a run's folder."""
+
+COLUMNS = {
+    "seed": "int64",
+    "strategy": "str",
+    "request": "int64",
+    "attack": "str",
+    "level": "str",
+    "statistic": "str",
+    "value": "float64",
+    "low": "float64",
+    "high": "float64",
+    "n_members": "int64",
+    "n_others": "int64",
+}
+"""Its columns, and their types."""
+
 SHOWN = {
     ("loss", "record", "auc"): "Loss\nAUC",
     ("lira", "record", "auc"): "LiRA\nAUC",

@@ -10,6 +10,7 @@ import torch
 
 from fedunlearn import checks
 from fedunlearn.attack_site import Site, Tell
+from fedunlearn.attack_table import COLUMNS
 from fedunlearn.attacks import LEAST, Known, findings
 from fedunlearn.checks import Refused
 from fedunlearn.engines.local import Local
@@ -21,24 +22,6 @@ from fedunlearn.runs import SHARED, Run
 from fedunlearn.saved_models import saved_model
 from fedunlearn.settings import Experiment
 from fedunlearn.shadows import Shadows, pools, with_halves, without
-
-FILE = "attacks.csv"
-"""Where the numbers lie in a run's folder."""
-
-COLUMNS = {
-    "seed": "int64",
-    "strategy": "str",
-    "request": "int64",
-    "attack": "str",
-    "level": "str",
-    "statistic": "str",
-    "value": "float64",
-    "low": "float64",
-    "high": "float64",
-    "n_members": "int64",
-    "n_others": "int64",
-}
-"""Its columns, and their types."""
 
 Case = tuple[int, str]
 """The seed and the strategy of a model."""

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
-from flwr.app import ArrayRecord, Context, Message, MetricRecord, RecordDict
+from flwr.app import ArrayRecord, ConfigRecord, Context, Message, MetricRecord, RecordDict
 from flwr.clientapp import ClientApp
 from torch import Tensor
 
@@ -45,11 +45,13 @@ class Order:
     @classmethod
     def of(cls, message: Message) -> "Order":
         """Read a message."""
-        config = message.content.config_records["config"]
+        content = message.content
+        config, arrays = content["config"], content["arrays"]
+        assert isinstance(config, ConfigRecord)
+        assert isinstance(arrays, ArrayRecord)
         work = _work(str(config["work"]))
         seed, stream, number = (int(str(config[name])) for name in ("seed", "stream", "round"))
-        content = message.content
-        other = unpack(content, OTHER) if OTHER in content.array_records["arrays"] else None
+        other = unpack(content, OTHER) if OTHER in arrays else None
         return cls(unpack(content), other, work, number, (seed, stream, number))
 
     def seed(self, client: ClientId) -> tuple[int, ...]:

@@ -16,7 +16,7 @@ from flwr.app import (
 from flwr.serverapp import Grid
 from torch import Tensor
 
-from fedunlearn.arrays import pack, payload, rows, unpack
+from fedunlearn.arrays import differences, pack, payload, unpack
 from fedunlearn.history import ClientId, Needs, Updates
 from fedunlearn.layout import Vector
 from fedunlearn.ledger import Ledger
@@ -98,8 +98,8 @@ class GridClients:
             return Updates((), weights.new_empty(0, len(weights)), torch.empty(0).long())
         down = payload(content.array_records["arrays"])
         examples = [self._charged(client, down, reply) for client, reply in replies.items()]
-        trained = rows([unpack(reply) for reply in replies.values()])
-        return Updates(tuple(replies), trained - weights, torch.tensor(examples))
+        deltas = differences([unpack(reply) for reply in replies.values()], weights)
+        return Updates(tuple(replies), deltas, torch.tensor(examples))
 
     def rounds(
         self, weights: Vector, first: int, last: int, work: LocalWork | None = None

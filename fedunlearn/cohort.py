@@ -2,7 +2,7 @@
 
 Clients are sorted by their number of steps, so that those still at work are always the first rows.
 In every step each of them takes one batch; batches of nearly equal size go through the net
-together, by ``vmap`` over the rows.
+together.
 """
 
 from collections.abc import Callable, Sequence
@@ -10,7 +10,6 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import torch
 from torch import Tensor
-from torch.func import vmap
 
 from fedunlearn.batching import Group, groups
 from fedunlearn.bounds import Ball
@@ -19,6 +18,7 @@ from fedunlearn.history import ClientId
 from fedunlearn.layout import Vector
 from fedunlearn.local import LocalWork, clipped
 from fedunlearn.models import Network
+from fedunlearn.objectives import of_many
 from fedunlearn.per_record import moments
 
 
@@ -130,10 +130,7 @@ def _gradients(
     records = shards.records
     one_each = sent.dim() == 3
 
-    def losses(weights: Vector, images: Tensor, labels: Tensor, models: Tensor) -> Tensor:
-        return work.objective(network, weights, images, labels, models)
-
-    batched = vmap(losses, in_dims=(0, 0, 0, 0 if one_each else None))
+    losses = of_many(work.objective, network, one_each)
 
     def gradients(active: Tensor, group: Group) -> tuple[Tensor, ...]:
         flat, shape = group.records.flatten(), group.records.shape
@@ -147,7 +144,7 @@ def _gradients(
         leaf = active[group.clients].requires_grad_()
         weights = torch.cat([leaf, buffers[group.clients]], 1) if buffers.shape[1] else leaf
         # The rows are independent: the gradient of the sum holds each row's own.
-        values = batched(weights, images, labels, models)
+        values = losses(weights, images, labels, models)
         (found,) = torch.autograd.grad(values, leaf, group.weights.to(values.dtype))
         return (found,)
 

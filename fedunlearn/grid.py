@@ -93,10 +93,11 @@ class InProcessGrid(Grid):
     def push_messages(self, messages: Iterable[Message]) -> Iterable[str]:
         """Hand messages to their clients; return ids to pull the replies with."""
         batch = list(messages)
-        for message in batch:
-            message.metadata.__dict__["_message_id"] = f"message-{next(self._numbers)}"
-        ids = [message.metadata.message_id for message in batch]
-        if self._together is not None and all(m.metadata.message_type == "train" for m in batch):
+        told = [message.metadata for message in batch]
+        ids = [f"message-{next(self._numbers)}" for _ in batch]
+        for metadata, message_id in zip(told, ids, strict=True):
+            metadata.__dict__["_message_id"] = message_id
+        if self._together is not None and all(each.message_type == "train" for each in told):
             self._working.append(self._pool.submit(self._answer_together, batch))
             return ids
         waiting = deque(batch)

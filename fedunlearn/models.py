@@ -10,9 +10,11 @@ from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
+from torch.func import vmap
 
 from fedunlearn import checks
 from fedunlearn.checks import Refused
+from fedunlearn.dense import Dense
 from fedunlearn.heads import Head
 from fedunlearn.layout import Layout, Vector
 
@@ -64,6 +66,18 @@ class Network:
         ):
             held[name] = tensor
         return cast(Tensor, module(images))
+
+    def together(self, weights: Tensor, images: Tensor) -> Tensor:
+        """Return the logits [k, n, classes] of k clients, each with its own weights.
+
+        ``weights`` is [k, d], ``images`` [k, n, c, h, w]. The gradient by ``weights`` may be taken
+        once.
+        """
+        return self._together(weights, images)
+
+    @cached_property
+    def _together(self) -> Callable[[Tensor, Tensor], Tensor]:
+        return Dense.of(self._module, self.layout) or vmap(self)
 
     @cached_property
     def head(self) -> Head:

@@ -6,8 +6,7 @@ from torch import Tensor
 
 from fedunlearn import checks
 from fedunlearn.layout import Vector
-from fedunlearn.models import Network
-from fedunlearn.objectives import Distillation
+from fedunlearn.objectives import Distillation, Net
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +27,7 @@ class VirtualTeacher:
         checks.number("objective.temperature", self.temperature, above=0)
 
     def __call__(
-        self, network: Network, weights: Vector, images: Tensor, labels: Tensor, sent: Tensor
+        self, network: Net, weights: Vector, images: Tensor, labels: Tensor, sent: Tensor
     ) -> Tensor:
         """Return the loss of each record, [n]."""
         known = network(sent[0], images).detach()

@@ -5,12 +5,12 @@ gives to the true class of a record.
 """
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from torch import Tensor
 
 from fedunlearn.layout import Vector
-from fedunlearn.models import Network
-from fedunlearn.objectives import cross_entropies
+from fedunlearn.objectives import Net, cross_entropies
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,8 +23,10 @@ class Ascent:
     2022, arXiv 2207.05521.
     """
 
+    many: ClassVar[bool] = True
+
     def __call__(
-        self, network: Network, weights: Vector, images: Tensor, labels: Tensor, sent: Tensor
+        self, network: Net, weights: Vector, images: Tensor, labels: Tensor, sent: Tensor
     ) -> Tensor:
         """Return the loss of each record, [n]."""
         return -cross_entropies(network(weights, images), labels)
@@ -41,8 +43,10 @@ class UnlearningCrossEntropy:
     mitigation. AAAI 2025, arXiv 2412.20200.
     """
 
+    many: ClassVar[bool] = True
+
     def __call__(
-        self, network: Network, weights: Vector, images: Tensor, labels: Tensor, sent: Tensor
+        self, network: Net, weights: Vector, images: Tensor, labels: Tensor, sent: Tensor
     ) -> Tensor:
         """Return the loss of each record, [n]."""
         known = (-cross_entropies(network(weights, images), labels)).exp()
@@ -60,7 +64,7 @@ class PseudoLabels:
     """
 
     def __call__(
-        self, network: Network, weights: Vector, images: Tensor, labels: Tensor, sent: Tensor
+        self, network: Net, weights: Vector, images: Tensor, labels: Tensor, sent: Tensor
     ) -> Tensor:
         """Return the loss of each record, [n]."""
         said = network(sent[1], images).argmax(dim=1)

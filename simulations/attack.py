@@ -9,8 +9,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from fedunlearn import files
-from fedunlearn.attack_table import attack_table, notes
-from fedunlearn.attacking import FILE, Attack
+from fedunlearn.attack_table import FILE, attack_table, notes
+from fedunlearn.attacking import Attack
 from fedunlearn.runs import SHARED, Run, find_runs, load
 from simulations import configured
 from simulations.guard import sentences

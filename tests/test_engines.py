@@ -8,7 +8,7 @@ from flwr.app import Array, Context, Message, MetricRecord, RecordDict
 from flwr.clientapp import ClientApp
 
 from fedunlearn import pieces
-from fedunlearn.arrays import TensorArray, pack, payload, rows, unpack
+from fedunlearn.arrays import TensorArray, differences, pack, payload, unpack
 from fedunlearn.bounds import Ball
 from fedunlearn.checks import Refused
 from fedunlearn.client_app import client_app
@@ -256,19 +256,31 @@ def test_a_tensor_travels_to_other_processes_as_an_ordinary_array():
     assert (there.numpy() == weights.numpy()).all()
 
 
-def test_rows_of_a_matrix_are_that_matrix_again():
-    matrix = torch.randn(5, 7)
-    assert rows(matrix.unbind()).data_ptr() == matrix.data_ptr()
-    assert torch.equal(rows(matrix.unbind()), matrix)
-    assert rows(matrix[1:3].unbind()).data_ptr() == matrix[1:].data_ptr()
-    for others in (
+def test_differences_are_those_of_each_vector_and_leave_all_of_them_alone():
+    matrix, start = torch.randn(5, 7), torch.randn(7)
+    before, asked = matrix.clone(), torch.randn(6)
+    for vectors in (
+        matrix.unbind(),
+        matrix[1:3].unbind(),
         matrix[[3, 1]].unbind()[::-1],
         (matrix[0], matrix[2]),
         (matrix[0], torch.randn(7)),
-        matrix.T.unbind(),
         (matrix[0], matrix[0]),
     ):
-        assert torch.equal(rows(others), torch.stack(others))
+        found = differences(vectors, start)
+        assert torch.equal(found, torch.stack([vector - start for vector in vectors]))
+    assert torch.equal(
+        differences(matrix[:, :5].T.unbind(), start[:5]), matrix[:, :5].T - start[:5]
+    )
+    assert torch.equal(matrix, before)
+    with pytest.raises(RuntimeError):
+        differences([], asked)
+
+
+def test_differences_from_rows_of_a_matrix_need_no_copy_of_it(monkeypatch):
+    matrix, start = torch.randn(5, 7), torch.randn(7)
+    monkeypatch.setattr(torch, "stack", None)
+    assert torch.equal(differences(matrix.unbind(), start), matrix - start)
 
 
 def test_an_unknown_message_becomes_an_error_reply():

@@ -43,7 +43,8 @@ MAY_USE = {
     "fedunlearn/vectors.py": {"checks", "layout"},
     "fedunlearn/heads.py": {"checks", "layout"},
     "fedunlearn/nets.py": {"checks", "models"},
-    "fedunlearn/models.py": {"checks", "heads", "layout", "vectors"},
+    "fedunlearn/dense.py": {"layout"},
+    "fedunlearn/models.py": {"checks", "dense", "heads", "layout", "vectors"},
     "fedunlearn/ridge.py": {"layout", "models"},
     "fedunlearn/objectives.py": {"checks", "layout", "vectors", "models"},
     "fedunlearn/objectives_distilling.py": {"checks", "layout", "models", "objectives"},
@@ -90,7 +91,16 @@ MAY_USE = {
     "fedunlearn/evaluators/per_client.py": {"checks", "evaluators"},
     "fedunlearn/evaluators/relearn.py": {"checks", "data", "evaluators"}
     | {"layout", "local", "models"},
-    "fedunlearn/report/*.py": {"burden", "checks", "costing", "evaluators", "files", "plots"}
+    "fedunlearn/attack_table.py": {"attacks", "evaluators", "runs"},
+    "fedunlearn/report/*.py": {
+        "attack_table",
+        "burden",
+        "checks",
+        "costing",
+        "evaluators",
+        "files",
+        "plots",
+    }
     | {"report", "runs", "verdicts", "wording"},
     "fedunlearn/costing/distributions.py": {"checks"},
     "fedunlearn/costing/*.py": {"checks", "costing", "runs", "wording"},

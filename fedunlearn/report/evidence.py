@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from fedunlearn import attacking
+from fedunlearn import attack_table
 from fedunlearn.burden import who_pays
 from fedunlearn.checks import Refused
 from fedunlearn.costing import Devices
@@ -109,11 +109,11 @@ def burdens(run: Run) -> pd.DataFrame:
 
 def attacks(folder: Path) -> pd.DataFrame:
     """Return the rows of attacks.csv, or none; raises `Refused` where it is no such file."""
-    path = folder / attacking.FILE
+    path = folder / attack_table.FILE
     if not path.is_file():
-        return pd.DataFrame(columns=list(attacking.COLUMNS))
+        return pd.DataFrame(columns=list(attack_table.COLUMNS))
     try:
-        return pd.read_csv(path, usecols=list(attacking.COLUMNS), dtype=attacking.COLUMNS)
+        return pd.read_csv(path, usecols=list(attack_table.COLUMNS), dtype=attack_table.COLUMNS)
     except (OSError, ValueError) as error:
         raise Refused(
             f"{path} is no table of attacks ({error}). Delete it, or write it anew: `fedunlearn "

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import yaml
 
-from fedunlearn.attacking import COLUMNS, FILE
+from fedunlearn.attack_table import COLUMNS, FILE
 from fedunlearn.verdicts import VERDICTS
 from tests.plots import runs
 from tests.plots.runs import simulated
