@@ -8,7 +8,7 @@ from rich.table import Table
 
 from fedunlearn.exchange import enough
 from fedunlearn.runs import GAP, RETRAIN, is_reference, reference_number
-from fedunlearn.verdicts import AGAIN, judge, sentences
+from fedunlearn.verdicts import AGAIN, BY_CHANCE, judge, sentences
 from fedunlearn.wording import DID_NOT_TAKE, MINUS, amount, in_order, percent, unit, who
 
 METRICS = {
@@ -133,10 +133,7 @@ def _verdicts(summary: pd.DataFrame) -> Iterator[str]:
     found = judge(summary)
     if len(found):
         yield from sentences(found)
-        yield (
-            "Each verdict is at 95 % confidence by itself: of 20 measures, chance alone puts about "
-            "one outside the band, even for a model that was retrained."
-        )
+        yield BY_CHANCE
         return
     references = summary["strategy"].map(is_reference)
     seeds, few = summary["seed"].nunique(), summary.loc[references, "strategy"].nunique()

@@ -19,6 +19,12 @@ from fedunlearn.wording import DID_NOT_TAKE, in_order
 
 Verdict = Literal["inside", "over-forgotten", "under-forgotten", "outside", "undecided"]
 
+BY_CHANCE = (
+    "Each verdict is at 95 % confidence by itself: of 20 measures, chance alone puts about one "
+    "outside the band, even for a model that was retrained."
+)
+"""How to read many verdicts together."""
+
 AGAIN = "retrain again"
 """Stands for the strategy where one more retrained model is next to the others of its seed."""
 

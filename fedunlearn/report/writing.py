@@ -17,6 +17,7 @@ from fedunlearn.report.page import page
 from fedunlearn.report.sections import Report, Section, report
 from fedunlearn.report.story import setting, title
 from fedunlearn.runs import find_runs
+from fedunlearn.verdicts import BY_CHANCE
 
 
 def write(folder: Path, declared: Declared | None = None) -> list[Path]:
@@ -37,7 +38,7 @@ def _of_run(folder: Path, declared: Declared) -> list[Path]:
     found = report(evidence)
     head = title(evidence.run.summary)
     below = setting(evidence.run.summary, evidence.config)
-    content = {"report": found, "signs": SIGNS, "unjudged": UNJUDGED}
+    content = {"report": found, "signs": SIGNS, "unjudged": UNJUDGED, "by_chance": BY_CHANCE}
     html = page("run.html", title=head, setting=below, **content)
     text = _markdown(head, below, found)
     return _written(folder, html, text, found.tables, found.charts)
@@ -88,6 +89,7 @@ def _markdown(head: str, below: str, found: Report) -> str:
             f"- {SIGNS[one.outcome]} **{escape(one.strategy)}** {escape(one.sentence)}"
             for one in served.answers
         ]
+        parts += ["", f"*{escape(BY_CHANCE)}*"] if served.judged else []
         parts += ["", markdown(served.table), markdown(served.measures)]
     parts += _sections([*found.picking, *found.rest])
     parts.append("## Glossary\n")
