@@ -24,9 +24,11 @@ class Dense:
     @classmethod
     def of(cls, module: nn.Module, layout: Layout) -> Self | None:
         """Read a chain of linear layers with ReLU between them; None for any other net."""
-        if type(module) is not nn.Sequential or type(module[0]) is not nn.Flatten:
+        if type(module) is not nn.Sequential or len(module) < 2:
             return None
-        steps = list(module)[1:]
+        flatten, *steps = module
+        if type(flatten) is not nn.Flatten or (flatten.start_dim, flatten.end_dim) != (1, -1):
+            return None
         linear, between = steps[::2], steps[1::2]
         if len(linear) != len(between) + 1 or any(type(step) is not nn.ReLU for step in between):
             return None

@@ -74,6 +74,8 @@ def test_nobody_takes_it_twice():
         lambda: nn.Sequential(nn.Flatten(), nn.Linear(4, 3), nn.Tanh(), nn.Linear(3, 3)),
         lambda: nn.Sequential(nn.Flatten(), nn.Linear(4, 4), nn.LayerNorm(4), nn.Linear(4, 3)),
         lambda: nn.Flatten(),
+        lambda: nn.Sequential(),
+        lambda: nn.Sequential(nn.Flatten(2), nn.Linear(4, 3)),
         lambda: Cnn()((1, 8, 8), 10),
         lambda: LeNet5()((1, 28, 28), 10),
     ],

@@ -55,8 +55,8 @@ def _shown(strategy: str) -> str:
 def choice(found: pd.DataFrame) -> Choice:
     """Return the choice of an attack: LiRA on records first, where it was made."""
     there = dict.fromkeys(found["attack"])
-    named_ = sorted(there, key=lambda name: (name != "lira/record", *_place(name)))
-    return Choice("attack", "Attack", tuple((name, _called(name)) for name in named_))
+    ranked = sorted(there, key=lambda name: (name != "lira/record", *_place(name)))
+    return Choice("attack", "Attack", tuple((name, _called(name)) for name in ranked))
 
 
 def attacked(found: pd.DataFrame, attack: Choice, controls: Controls, order: list[str]) -> Chart:
