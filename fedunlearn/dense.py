@@ -35,6 +35,8 @@ class Dense:
         if any(type(step) is not nn.Linear or step.bias is None for step in linear):
             return None
         parts = layout.parts
+        if len(parts) != 2 * len(linear):  # something registered with the chain itself
+            return None
         return cls(tuple(zip(parts[::2], parts[1::2], strict=True)))
 
     def __call__(self, weights: Tensor, images: Tensor) -> Tensor:
@@ -68,7 +70,7 @@ class _Chain(torch.autograd.Function):
     @torch.autograd.function.once_differentiable
     def backward(context: Any, slope: Tensor) -> tuple[Tensor | None, ...]:
         weights, *entering = context.saved_tensors
-        found = torch.zeros_like(weights)  # buffers of the model have no gradient
+        found = torch.empty_like(weights)  # the layers are all that there is: each part is written
         for number in reversed(range(len(entering))):
             weight, bias = context.layers[number]
             torch.sum(slope, dim=1, out=found[:, bias.slice])

@@ -85,6 +85,13 @@ def test_any_other_net_is_left_to_vmap(net):
     assert Dense.of(module, Layout.of(module)) is None
 
 
+def test_a_chain_with_a_buffer_of_its_own_is_left_to_vmap():
+    module = nn.Sequential(nn.Flatten(), nn.Linear(4, 3))
+    assert Dense.of(module, Layout.of(module)) is not None
+    module.register_buffer("shift", torch.zeros(3))
+    assert Dense.of(module, Layout.of(module)) is None
+
+
 def test_a_subclass_may_do_anything_and_is_left_to_vmap():
     class Halved(nn.Linear):
         def forward(self, x):

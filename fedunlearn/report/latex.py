@@ -64,10 +64,8 @@ def _floating(table: Table) -> list[str]:
         f"  {_caption(table)}",
         r"  \begingroup\setbox0=\hbox{%",
         rf"  \begin{{tabular}}{{{_shape(table)}}}",
-        r"    \toprule",
-        f"    {_row(map(escape, table.headings))}",
-        r"    \midrule",
-        *(f"    {_row(map(_cell, row))}" for row in table.rows),
+        *_head(table),
+        *_body(table),
         r"    \bottomrule",
         r"  \end{tabular}}%",
         r"  \ifdim\wd0>\linewidth\resizebox{\linewidth}{!}{\box0}\else\box0\fi\endgroup",
@@ -81,13 +79,11 @@ def _over_pages(table: Table) -> list[str]:
         r"\begingroup\footnotesize",
         rf"\begin{{longtable}}{{{_shape(table)}}}",
         rf"  {_caption(table)} \\",
-        r"  \toprule",
-        f"  {_row(map(escape, table.headings))}",
-        r"  \midrule",
+        *_head(table),
         r"  \endhead",
         r"  \bottomrule",
         r"  \endfoot",
-        *(f"  {_row(map(_cell, row))}" for row in table.rows),
+        *_body(table),
         r"\end{longtable}",
         *(rf"\par\smallskip\noindent {escape(note)}" for note in table.notes),
         r"\endgroup",
@@ -97,6 +93,14 @@ def _over_pages(table: Table) -> list[str]:
 def _caption(table: Table) -> str:
     label = re.sub(r"[^a-z0-9]+", "-", table.name.lower())
     return rf"\caption{{{escape(table.caption)}.}}\label{{tab:{label}}}"
+
+
+def _head(table: Table) -> list[str]:
+    return [r"    \toprule", f"    {_row(map(escape, table.headings))}", r"    \midrule"]
+
+
+def _body(table: Table) -> list[str]:
+    return [f"    {_row(map(_cell, row))}" for row in table.rows]
 
 
 def _shape(table: Table) -> str:

@@ -24,6 +24,13 @@ SHAPES: Mapping[str, str] = {
 INK, GREY, CONTEXT, BAND = "#1A1A1A", "#5A5A5A", "#C9C9C9", "#E9E4D4"
 """Text and retraining, what stands beside it, strategies not picked, the retrained band."""
 
+SHADES = ["#F4F7FA", "#0B4F8A"]
+"""The ends of a heat map's scale, from the lighter to the darker one."""
+
+DEEP = 0.745
+"""Share of the way to the darker one from which on white is read better than black: both at
+4.6:1."""
+
 SHOWN = 6
 """So many strategies stand out when a report opens; more lines than that nobody follows."""
 

@@ -6,7 +6,7 @@ import pandas as pd
 from fedunlearn.attack_table import SHOWN, notes
 from fedunlearn.report.cells import ABSENT, Cell, Table, measure
 from fedunlearn.report.charts.chart import Chart, Choice, Controls, finished, named
-from fedunlearn.report.looks import GREY, INK
+from fedunlearn.report.looks import COLOURS, GREY, INK
 from fedunlearn.report.references import ALL
 from fedunlearn.runs import RETRAIN, SHARED, is_reference
 
@@ -61,11 +61,7 @@ def choice(found: pd.DataFrame) -> Choice:
 
 def attacked(found: pd.DataFrame, attack: Choice, controls: Controls, order: list[str]) -> Chart:
     """Draw each strategy's area under the curve with its interval; ``found`` is of `areas`."""
-    chosen = (
-        f"datum.request == {controls.request.param} && datum.seed == {controls.seed.param} "
-        f"&& datum.attack == {attack.param}"
-    )
-    base = named("areas").transform_filter(chosen)
+    base = named("areas").transform_filter(f"{controls.served} && datum.attack == {attack.param}")
     rows = [RETRAIN, BEFORE, *order]
     y = alt.Y("strategy:N", sort=rows, title=None, axis=alt.Axis(grid=True, labelLimit=140))
     x = alt.X(
@@ -74,7 +70,7 @@ def attacked(found: pd.DataFrame, attack: Choice, controls: Controls, order: lis
     )  # fmt: skip
     numbers = [alt.Tooltip(f"{name}:Q", format=".3f") for name in ("value", "low", "high")]
     tips = ["strategy:N", *numbers]
-    colour = alt.condition(f"datum.strategy == '{RETRAIN}'", alt.value(INK), alt.value("#0072B2"))
+    colour = alt.condition(f"datum.strategy == '{RETRAIN}'", alt.value(INK), alt.value(COLOURS[0]))
     layers = [
         named("chance").mark_rule(color=GREY, strokeDash=[4, 3]).encode(x="x:Q"),
         base.mark_rule(strokeWidth=2, opacity=0.5).encode(

@@ -86,6 +86,11 @@ class Controls:
         return [self.seed.parameter(), self.request.parameter(), *picks]
 
     @property
+    def served(self) -> str:
+        """The expression that is true of rows of the chosen request and seed."""
+        return f"datum.request == {self.request.param} && datum.seed == {self.seed.param}"
+
+    @property
     def picked(self) -> str:
         """The expression that is true of rows whose strategy is picked."""
         pairs = ", ".join(f"{json.dumps(look.name)}: {look.param}" for look in self.looks)

@@ -8,14 +8,11 @@ import pandas as pd
 
 from fedunlearn.report.cells import Cell, Table, number
 from fedunlearn.report.charts.chart import Chart, Controls, finished, named
-from fedunlearn.report.looks import CONTEXT, GREY
+from fedunlearn.report.looks import CONTEXT, DEEP, GREY, SHADES
 from fedunlearn.wording import who
 
 LEAVER = "#C04A00"
 """Marks those who leave."""
-
-DARK = 0.555
-"""Share of the most records from which on white is read better than black: both at 4.6:1."""
 
 MANY = 2500
 """Beyond so many cells of the label map its table is left to clients.csv."""
@@ -35,7 +32,7 @@ def label_map(clients: pd.DataFrame, summary: pd.DataFrame) -> Chart:
     base = named("records")
     most = float(mine["train"].max())
     fill = alt.Color(
-        "train:Q", scale=alt.Scale(type="sqrt", range=["#F4F7FA", "#0B4F8A"], domain=[0, most],
+        "train:Q", scale=alt.Scale(type="sqrt", range=SHADES, domain=[0, most],
                          interpolate="rgb"),
         title="Records", legend=None if few else alt.Legend(orient="bottom", gradientLength=200),
     )  # fmt: skip
@@ -46,7 +43,9 @@ def label_map(clients: pd.DataFrame, summary: pd.DataFrame) -> Chart:
     ]
     layers = [base.mark_rect(stroke="white").encode(x=x, y=y, color=fill, tooltip=tips)]
     if few:
-        ink = alt.condition(f"datum.train > {DARK * most}", alt.value("white"), alt.value("black"))
+        ink = alt.condition(
+            f"datum.train > {DEEP**2 * most}", alt.value("white"), alt.value("black")
+        )
         counts = base.transform_filter("datum.train > 0").mark_text(fontSize=11)
         layers.append(counts.encode(x=x, y=y, text="train:Q", color=ink))
     leavers = pd.DataFrame({"client": sorted(gone & set(numbers))})

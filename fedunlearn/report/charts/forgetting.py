@@ -51,10 +51,7 @@ def against_rounds(
 
 def _goal(metric: Choice, controls: Controls) -> list[alt.Chart]:
     """Shade the band of retrained models, and name it."""
-    base = named("bands").transform_filter(
-        f"datum.request == {controls.request.param} && datum.seed == {controls.seed.param}"
-        f" && datum.metric == {metric.param}"
-    )
+    base = named("bands").transform_filter(f"{controls.served} && datum.metric == {metric.param}")
     y: dict[str, Any] = {"scale": alt.Scale(zero=False, nice=True), "title": None}
     tips = [
         alt.Tooltip(f"{name}:Q", format=".3~f", title=f"retrained: {name}")

@@ -6,6 +6,7 @@ import pandas as pd
 from fedunlearn.evaluators.cards import PART
 from fedunlearn.report.cells import ABSENT, Cell, Table, measure
 from fedunlearn.report.charts.chart import Chart, Choice, Controls, finished, named
+from fedunlearn.report.looks import DEEP, SHADES
 from fedunlearn.report.references import ALL, further
 from fedunlearn.runs import RETRAIN
 from fedunlearn.verdicts import AGAIN
@@ -15,9 +16,6 @@ RECORDS = {"forget_cka": "the leaver's training records", "test_cka": "test reco
 
 FEW = 12
 """Up to so many layers a cell has room for its number."""
-
-LIGHT = 0.255
-"""Share of the scale up to which white is read better than black: both at 4.6:1."""
 
 
 def alike(metrics: pd.DataFrame) -> pd.DataFrame:
@@ -36,9 +34,8 @@ def alike(metrics: pd.DataFrame) -> pd.DataFrame:
     ends["strategy"] = ends["strategy"].mask(further(ends), AGAIN)
     ends = ends[ends["strategy"] != RETRAIN].assign(seed=ends["seed"].astype(str))
     keys = ["request", "seed", "strategy", "records", "layer"]
-    means = ends.assign(seed=ALL).groupby(keys, sort=False)["cka"].mean().reset_index()
-    singles = ends.groupby(keys, sort=False)["cka"].mean().reset_index()
-    return pd.concat([means, singles], ignore_index=True)
+    rows = pd.concat([ends.assign(seed=ALL), ends])
+    return rows.groupby(keys, sort=False)["cka"].mean().reset_index()
 
 
 def choice(similarity: pd.DataFrame) -> Choice:
@@ -53,10 +50,7 @@ def layers(
 ) -> Chart:
     """Draw a row a strategy and a column a layer; ``similarity`` is that of `alike`."""
     columns = list(dict.fromkeys(similarity["layer"]))
-    chosen = (
-        f"datum.request == {controls.request.param} && datum.seed == {controls.seed.param} "
-        f"&& datum.records == {compared.param}"
-    )
+    chosen = f"{controls.served} && datum.records == {compared.param}"
     base = named("similarity").transform_filter(chosen)
     least = min(0.9, float(similarity["cka"].min()))
     x = alt.X(
@@ -66,14 +60,14 @@ def layers(
     y = alt.Y("strategy:N", sort=[AGAIN, *order], title=None, axis=alt.Axis(labelLimit=140))
     fill = alt.Color(
         "cka:Q",
-        scale=alt.Scale(range=["#0B4F8A", "#F4F7FA"], domain=[least, 1], interpolate="rgb"),
+        scale=alt.Scale(range=SHADES[::-1], domain=[least, 1], interpolate="rgb"),
         title="CKA; 1: as retrained",
         legend=alt.Legend(orient="bottom", gradientLength=200),
     )
     tips = ["strategy:N", "layer:N", alt.Tooltip("cka:Q", format=".3f")]
     drawn = [base.mark_rect(stroke="white").encode(x=x, y=y, color=fill, tooltip=tips)]
     if len(columns) <= FEW:
-        dark = least + LIGHT * (1 - least)
+        dark = least + (1 - DEEP) * (1 - least)
         ink = alt.condition(f"datum.cka < {dark}", alt.value("white"), alt.value("black"))
         written = base.mark_text(fontSize=11)
         drawn.append(written.encode(x=x, y=y, text=alt.Text("cka:Q", format=".2f"), color=ink))

@@ -105,7 +105,7 @@ def _layers(
     controls: Controls,
     legend: alt.Legend | None,
 ) -> list[alt.Chart]:
-    now = f"datum.request == {controls.request.param} && datum.seed == {controls.seed.param}"
+    now = controls.served
     param = measure.param
     base = named("points").transform_filter(f"{now} && datum.metric == {param}")
     there = base.transform_filter(f"isValid(datum.distance) && isValid(datum.{what.column})")
