@@ -234,7 +234,8 @@ def train_counted(
     """
     parameters, lr = network.layout.parameters, work.lr(round)
     sent = start[None] if other is None else torch.stack([start, other])
-    own, buffers = start[parameters].clone(), start[parameters.stop :]
+    leaves = network.leaves(start)
+    own, buffers = leaves.memory[parameters], leaves.memory[parameters.stop :]
     state = work.optimizer.start(own)
     order = torch.from_numpy(work.order(len(labels), rng)).to(labels.device)
     processed = 0
@@ -246,17 +247,15 @@ def train_counted(
             one = (own[None], buffers[None], seen[None], known[None], shares)
             gradient, square = (each[0] for each in moments(work.objective, network, *one, sent))
         else:
-            leaf = own.detach().requires_grad_()
-            weights = torch.cat([leaf, buffers]) if len(buffers) else leaf
-            losses = work.objective(network, weights, network.arranged(seen), known, sent)
-            (gradient,) = torch.autograd.grad(losses.mean(), leaf)
+            losses = work.objective(network, leaves.whole, network.arranged(seen), known, sent)
+            gradient = leaves.gradient(losses.mean())[parameters]
         work.optimizer.step(own, clipped(gradient, work.clip_norm), state, lr, count, square)
         processed += len(rows)
         if work.bound is not None:
             work.bound.project(own, sent[0, parameters])
             if work.bound.left(own, sent[1, parameters]):
                 break
-    return torch.cat([own, buffers]), processed
+    return leaves.memory.clone(), processed
 
 
 def clipped(gradients: Tensor, longest: float | None) -> Tensor:

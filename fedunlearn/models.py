@@ -3,7 +3,7 @@
 import copy
 import itertools
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, cast
@@ -17,12 +17,24 @@ from fedunlearn.checks import Refused
 from fedunlearn.dense import Dense
 from fedunlearn.heads import Head
 from fedunlearn.layout import Layout, Vector
+from fedunlearn.leaves import Leaves
 
 Shape = tuple[int, int, int]
 """Channels, height and width of one image."""
 
 Build = Callable[[Shape, int], nn.Module]
 """Makes a freshly initialised net for images of a shape and a number of classes."""
+
+Slots = list[tuple[dict[str, Any], str]]
+"""Where a module looks up its tensors: a dictionary and a name in it for each."""
+
+
+class _Own(threading.local):
+    """What a thread has for itself."""
+
+    module: nn.Module | None = None
+    slots: Slots
+    leaves: Leaves | None = None
 
 
 class Network:
@@ -40,7 +52,7 @@ class Network:
         self._classes = classes
         self._module = self._fresh(seed=0)
         _refuse_hidden_state(self._module)
-        self._own = threading.local()
+        self._own = _Own()
         self.convolutional = any(
             isinstance(part, nn.modules.conv._ConvNd) for part in self._module.modules()
         )
@@ -61,11 +73,21 @@ class Network:
     def __call__(self, weights: Vector, images: Tensor) -> Tensor:
         """Return the logits [n, classes] of ``images`` [n, c, h, w] under ``weights`` [d]."""
         module = self._copy()
-        for (held, name), tensor in zip(
-            self._own.slots, self.layout.named(weights).values(), strict=True
-        ):
+        for (held, name), tensor in zip(self._own.slots, self._parts(weights), strict=True):
             held[name] = tensor
         return cast(Tensor, module(images))
+
+    def leaves(self, weights: Vector) -> Leaves:
+        """Return this thread's `Leaves`, with the values of ``weights`` [d].
+
+        The net takes their `whole` for weights and then computes with their `parts`. A thread has
+        one, which it uses again for every client: what it held before is gone.
+        """
+        leaves = self._own.leaves
+        if leaves is None or not leaves.fits(weights):
+            leaves = self._own.leaves = Leaves(self.layout, weights)
+        leaves.memory.copy_(weights)
+        return leaves
 
     def together(self, weights: Tensor, images: Tensor) -> Tensor:
         """Return the logits [k, n, classes] of k clients, each with its own weights.
@@ -137,21 +159,27 @@ class Network:
             )
         return passed[0][0]
 
+    def _parts(self, weights: Vector) -> Iterable[Tensor]:
+        leaves = self._own.leaves
+        if leaves is not None and weights is leaves.whole:
+            return leaves.parts
+        return self.layout.named(weights).values()
+
     def _copy(self) -> nn.Module:
         """Return this thread's own module."""
-        if not hasattr(self._own, "module"):
+        if self._own.module is None:
             self._own.module = copy.deepcopy(self._module)
             self._own.slots = self._slots(self._own.module)
-        return cast(nn.Module, self._own.module)
+        return self._own.module
 
-    def _slots(self, module: nn.Module) -> list[tuple[dict[str, Any], str]]:
+    def _slots(self, module: nn.Module) -> Slots:
         """Return where ``module`` looks up each part; torch's functional_call is slower there."""
         slots = []
         for part in self.layout.parts:
             owner, _, name = part.name.rpartition(".")
             holder = module.get_submodule(owner)
             slots.append((holder._buffers if part.buffer else holder._parameters, name))
-        return cast(list[tuple[dict[str, Any], str]], slots)
+        return cast(Slots, slots)
 
     def _fresh(self, seed: int) -> nn.Module:
         with torch.random.fork_rng(devices=[]):
