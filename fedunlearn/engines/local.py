@@ -1,6 +1,5 @@
 """The engine in this process: threads that play clients, or whole cohorts as one batch."""
 
-import gc
 from dataclasses import dataclass
 from functools import partial
 
@@ -74,13 +73,9 @@ class Local:
         together = partial(train_together, trainer) if isinstance(trainer, Pieces) else None
         grid = InProcessGrid(app, clients, self.workers or cores(), together)
         context = Context(run_id=1, node_id=1, node_config={}, state=RecordDict(), run_config={})
-        # The collector would look through torch's objects again and again, for every few thousand
-        # messages; none of them becomes garbage while clients train.
-        gc.freeze()
         try:
             server_app(job, clients)(grid, context)
         finally:
-            gc.unfreeze()
             grid.close()
 
 
