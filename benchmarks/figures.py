@@ -55,12 +55,12 @@ def dots(panels: Mapping[str, Values], label: str) -> Figure:
 
 
 def _row(axes: Axes, row: int, name: str, held: Sequence[float]) -> None:
-    """Draw a dot for the median with its number, and a faint one for each repetition."""
+    """Draw a dot for the median, a faint one for each repetition, and the median's number."""
     colour, middle = COLOURS.get(name, GREY), median(held)
     axes.plot(held, [row] * len(held), "o", color=colour, ms=3, mew=0, alpha=0.35)
     axes.plot(middle, row, "D" if name == "ceiling" else "o", color=colour, ms=4.5)
     weight = "bold" if colour == OURS else "normal"
-    axes.annotate(short(middle), (middle, row), (5, 0), fontsize=6.5, weight=weight, **BESIDE)
+    axes.annotate(short(middle), (max(held), row), (5, 0), fontsize=6.5, weight=weight, **BESIDE)
 
 
 def _most(values: Values) -> float:

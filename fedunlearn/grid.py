@@ -41,8 +41,8 @@ class InProcessGrid(Grid):
     ) -> None:
         """Play ``clients`` clients by ``app`` on ``workers`` threads.
 
-        ``together``, where it is given, answers all ``train`` messages of a round as one batch,
-        on one thread.
+        ``together``, where it is given, answers all ``train`` messages of a round as one batch, in
+        the thread that sends them: waking another one takes a tenth of a small round.
         """
         # Flower stamps every message with the identity of the process that makes it.
         TaskIdentity.run_id, TaskIdentity.node_id, TaskIdentity.task_id = 1, 1, 1
@@ -103,7 +103,7 @@ class InProcessGrid(Grid):
         for metadata, message_id in zip(told, ids, strict=True):
             metadata.__dict__["_message_id"] = message_id
         if self._together is not None and all(each.message_type == "train" for each in told):
-            self._working.append(self._pool.submit(self._answer_together, batch))
+            self._answer_together(batch)
             return ids
         waiting = deque(batch)
         for _ in range(min(self._threads, len(batch))):

@@ -15,6 +15,7 @@ from fedunlearn.federation import Scenario, federation, shards_on
 from fedunlearn.grid import InProcessGrid
 from fedunlearn.models import Network
 from fedunlearn.pieces import Pieces
+from fedunlearn.pools import one_torch_thread
 from fedunlearn.server_app import Job, server_app
 
 SMALL = 100_000
@@ -74,7 +75,8 @@ class Local:
         grid = InProcessGrid(app, clients, self.workers or cores(), together)
         context = Context(run_id=1, node_id=1, node_config={}, state=RecordDict(), run_config={})
         try:
-            server_app(job, clients)(grid, context)
+            with one_torch_thread():  # a batch of clients is trained in this thread
+                server_app(job, clients)(grid, context)
         finally:
             grid.close()
 
