@@ -144,6 +144,17 @@ def test_the_number_of_workers_changes_no_bit(mode, monkeypatch):
     assert bytes_of(costs) == bytes_of(same_costs)
 
 
+@pytest.mark.parametrize("threads", [1, 2])
+def test_torch_has_one_thread_while_the_engine_runs_and_its_own_number_afterwards(threads):
+    seen, before = [], torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        Local().run(SMALL, lambda connection: seen.append(torch.get_num_threads()))
+        assert (seen, torch.get_num_threads()) == ([1], threads)
+    finally:
+        torch.set_num_threads(before)
+
+
 def test_an_error_in_the_job_reaches_the_caller_and_ends_the_threads():
     def job(connection):
         raise KeyError("lost")
