@@ -7,7 +7,7 @@ from typing import Any
 
 from benchmarks.processes import Lap, Player
 from benchmarks.workloads import Workload
-from fedunlearn.engines import cores
+from fedunlearn.threads import cores
 
 OURS, CEILING, RAY = "auto", "ceiling", "Flower Ray"
 LOOPS = ("loop, 1 thread", "loop, 2 threads")

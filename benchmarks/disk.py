@@ -7,11 +7,9 @@ from pathlib import Path
 
 import torch
 
-from fedunlearn.encodings import Float32
-from fedunlearn.history import ClientId, Kept, Round, Updates
-from fedunlearn.layout import Vector
-from fedunlearn.recorder import Recorder
-from fedunlearn.vectors import mean
+from fedunlearn.data import ClientId
+from fedunlearn.history import Float32, Kept, Recorder, Round, Updates
+from fedunlearn.models import Vector, mean
 
 PARAMETERS = 61_706
 """Of LeNet-5 on MNIST's images."""

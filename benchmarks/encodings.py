@@ -19,13 +19,11 @@ from rich.console import Console
 
 from benchmarks import report
 from benchmarks.encodings_figure import draw
-from fedunlearn import encodings
-from fedunlearn.experiment import run
-from fedunlearn.federation import federation
-from fedunlearn.history import History, Kept, Needs, Round
-from fedunlearn.layout import Vector
-from fedunlearn.settings import Experiment
-from fedunlearn.strategy import Clients, Guarantee, Request, UnlearningStrategy
+from fedunlearn.data import build_federation
+from fedunlearn.experiment import Experiment, run
+from fedunlearn.history import History, Kept, Needs, Round, encodings
+from fedunlearn.models import Vector
+from fedunlearn.unlearning import Clients, Guarantee, Request, UnlearningStrategy
 from simulations import configured, guard
 from strategies.federaser import FedEraser
 from strategies.subtraction import Subtraction
@@ -95,7 +93,7 @@ def measured(name: str, overrides: Sequence[str]) -> pd.DataFrame:
         summary = run(comparison, seeds, Path(folder), {}, console)
     rows = summary[summary["strategy"].isin(comparison.strategies)].copy()
     rows[["strategy", "interval", "encoding"]] = rows["strategy"].str.split("/", expand=True)
-    size = federation(comparison.scenario(seeds[0])).network.layout.size
+    size = build_federation(comparison.scenario(seeds[0])).network.layout.size
     updates = (rows["store_bytes"] - 4 * size) // (4 * size)  # the first model is stored as well
     each = {name: encodings.of(name).nbytes(1, size) for name in NAMES}
     rows["store_bytes"] = 4 * size + updates * rows["encoding"].map(each)

@@ -11,7 +11,7 @@ from matplotlib.ticker import FuncFormatter, NullFormatter
 
 from benchmarks.figures import save
 from benchmarks.report import number
-from fedunlearn.plots.style import GREY, STYLE, WIDE
+from fedunlearn.results.plots import GREY, STYLE, WIDE
 
 COLOURS = {
     "float32": "#000000",

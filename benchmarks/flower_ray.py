@@ -21,8 +21,8 @@ from torch import nn
 from benchmarks import null
 from benchmarks.plain import one_epoch, prepare
 from benchmarks.workloads import Workload
-from fedunlearn.data.dataset import Records
-from fedunlearn.server_app import wait_for
+from fedunlearn.data import Records
+from fedunlearn.flower import wait_for
 
 
 def contend(turns: Iterable[int], workload: Workload) -> None:

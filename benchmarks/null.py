@@ -7,14 +7,10 @@ from flwr.app import Array, Context, Message, MetricRecord, RecordDict
 from flwr.clientapp import ClientApp
 
 from benchmarks.workloads import SEED, WORK
-from fedunlearn.clients import GridClients
-from fedunlearn.engines import cores
-from fedunlearn.grid import InProcessGrid
-from fedunlearn.ledger import Ledger
+from fedunlearn.flower import GridClients, InProcessGrid, handshake
 from fedunlearn.models import Mlp, Network
-from fedunlearn.proxy import Proxy
-from fedunlearn.server_app import handshake
-from fedunlearn.training import Training
+from fedunlearn.threads import cores
+from fedunlearn.unlearning import Ledger, Proxy, Training
 
 NETWORK = Network(Mlp(hidden=()), (1, 1, 1), 2)
 WEIGHTS = Array(NETWORK.initial(SEED).numpy())

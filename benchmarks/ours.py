@@ -5,14 +5,10 @@ from collections.abc import Iterable
 import torch
 
 from benchmarks.workloads import WORK, Workload
-from fedunlearn.clients import Connection, GridClients
-from fedunlearn.engines.local import Local
-from fedunlearn.federation import Scenario, federation
+from fedunlearn.data import Scenario, build_federation
+from fedunlearn.flower import Connection, GridClients, Local
 from fedunlearn.history import History, Needs
-from fedunlearn.ledger import Ledger
-from fedunlearn.proxy import Proxy
-from fedunlearn.timeline import Course, train
-from fedunlearn.training import Training
+from fedunlearn.unlearning import Course, Ledger, Proxy, Training, train
 
 
 def contend(
@@ -29,7 +25,7 @@ def contend(
     def job(connection: Connection) -> None:
         for rounds in turns:
             everybody = clients(connection, scenario, training)
-            for _ in everybody.rounds(federation(scenario).initial, 1, rounds):
+            for _ in everybody.rounds(build_federation(scenario).initial, 1, rounds):
                 pass
 
     Local(mode=mode, device=device).run(scenario, job)
@@ -41,7 +37,7 @@ def recorded(turns: Iterable[int], workload: Workload, mode: str, needs: Needs) 
     scenario, training = workload.scenario, Training(work=WORK)
 
     def job(connection: Connection) -> None:
-        here = federation(scenario)
+        here = build_federation(scenario)
         for rounds in turns:
             everybody = clients(connection, scenario, training)
             start = History(here.network.layout, here.initial, here.initial)
@@ -53,7 +49,7 @@ def recorded(turns: Iterable[int], workload: Workload, mode: str, needs: Needs) 
 
 def clients(connection: Connection, scenario: Scenario, training: Training) -> GridClients:
     """Return all clients of a scenario, with an empty ledger."""
-    here, ledger = federation(scenario), Ledger()
+    here, ledger = build_federation(scenario), Ledger()
     return GridClients(
         connection=connection,
         training=training,

@@ -7,8 +7,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from benchmarks.workloads import BATCH, CLASSES, MOMENTUM, RATE, SEED, Workload
-from fedunlearn.data.dataset import Records
-from fedunlearn.federation import federation
+from fedunlearn.data import Records, build_federation
 
 State = dict[str, Tensor]
 
@@ -44,7 +43,7 @@ def prepare(workload: Workload, device: str = "cpu") -> tuple[nn.Module, list[Re
     """Return a fresh net and every client's records, in memory on ``device``."""
     torch.manual_seed(SEED)
     net = workload.model(workload.shape, CLASSES).to(device)
-    held = federation(workload.scenario).train
+    held = build_federation(workload.scenario).train
     return net, [Records(r.images.to(device), r.labels.to(device)) for r in held]
 
 

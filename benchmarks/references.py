@@ -8,15 +8,12 @@ from statistics import median
 import torch
 
 from benchmarks import report
-from fedunlearn.bank import Threads
-from fedunlearn.data.partitions import Iid
-from fedunlearn.data.planting import Nothing
-from fedunlearn.data.sources import Digits
-from fedunlearn.engines.local import Local
-from fedunlearn.federation import Scenario, federation
+from fedunlearn.attacks import pools, without
+from fedunlearn.data import Digits, Iid, NoPlanting, Scenario, build_federation
+from fedunlearn.flower import Local
+from fedunlearn.local import Threads
 from fedunlearn.models import Build, Cnn, Mlp
-from fedunlearn.shadows import pools, without
-from fedunlearn.training import Training
+from fedunlearn.unlearning import Training
 
 COLUMNS = ("net", "mode", "repetition", "seconds", "cpu_seconds", "accuracy")
 MODELS: dict[str, Build] = {"mlp": Mlp(), "cnn": Cnn()}
@@ -66,8 +63,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def trained(name: str, references: int, rounds: int) -> Bank:
     """Retrain ``references`` models as `fedunlearn attack` does, and look at what they learnt."""
-    scenario = Scenario(Digits(), Iid(CLIENTS), Nothing(), MODELS[name], (LEAVER,), seed=0)
-    here, trainer = federation(scenario), Local().trainer(scenario)
+    scenario = Scenario(Digits(), Iid(CLIENTS), NoPlanting(), MODELS[name], (LEAVER,), seed=0)
+    here, trainer = build_federation(scenario), Local().trainer(scenario)
     held, present = pools(here, [LEAVER]), range(here.clients)
     bank = without(here, held, present, trainer, Training(rounds), rounds, references)
     began, cpu = time.perf_counter(), time.process_time()

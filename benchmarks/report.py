@@ -10,7 +10,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from fedunlearn import files
-from fedunlearn.engines import cores
+from fedunlearn.threads import cores
 
 
 def command_line(description: str, repetitions: int) -> argparse.ArgumentParser:

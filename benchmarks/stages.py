@@ -12,9 +12,8 @@ from pathlib import Path
 import pandas as pd
 
 from benchmarks import report
-from fedunlearn.plots.overview import ends
-from fedunlearn.runs import is_reference, load
-from fedunlearn.wording import amount
+from fedunlearn.results import amount, is_reference, load
+from fedunlearn.results.plots import ends
 
 METRICS = {
     "test_accuracy": "test accuracy",

@@ -13,8 +13,7 @@ from pathlib import Path
 from benchmarks import disk
 from benchmarks.processes import Player
 from benchmarks.workloads import lenet5
-from fedunlearn.history import Needs
-from fedunlearn.recorder import open_rounds
+from fedunlearn.history import Needs, open_rounds
 
 WRITING, COLD, WARM, TRAINING = "writing", "reading, cold", "reading, warm", "training"
 UNITS = {WRITING: "MB/s", COLD: "MB/s", WARM: "MB/s", TRAINING: "ms a round"}

@@ -11,14 +11,10 @@ import torch
 from benchmarks import disk, ours
 from benchmarks.footprint import PROC
 from benchmarks.workloads import WORK, Workload
-from fedunlearn.clients import Connection
-from fedunlearn.engines.local import Local
-from fedunlearn.federation import federation
-from fedunlearn.history import History, Needs, Round
-from fedunlearn.recorder import open_rounds
-from fedunlearn.stores import OnDisk, opened
-from fedunlearn.timeline import Course, train
-from fedunlearn.training import Training
+from fedunlearn.data import build_federation
+from fedunlearn.flower import Connection, Local
+from fedunlearn.history import History, Needs, OnDisk, Round, open_rounds, opened
+from fedunlearn.unlearning import Course, Training, train
 
 
 def training(turns: Iterable[int], workload: Workload, folder: Path, needs: Needs) -> None:
@@ -30,7 +26,7 @@ def training(turns: Iterable[int], workload: Workload, folder: Path, needs: Need
     scenario, settings = workload.scenario, Training(work=WORK)
 
     def job(connection: Connection) -> None:
-        here = federation(scenario)
+        here = build_federation(scenario)
         start = History(here.network.layout, here.initial, here.initial)
         for rounds in turns:
             everybody = ours.clients(connection, scenario, settings)

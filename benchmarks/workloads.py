@@ -4,13 +4,9 @@ from dataclasses import dataclass
 
 import torch
 
-from fedunlearn.data.dataset import Dataset, Records
-from fedunlearn.data.partitions import Iid
-from fedunlearn.data.planting import Nothing
-from fedunlearn.federation import Scenario
+from fedunlearn.data import Dataset, Iid, NoPlanting, Records, Scenario
 from fedunlearn.local import LocalWork, Sgd
-from fedunlearn.models import Build, LeNet5, Mlp, ResNet18, Shape
-from fedunlearn.nets import McMahanCnn
+from fedunlearn.models import Build, LeNet5, McMahanCnn, Mlp, ResNet18, Shape
 
 CLASSES = 10
 SEED = 0
@@ -58,7 +54,7 @@ class Workload:
         """Deal every client one record more than it trains on: the one that it must hold out."""
         data = Noise((self.records + 1) * self.clients, self.shape)
         partition = Iid(self.clients, minimum=self.records + 1)
-        return Scenario(data, partition, Nothing(), self.model, (), SEED, heldout=1e-9, proxy=0)
+        return Scenario(data, partition, NoPlanting(), self.model, (), SEED, heldout=1e-9, proxy=0)
 
     @property
     def data_bytes(self) -> int:

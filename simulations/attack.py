@@ -9,9 +9,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from fedunlearn import files
-from fedunlearn.attack_table import FILE, attack_table, notes
-from fedunlearn.attacking import Attack
-from fedunlearn.runs import SHARED, Run, find_runs, load
+from fedunlearn.attacks import Attack
+from fedunlearn.results import FILE, SHARED, Run, attack_notes, find_runs, load, printed_attacks
 from simulations import configured
 from simulations.guard import sentences
 
@@ -38,8 +37,8 @@ def attacked(run: Run, count: int, names: Sequence[str] | None, console: Console
         table = attack.table(lambda trained: bar.advance(task, trained))
     path = files.write(run.folder / FILE, table.to_csv(index=False).encode())
     for request, rows in table.groupby("request"):
-        console.print(attack_table(rows, str(request)))
-    console.print(*notes(table), sep="\n")
+        console.print(printed_attacks(rows, str(request)))
+    console.print(*attack_notes(table), sep="\n")
     return path
 
 

@@ -6,8 +6,8 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from fedunlearn.cache import Cache, Entry, nbytes, require
 from fedunlearn.checks import Refused
+from fedunlearn.experiment import Cache, Entry, nbytes, require
 from simulations.guard import sentences
 
 USAGE = "usage: fedunlearn cache ls FOLDER | verify FOLDER | rm FOLDER ENTRY… | rm FOLDER --all"

@@ -7,11 +7,12 @@ from typing import Any
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
-from fedunlearn import budget, checks
+from fedunlearn import checks
 from fedunlearn.checks import Refused
-from fedunlearn.runs import Run
-from fedunlearn.settings import Evaluation, Experiment
-from fedunlearn.strategy import Request
+from fedunlearn.experiment import Evaluation, Experiment
+from fedunlearn.history import budget
+from fedunlearn.results import Run
+from fedunlearn.unlearning import Request
 
 
 def experiment(cfg: DictConfig, strategies: Mapping[str, DictConfig]) -> Experiment:
@@ -69,7 +70,7 @@ def rebuilt(run: Run) -> Experiment:
         raise Refused(f"The manifest of {run.folder} holds no configuration to train again from.")
     here: dict[str, Any] = {
         **config,
-        "engine": {"_target_": "fedunlearn.engines.local.Local"},
+        "engine": {"_target_": "fedunlearn.flower.Local"},
         "cache": None,
         "logger": None,
     }

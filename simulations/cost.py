@@ -13,15 +13,17 @@ from rich.console import Console
 
 from fedunlearn import files
 from fedunlearn.checks import Refused
-from fedunlearn.costing import Devices, break_even, costs_table
-from fedunlearn.costing.printed import (
+from fedunlearn.results import Run, find_runs, load
+from fedunlearn.results.costing import (
     BREAK_EVEN_LEGEND,
     COSTS_LEGEND,
+    Devices,
+    break_even,
     break_even_printed,
     costs_printed,
+    costs_table,
 )
-from fedunlearn.runs import Run, find_runs, load
-from fedunlearn.strategy import UnlearningStrategy
+from fedunlearn.unlearning import UnlearningStrategy
 from simulations.configured import build
 from simulations.guard import CONF, composed, sentences
 

@@ -4,9 +4,8 @@ import hydra
 from omegaconf import DictConfig
 from rich.console import Console
 
-from fedunlearn import doctor
-from fedunlearn.federation import possible
-from fedunlearn.speed import Speed, measure
+from fedunlearn.data import checked_federation
+from fedunlearn.experiment.estimate import Speed, doctor, measure
 from simulations import configured
 from simulations.guard import check_command_line, require_one_configuration, sentences
 
@@ -20,7 +19,7 @@ def app(cfg: DictConfig) -> None:
     with sentences():
         experiment = configured.experiment(cfg, {cfg.hydra.runtime.choices.strategy: cfg.strategy})
         scenario = experiment.scenario(cfg.seed)
-        here = possible(scenario)
+        here = checked_federation(scenario)
         local = doctor.local(experiment.engine)
         pick, why = doctor.auto(local, here)
 

@@ -6,10 +6,9 @@ import hydra
 from omegaconf import DictConfig
 from rich.console import Console
 
-from fedunlearn.estimate import LEGEND, cost_table, estimate
-from fedunlearn.federation import federation
-from fedunlearn.pace import Pace
-from fedunlearn.settings import Experiment
+from fedunlearn.data import build_federation
+from fedunlearn.experiment import Experiment
+from fedunlearn.experiment.estimate import LEGEND, Pace, estimate, estimated_costs
 from simulations import configured
 from simulations.compare import strategies
 from simulations.guard import check_command_line, require_one_configuration, sentences
@@ -25,12 +24,12 @@ def app(comparison: tuple[Experiment, Sequence[int]]) -> None:
     if not console.is_terminal:
         console.width = WIDTH
     experiment, seeds = comparison
-    size = federation(experiment.scenarios(seeds)[seeds[0]]).network.layout.size
+    size = build_federation(experiment.scenarios(seeds)[seeds[0]]).network.layout.size
     _, picked = experiment.within_budget(size)
     console.print("Timing a few rounds …")
     pace = Pace.of(*comparison)
     costs = estimate(*comparison, pace)
-    console.print("", cost_table(costs), LEGEND, pace.describe(), sep="\n")
+    console.print("", estimated_costs(costs), LEGEND, pace.describe(), sep="\n")
     if picked:
         console.print(picked)
 

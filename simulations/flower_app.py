@@ -11,13 +11,10 @@ from flwr.serverapp import Grid, ServerApp
 from rich.console import Console
 
 from fedunlearn.checks import Refused
-from fedunlearn.client_app import client_app
-from fedunlearn.clients import ClientFailed
-from fedunlearn.experiment import run
-from fedunlearn.federation import Scenario
-from fedunlearn.references import seed_of
-from fedunlearn.server_app import SECONDS_TO_CONNECT, Job, server_app, wait_for
-from fedunlearn.settings import Experiment
+from fedunlearn.data import Scenario
+from fedunlearn.experiment import Experiment, run, seed_of
+from fedunlearn.flower import SECONDS_TO_CONNECT, Job, build_client_app, build_server_app, wait_for
+from fedunlearn.unlearning import ClientFailed
 from simulations import configured
 from simulations.report import WIDTH, show
 from simulations.run_config import asked
@@ -37,7 +34,7 @@ class GivenGrid:
 
     def run(self, scenario: Scenario, job: Job) -> None:
         """Run ``job`` to its end."""
-        server_app(job, scenario.partition.clients)(self.grid, self.context)
+        build_server_app(job, scenario.partition.clients)(self.grid, self.context)
 
 
 server = ServerApp()
@@ -131,7 +128,7 @@ def _answer(message: Message, context: Context) -> Message:
 def _player(context: Context, seed: int) -> ClientApp:
     """Return the app that plays the clients of the run config's federation under ``seed``."""
     experiment, _ = _asked(context)
-    return client_app(experiment.scenario(seed))
+    return build_client_app(experiment.scenario(seed))
 
 
 def _asked(context: Context) -> tuple[Experiment, Sequence[int]]:

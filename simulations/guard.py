@@ -21,8 +21,8 @@ from omegaconf.errors import OmegaConfBaseException
 
 import conf
 from fedunlearn.checks import Refused, nearest
-from fedunlearn.clients import ClientFailed
 from fedunlearn.files import require_space
+from fedunlearn.unlearning import ClientFailed
 from simulations import tuning
 
 CONF = str(Path(conf.__file__).parent)

@@ -6,7 +6,7 @@ from typing import Any
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 
-from fedunlearn.runs import write_index
+from fedunlearn.results import write_index
 
 
 class IndexRuns(Callback):

@@ -7,8 +7,8 @@ from pathlib import Path
 from rich.console import Console
 
 from fedunlearn.checks import Refused
-from fedunlearn.plots import draw, draw_many
-from fedunlearn.runs import find_runs
+from fedunlearn.results import find_runs
+from fedunlearn.results.plots import draw, draw_many
 
 
 def main() -> None:

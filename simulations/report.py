@@ -9,8 +9,8 @@ from omegaconf import DictConfig
 from rich.console import Console
 
 from fedunlearn.experiment import run
-from fedunlearn.plots import draw
-from fedunlearn.table import notes, summary_table
+from fedunlearn.results import printed_summary, summary_notes
+from fedunlearn.results.plots import draw
 from simulations import configured
 
 WIDTH = 100
@@ -39,8 +39,8 @@ def show(console: Console, path: Path, summary: pd.DataFrame, *, figures: bool) 
     Returns the files of the figures.
     """
     if len(summary):
-        console.print(summary_table(summary))
-        for note in notes(summary):
+        console.print(printed_summary(summary))
+        for note in summary_notes(summary):
             console.print(note, highlight=False)
     drawn = draw(path) if figures else []
     show_files(console, path, drawn)

@@ -9,10 +9,9 @@ from omegaconf import OmegaConf
 from rich.console import Console
 
 from fedunlearn.checks import Refused
-from fedunlearn.report import write
-from fedunlearn.report.evidence import Capability, Declared
-from fedunlearn.runs import MANIFEST
-from fedunlearn.strategy import UnlearningStrategy
+from fedunlearn.results import MANIFEST
+from fedunlearn.results.report import Capability, Declared, write
+from fedunlearn.unlearning import UnlearningStrategy
 from simulations.configured import build
 from simulations.cost import chosen
 from simulations.guard import sentences

@@ -11,7 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from fedunlearn import checks
 from fedunlearn.checks import Refused
-from fedunlearn.settings import Experiment
+from fedunlearn.experiment import Experiment
 from simulations import compare, configured, guard
 
 COMMANDS = ("withdraw", "compare")

@@ -14,9 +14,9 @@ from rich.console import Console
 from rich.table import Table
 
 from fedunlearn import files
-from fedunlearn.evaluators.challenge import AGAIN, GATE
-from fedunlearn.runs import find_runs, load
-from fedunlearn.scoring import Scoring, warnings
+from fedunlearn.attacks import Scoring, warnings
+from fedunlearn.evaluators import AGAIN, GATE
+from fedunlearn.results import find_runs, load
 from simulations import configured
 from simulations.guard import sentences
 

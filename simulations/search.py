@@ -29,7 +29,7 @@ from optuna.trial import TrialState
 
 from fedunlearn import files
 from fedunlearn.checks import Refused
-from fedunlearn.engines import cores
+from fedunlearn.threads import cores
 from simulations import search_space, trials
 from simulations.guard import sentences
 from simulations.trials import RUN

@@ -12,7 +12,7 @@ from pathlib import Path
 from omegaconf import OmegaConf
 
 from fedunlearn.history import Needs
-from fedunlearn.strategy import UnlearningStrategy
+from fedunlearn.unlearning import UnlearningStrategy
 from simulations.configured import build
 
 ROOT = Path(__file__).parents[1]

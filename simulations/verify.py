@@ -8,10 +8,9 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from fedunlearn.certificates.chain import FOLDER, Chain, verify
 from fedunlearn.checks import Refused
-from fedunlearn.runs import find_runs
-from fedunlearn.wording import who
+from fedunlearn.results import find_runs, who
+from fedunlearn.results.certificates import FOLDER, Chain, verify
 
 WIDTH = 100
 """Columns of the table where the output is no terminal."""

@@ -23,11 +23,17 @@ from typing import ClassVar
 import torch
 
 from fedunlearn import checks
-from fedunlearn.history import AsNeeded, History, Needs
-from fedunlearn.layout import Vector
-from fedunlearn.policies import Drift, kept_rounds, selected_rounds, selected_updates
-from fedunlearn.strategy import Clients, Guarantee, Request
-from fedunlearn.vectors import lengths, mean, rescale
+from fedunlearn.history import (
+    AsNeeded,
+    Drift,
+    History,
+    Needs,
+    kept_rounds,
+    selected_rounds,
+    selected_updates,
+)
+from fedunlearn.models import Vector, lengths, mean, rescale
+from fedunlearn.unlearning import Clients, Guarantee, Request
 
 
 @dataclass(frozen=True, slots=True)

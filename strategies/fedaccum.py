@@ -15,9 +15,8 @@ from typing import ClassVar
 
 from fedunlearn import checks
 from fedunlearn.history import History, Needs
-from fedunlearn.layout import Vector
-from fedunlearn.strategy import Clients, Guarantee, Request
-from fedunlearn.vectors import mean
+from fedunlearn.models import Vector, mean
+from fedunlearn.unlearning import Clients, Guarantee, Request
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,9 +19,8 @@ from torch import Tensor
 
 from fedunlearn import checks
 from fedunlearn.history import History, Needs, Updates
-from fedunlearn.layout import Layout, Vector
-from fedunlearn.strategy import Clients, Guarantee, Request
-from fedunlearn.vectors import mean, rescale
+from fedunlearn.models import Layout, Vector, mean, rescale
+from fedunlearn.unlearning import Clients, Guarantee, Request
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,12 +24,10 @@ from typing import ClassVar
 import torch
 
 from fedunlearn import checks
-from fedunlearn.history import History, Needs
-from fedunlearn.layout import Vector
-from fedunlearn.objectives_unlearning import UnlearningCrossEntropy
-from fedunlearn.pooled import pooled
-from fedunlearn.projections import orthogonal
-from fedunlearn.strategy import Clients, Guarantee, Request
+from fedunlearn.history import History, Needs, pooled
+from fedunlearn.local import UnlearningCrossEntropy
+from fedunlearn.models import Vector, orthogonal
+from fedunlearn.unlearning import Clients, Guarantee, Request
 
 
 @dataclass(frozen=True, slots=True)

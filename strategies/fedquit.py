@@ -16,11 +16,9 @@ from dataclasses import dataclass, field
 from typing import ClassVar
 
 from fedunlearn.history import History, Needs
-from fedunlearn.layout import Vector
-from fedunlearn.local import Adam, LocalWork
-from fedunlearn.objectives_distilling import VirtualTeacher
-from fedunlearn.strategy import Clients, Guarantee, Request
-from fedunlearn.vectors import mean
+from fedunlearn.local import Adam, LocalWork, VirtualTeacher
+from fedunlearn.models import Vector, mean
+from fedunlearn.unlearning import Clients, Guarantee, Request
 
 
 @dataclass(frozen=True, slots=True)

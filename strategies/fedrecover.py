@@ -22,12 +22,10 @@ from typing import ClassVar
 import torch
 
 from fedunlearn import checks
-from fedunlearn.blocks import blocks, examples, quantile
-from fedunlearn.estimates import Estimator, way
 from fedunlearn.history import History, Kept, Needs
-from fedunlearn.layout import Vector
-from fedunlearn.secants import Secants
-from fedunlearn.strategy import Clients, Guarantee, Request
+from fedunlearn.methods import Estimator, Secants, blocks, examples, quantile, way
+from fedunlearn.models import Vector
+from fedunlearn.unlearning import Clients, Guarantee, Request
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,10 +23,9 @@ import torch
 
 from fedunlearn import checks
 from fedunlearn.history import History, Needs, Updates
-from fedunlearn.layout import Vector
-from fedunlearn.privacy import MECHANISMS
-from fedunlearn.strategy import Clients, Guarantee, Request
-from fedunlearn.vectors import mean
+from fedunlearn.methods import MECHANISMS
+from fedunlearn.models import Vector, mean
+from fedunlearn.unlearning import Clients, Guarantee, Request
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,11 +21,10 @@ from dataclasses import dataclass, replace
 from typing import ClassVar
 
 from fedunlearn import checks
-from fedunlearn.history import History, Needs
-from fedunlearn.layout import Vector
-from fedunlearn.objectives_unlearning import PseudoLabels
-from fedunlearn.pooled import pooled
-from fedunlearn.strategy import Clients, Guarantee, Request
+from fedunlearn.history import History, Needs, pooled
+from fedunlearn.local import PseudoLabels
+from fedunlearn.models import Vector
+from fedunlearn.unlearning import Clients, Guarantee, Request
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,14 +24,11 @@ from dataclasses import dataclass, field, replace
 from typing import ClassVar
 
 from fedunlearn import checks
-from fedunlearn.bounds import Ball
-from fedunlearn.history import History, Needs
-from fedunlearn.layout import Vector
-from fedunlearn.local import LocalWork, Sgd
-from fedunlearn.objectives_unlearning import Ascent
-from fedunlearn.participation import last_rounds, mean_update
-from fedunlearn.pooled import pooled
-from fedunlearn.strategy import Clients, Guarantee, Request
+from fedunlearn.history import History, Needs, pooled
+from fedunlearn.local import Ascent, Ball, LocalWork, Sgd
+from fedunlearn.methods import last_rounds, mean_update
+from fedunlearn.models import Vector
+from fedunlearn.unlearning import Clients, Guarantee, Request
 
 
 @dataclass(frozen=True, slots=True)

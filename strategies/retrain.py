@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from fedunlearn.history import History, Needs
-from fedunlearn.layout import Vector
-from fedunlearn.strategy import Clients, Guarantee, Request
+from fedunlearn.models import Vector
+from fedunlearn.unlearning import Clients, Guarantee, Request
 
 
 @dataclass(frozen=True, slots=True)

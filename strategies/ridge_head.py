@@ -18,11 +18,11 @@ from typing import ClassVar
 
 import torch
 
-from fedunlearn import checks, ridge
-from fedunlearn.heads import Head
+from fedunlearn import checks
 from fedunlearn.history import History, Needs
-from fedunlearn.layout import Vector
-from fedunlearn.strategy import Clients, Guarantee, Request
+from fedunlearn.methods import ridge
+from fedunlearn.models import Head, Vector
+from fedunlearn.unlearning import Clients, Guarantee, Request
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,12 +24,11 @@ from typing import ClassVar
 import torch
 
 from fedunlearn import checks
-from fedunlearn.history import ClientId, History, Needs
-from fedunlearn.layout import Vector
-from fedunlearn.privacy import MECHANISMS
-from fedunlearn.rollback import Restart, cuts, restart
-from fedunlearn.sensitivity import increment
-from fedunlearn.strategy import Clients, Guarantee, Request
+from fedunlearn.data import ClientId
+from fedunlearn.history import History, Needs
+from fedunlearn.methods import MECHANISMS, Restart, cuts, increment, restart
+from fedunlearn.models import Vector
+from fedunlearn.unlearning import Clients, Guarantee, Request
 
 
 @dataclass(frozen=True, slots=True)

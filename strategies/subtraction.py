@@ -17,10 +17,9 @@ from typing import ClassVar
 
 from fedunlearn import checks
 from fedunlearn.history import History, Needs
-from fedunlearn.layout import Vector
-from fedunlearn.local import LocalWork, Sgd
-from fedunlearn.objectives import Distillation
-from fedunlearn.strategy import Clients, Guarantee, Request
+from fedunlearn.local import Distillation, LocalWork, Sgd
+from fedunlearn.models import Vector
+from fedunlearn.unlearning import Clients, Guarantee, Request
 
 
 @dataclass(frozen=True, slots=True)

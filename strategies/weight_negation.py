@@ -16,8 +16,8 @@ from typing import ClassVar
 
 from fedunlearn.checks import Refused
 from fedunlearn.history import History, Needs
-from fedunlearn.layout import Layout, Vector
-from fedunlearn.strategy import Clients, Guarantee, Request
+from fedunlearn.models import Layout, Vector
+from fedunlearn.unlearning import Clients, Guarantee, Request
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,9 +9,9 @@ import pytest
 import torch
 import yaml
 
-from fedunlearn.strategy import Request
+from fedunlearn.unlearning import Request
 from simulations import configured
-from tests.world import World, without_leavers
+from tests.support.world import World, without_leavers
 
 TEXT = (Path(__file__).parents[1] / "CONTRIBUTING.md").read_text()
 

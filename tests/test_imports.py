@@ -1,8 +1,14 @@
-"""The three import lines and the one direction of the design, read from the source text."""
+"""The order of the rooms, their faces, and the lines that libraries may not cross.
+
+All is read from the source text, but for the last tests, which import in processes of their own.
+"""
 
 import ast
+import subprocess
+import sys
 from fnmatch import fnmatch
 from graphlib import CycleError, TopologicalSorter
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -10,119 +16,53 @@ import pytest
 ROOT = Path(__file__).parents[1]
 PACKAGES = ("conf", "fedunlearn", "simulations", "strategies")
 
-FLOWER_SIDE = [
-    f"fedunlearn/{name}.py"
-    for name in (
-        *("arrays", "client_app", "server_app", "grid", "clients"),
-        *("engines/*", "flower", "plain_clients", "present"),
-    )
-]
+GROUND = {"checks", "files", "sealed_files", "locks", "threads", "randomness"}
+ORDER = ["models", "data", "local", "history", "unlearning", "methods", "flower"]
+ORDER += ["results", "evaluators", "experiment", "attacks"]
+"""A room may import from those before it, and from the ground files."""
+
+NEVER = {"results": set(ORDER), "strategies": {"flower", "experiment", "evaluators", "attacks"}}
+"""What a room leaves out although it stands above it."""
+
+NESTED = {
+    *("history.audit", "results.certificates", "results.costing", "results.plots"),
+    *("results.report", "experiment.estimate", "experiment.loggers"),
+}
+"""Rooms within rooms, with faces of their own."""
+
 MAY_IMPORT = {
     # the app of `flwr run` reads its run config by Hydra, which fedunlearn may not
-    "flwr": [*FLOWER_SIDE, "simulations/flower_app.py"],
-    "ray": FLOWER_SIDE,
+    "flwr": ["fedunlearn/flower/*", "simulations/flower_app.py"],
+    "ray": ["fedunlearn/flower/*"],
     "hydra": ["simulations/*"],
     "omegaconf": ["simulations/*"],
-    "mlflow": ["fedunlearn/loggers/*"],
+    "mlflow": ["fedunlearn/experiment/loggers/*"],
+    "tensorboard": ["fedunlearn/experiment/loggers/*"],
     "optuna": ["simulations/*"],
-    "matplotlib": ["fedunlearn/plots/*"],
-    "altair": ["fedunlearn/report/*"],
-    "vl_convert": ["fedunlearn/report/*"],
-    "jinja2": ["fedunlearn/report/*"],
+    "matplotlib": ["fedunlearn/results/plots/*"],
+    "altair": ["fedunlearn/results/report/*"],
+    "vl_convert": ["fedunlearn/results/report/*"],
+    "jinja2": ["fedunlearn/results/report/*"],
     "strategies": ["strategies/*", "simulations/*"],
     "conf": ["simulations/*"],
     "simulations": ["simulations/*"],
-}
-
-# What each of these may use of fedunlearn; a method sees the values and the verbs, nothing else.
-VALUES = {"checks", "layout", "vectors", "models", "objectives", "local", "history"}
-MAY_USE = {
-    "fedunlearn/checks.py": set(),
-    "fedunlearn/exchange.py": set(),
-    "fedunlearn/layout.py": {"checks"},
-    "fedunlearn/vectors.py": {"checks", "layout"},
-    "fedunlearn/heads.py": {"checks", "layout"},
-    "fedunlearn/nets.py": {"checks", "models"},
-    "fedunlearn/dense.py": {"layout"},
-    "fedunlearn/leaves.py": {"layout"},
-    "fedunlearn/models.py": {"checks", "dense", "heads", "layout", "leaves", "vectors"},
-    "fedunlearn/ridge.py": {"layout", "models"},
-    "fedunlearn/objectives.py": {"checks", "layout", "vectors", "models"},
-    "fedunlearn/objectives_distilling.py": {"checks", "layout", "models", "objectives"},
-    "fedunlearn/per_record.py": {"layout", "models", "objectives"},
-    "fedunlearn/objectives_unlearning.py": {"layout", "models", "objectives"},
-    "fedunlearn/bounds.py": {"checks", "vectors"},
-    "fedunlearn/local.py": {"checks", "layout", "vectors", "models", "objectives"}
-    | {"bounds", "per_record"},
-    "fedunlearn/fisher.py": {"checks", "local"},
-    "fedunlearn/privacy.py": {"checks"},
-    "fedunlearn/selection.py": {"layout", "vectors"},
-    "fedunlearn/history.py": {"checks", "layout", "selection", "vectors"},
-    "fedunlearn/policies.py": {"checks", "history", "layout", "selection"},
-    "fedunlearn/blocks.py": {"history", "layout"},
-    "fedunlearn/pooled.py": {"history", "layout", "vectors"},
-    "fedunlearn/projections.py": set(),
-    "fedunlearn/lbfgs.py": {"layout"},
-    "fedunlearn/secants.py": {"history", "layout", "lbfgs"},
-    "fedunlearn/estimates.py": {"history", "layout", "secants", "vectors"},
-    "fedunlearn/sensitivity.py": {"blocks", "history"},
-    "fedunlearn/participation.py": {"blocks", "history", "layout"},
-    "fedunlearn/rollback.py": {"history", "layout", "strategy"},
-    "fedunlearn/ledger.py": {"checks", "layout", "vectors", "history"},
-    "fedunlearn/encodings.py": {"checks"},
-    "fedunlearn/sealed.py": {"files"},
-    "fedunlearn/stored_round.py": {"encodings", "sealed", "history", "layout"},
-    "fedunlearn/round_files.py": {"checks", "encodings", "sealed", "history", "stored_round"},
-    "fedunlearn/loggers/*.py": {"checks", "files", "ledger", "locks", "loggers", "runs"},
-    "fedunlearn/strategy.py": VALUES | {"ledger", "proxy"},
-    "fedunlearn/stages.py": set(),
-    "fedunlearn/burden.py": {"evaluators", "runs", "stages"},
-    "fedunlearn/floors.py": {"evaluators", "runs", "stages"},
-    "fedunlearn/evaluators/cards.py": set(),
-    "fedunlearn/evaluators/epsilon.py": set(),
-    "fedunlearn/evaluators/fitted_epsilon.py": {"evaluators"},
-    "fedunlearn/evaluators/challenge.py": {"evaluators"},
-    "fedunlearn/evaluators/tradeoff_scores.py": {"evaluators", "runs"},
-    "fedunlearn/evaluators/verification.py": {"checks", "evaluators"},
-    "fedunlearn/data/triggers.py": {"checks", "data"},
-    "fedunlearn/saved_models.py": {"checks", "layout"},
-    "fedunlearn/scoring.py": {"checks", "data", "evaluators", "federation", "provenance", "runs"}
-    | {"saved_models", "settings"},
-    "fedunlearn/evaluators/cka.py": {"checks", "evaluators"},
-    "fedunlearn/evaluators/per_client.py": {"checks", "evaluators"},
-    "fedunlearn/evaluators/relearn.py": {"checks", "data", "evaluators"}
-    | {"layout", "local", "models"},
-    "fedunlearn/attack_table.py": {"attacks", "evaluators", "runs"},
-    "fedunlearn/report/*.py": {
-        "attack_table",
-        "burden",
-        "checks",
-        "costing",
-        "evaluators",
-        "files",
-        "plots",
-    }
-    | {"report", "runs", "verdicts", "wording"},
-    "fedunlearn/costing/distributions.py": {"checks"},
-    "fedunlearn/costing/*.py": {"checks", "costing", "runs", "wording"},
-    "fedunlearn/evaluators/attack_scores.py": set(),
-    "fedunlearn/evaluators/likelihood.py": set(),
-    "fedunlearn/evaluators/detection.py": {"evaluators"},
-    "fedunlearn/shadows.py": {"bank", "checks", "data", "federation", "history", "pieces"}
-    | {"training"},
-    "fedunlearn/attacks.py": {"evaluators"},
-    "strategies/*.py": VALUES
-    # what clients do
-    | {"bounds", "fisher", "objectives_distilling", "objectives_unlearning", "proxy"}
-    # what the server computes
-    | {"blocks", "estimates", "heads", "participation", "policies", "pooled", "privacy"}
-    | {"projections", "ridge", "rollback", "secants", "sensitivity", "strategy"},
+    "torch": [
+        *(f"fedunlearn/{room}/*" for room in ORDER if room != "results"),
+        *("fedunlearn/sealed_files.py", "fedunlearn/threads.py", "strategies/*"),
+        "simulations/*",
+    ],
 }
 
 
 def sources():
     files = (file for package in PACKAGES for file in (ROOT / package).rglob("*.py"))
     return {file.relative_to(ROOT).as_posix(): file.read_text() for file in files}
+
+
+def configs():
+    return {
+        file.relative_to(ROOT).as_posix(): file.read_text() for file in ROOT.glob("conf/**/*.yaml")
+    }
 
 
 def imported(file, source):
@@ -146,22 +86,57 @@ def trespassers(files, library, allowed):
     }
 
 
-def used(file, source):
+def rooms(file, source):
+    """Which rooms and ground files of the package a file imports from."""
     parts = (name.split(".") for name in imported(file, source))
     return {name[1] for name in parts if name[0] == "fedunlearn" and len(name) > 1}
 
 
-def beyond(files, pattern, allowed):
-    return {
-        (file, name)
-        for file, source in files.items()
-        if fnmatch(file, pattern)
-        for name in used(file, source) - allowed
-    }
+def upward(files):
+    """Imports of a room from one that does not stand below it."""
+    found = set()
+    for file, source in files.items():
+        package, _, rest = file.partition("/")
+        room = rest.split("/")[0].removesuffix(".py")
+        used = rooms(file, source) - {"__version__"}
+        if package == "strategies":
+            allowed = (GROUND | set(ORDER)) - NEVER["strategies"]
+        elif package != "fedunlearn":
+            continue
+        elif room in ORDER:
+            below = set(ORDER[: ORDER.index(room) + 1]) - NEVER.get(room, set())
+            allowed = GROUND | below | {room}
+        else:
+            allowed = GROUND
+        found |= {(file, name) for name in used - allowed}
+    return found
+
+
+def home(module):
+    """The room, or the room within a room, in which a module or a face lies."""
+    first, _, rest = module.removeprefix("fedunlearn.").partition(".")
+    nested = f"{first}.{rest.split('.')[0]}"
+    return nested if nested in NESTED else first
 
 
 def module_name(file):
     return file.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
+
+
+def behind_faces(files):
+    """Imports that name a file of another room instead of that room's face."""
+    found = set()
+    for file, source in files.items():
+        own = home(module_name(file)) if file.startswith("fedunlearn/") else ""
+        for node in ast.walk(ast.parse(source)):
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+            for name in names:
+                if not name.startswith("fedunlearn.") or home(name) in {own, *GROUND}:
+                    continue
+                if name != f"fedunlearn.{home(name)}":
+                    found.add((file, name))
+    return found
 
 
 def module_graph(files):
@@ -176,19 +151,97 @@ def module_graph(files):
     return graph
 
 
+def targets(text):
+    return {
+        line.split("_target_:")[1].split("}")[0].split(",")[0].strip()
+        for line in text.splitlines()
+        if "_target_:" in line
+    }
+
+
+def faces():
+    return ["fedunlearn." + name for name in (*ORDER, *sorted(NESTED))]
+
+
 @pytest.mark.parametrize("library", MAY_IMPORT)
 def test_a_library_is_imported_only_on_its_side(library):
     assert trespassers(sources(), library, MAY_IMPORT[library]) == set()
 
 
-@pytest.mark.parametrize("pattern", MAY_USE)
-def test_dependencies_point_one_way(pattern):
-    assert any(fnmatch(file, pattern) for file in sources())
-    assert beyond(sources(), pattern, MAY_USE[pattern]) == set()
+def test_a_room_imports_only_from_those_before_it():
+    assert upward(sources()) == {("fedunlearn/unlearning/driver.py", "flower")}  # its types only
+
+
+def test_a_room_is_entered_by_its_face():
+    assert behind_faces(sources()) == set()
 
 
 def test_no_module_depends_on_itself_in_a_circle():
     TopologicalSorter(module_graph(sources())).prepare()
+
+
+def test_every_room_is_in_the_order_and_few_files_lie_beside_them():
+    folder = ROOT / "fedunlearn"
+    found = {path.parent.name for path in folder.glob("*/__init__.py")}
+    assert found == set(ORDER)
+    flat = {path.stem for path in folder.glob("*.py")} - {"__init__", "__main__"}
+    assert flat <= GROUND
+    assert len(list(folder.glob("*.py"))) <= 8
+
+
+@pytest.mark.parametrize("face", faces())
+def test_a_face_says_what_it_is_and_names_what_there_is(face):
+    module = import_module(face)
+    assert module.__doc__
+    assert module.__all__
+    for name in module.__all__:
+        assert getattr(module, name) is not None
+
+
+@pytest.mark.parametrize("face", faces())
+def test_no_name_of_a_face_is_hidden_by_a_file(face):
+    """Python binds a file to its package once it is imported, over a lazy name of the same kind."""
+    folder = ROOT / face.replace(".", "/")
+    stub = ast.parse((folder / "__init__.pyi").read_text())
+    files = {path.stem for path in folder.glob("*.py")} | {
+        path.parent.name for path in folder.glob("*/__init__.py")
+    }
+    for node in stub.body:
+        if isinstance(node, ast.ImportFrom) and node.module:
+            assert files.isdisjoint(alias.asname for alias in node.names)
+
+
+def test_every_target_of_the_configuration_is_a_name_of_a_face():
+    found = {name for text in configs().values() for name in targets(text)}
+    ours = {name for name in found if name.startswith("fedunlearn.")}
+    assert len(ours) > 40
+    for name in ours:
+        face, _, attribute = name.rpartition(".")
+        assert face in faces(), name
+        assert attribute in import_module(face).__all__, name
+
+
+@pytest.mark.parametrize(
+    ("statement", "absent"),
+    [
+        ("import fedunlearn.results", ("torch", "matplotlib", "altair", "flwr", "sklearn")),
+        ("from fedunlearn.results import load, judge", ("torch", "matplotlib", "altair")),
+        ("from fedunlearn.results.plots import draw", ("torch", "altair", "flwr")),
+        ("from fedunlearn.results.report import write", ("torch", "flwr", "ray")),
+        ("import fedunlearn.flower", ("ray", "flwr")),
+        ("from fedunlearn.flower import Local", ("ray",)),
+        ("import fedunlearn.models", ("torch",)),
+        ("import fedunlearn.unlearning", ("torch",)),
+        ("import fedunlearn.experiment", ("torch", "mlflow", "flwr")),
+    ],
+)
+def test_a_face_is_light(statement, absent):
+    code = f"{statement}; import sys; print(*sorted({absent} & sys.modules.keys()))"
+    code = code.replace(f"{absent}", f"set({absent})")
+    done = subprocess.run(
+        [sys.executable, "-c", code], check=True, capture_output=True, text=True, cwd=ROOT
+    )
+    assert done.stdout.split() == []
 
 
 @pytest.mark.parametrize(
@@ -202,24 +255,47 @@ def test_no_module_depends_on_itself_in_a_circle():
     ],
 )
 def test_a_trespasser_is_found_however_it_imports(line):
-    files = {"fedunlearn/grid.py": line, "strategies/mine.py": line, "strategies/a.py": "import os"}
-    assert trespassers(files, "flwr", FLOWER_SIDE) == {"strategies/mine.py"}
+    files = {
+        "fedunlearn/flower/grid.py": line,
+        "strategies/mine.py": line,
+        "strategies/a.py": "import os",
+    }
+    assert trespassers(files, "flwr", MAY_IMPORT["flwr"]) == {"strategies/mine.py"}
 
 
 @pytest.mark.parametrize(
     "line",
     [
-        "import fedunlearn.clients",
-        "from fedunlearn import clients",
-        "from fedunlearn.clients import GridClients",
-        "from . import clients",
-        "from .clients import GridClients",
+        "import fedunlearn.flower",
+        "from fedunlearn import flower",
+        "from fedunlearn.flower import GridClients",
+        "from ..flower.grid_clients import GridClients",
+        "from .. import flower",
     ],
 )
 def test_a_step_against_the_direction_is_found(line):
-    files = {"fedunlearn/layout.py": line, "fedunlearn/grid.py": line}
-    assert beyond(files, "fedunlearn/layout.py", {"checks"}) == {
-        ("fedunlearn/layout.py", "clients")
+    files = {"fedunlearn/models/layout.py": line, "fedunlearn/experiment/whole_run.py": line}
+    assert upward(files) == {("fedunlearn/models/layout.py", "flower")}
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "import fedunlearn.history.rounds",
+        "from fedunlearn.history.rounds import Round",
+        "def late():\n    from fedunlearn.history.rounds import Round",
+    ],
+)
+def test_a_way_past_a_face_is_found(line):
+    files = {
+        "strategies/mine.py": line,
+        "fedunlearn/history/stores.py": line,
+        "fedunlearn/history/audit/search.py": line,
+        "fedunlearn/unlearning/driver.py": "from fedunlearn.history import Round",
+    }
+    assert {file for file, _ in behind_faces(files)} == {
+        "strategies/mine.py",
+        "fedunlearn/history/audit/search.py",
     }
 
 

@@ -8,7 +8,7 @@ from hydra import compose, initialize_config_dir
 from rich.console import Console
 
 from fedunlearn.experiment import run
-from fedunlearn.report.frames import forgetting
+from fedunlearn.results.report.frames import forgetting
 from simulations import compare, configured, guard
 
 SETTING = (

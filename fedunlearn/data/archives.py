@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 DIGITS = tuple("0123456789")
+
 _FASHION = (
     "t-shirt",
     "trouser",
@@ -16,6 +17,7 @@ _FASHION = (
     "bag",
     "ankle boot",
 )
+
 _CIFAR10 = (
     "airplane",
     "automobile",

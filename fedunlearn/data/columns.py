@@ -13,6 +13,7 @@ import numpy.typing as npt
 from fedunlearn.checks import Refused, nearest
 
 IMAGE_COLUMNS = ("image", "img")
+
 LABEL_COLUMNS = ("label", "labels", "fine_label")
 
 

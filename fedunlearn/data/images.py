@@ -12,6 +12,7 @@ from fedunlearn import checks
 from fedunlearn.checks import Refused
 
 GREY = frozenset({"1", "L", "LA", "La"})
+
 DEEP = frozenset({"F", "I", "I;16", "I;16B", "I;16L", "I;16N"})
 """Modes of more than 8 bits a pixel: turning them into 8 silently clips."""
 

@@ -142,7 +142,7 @@ class Pathological:
 
 
 @dataclass(frozen=True, slots=True)
-class Shards:
+class SortedShards:
     """Records sorted by label, cut into ``clients * shards`` equal pieces, dealt at random.
 
     A client holds ``shards`` pieces, hence about that many classes (a piece may span several).

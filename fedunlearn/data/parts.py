@@ -9,7 +9,9 @@ from fedunlearn import checks
 from fedunlearn.checks import Refused
 
 Indices = npt.NDArray[np.int64]
+
 Labels = npt.NDArray[np.integer[Any]]
+
 Parts = tuple[Indices, ...]
 """The record numbers of each client, ascending; the position in the tuple is the client's id."""
 
@@ -57,3 +59,7 @@ def holdout(part: Indices, share: float, rng: np.random.Generator) -> tuple[Indi
 def label_counts(labels: Labels, parts: Parts, classes: int) -> Indices:
     """Return how many records of each class each client holds, [clients, classes]."""
     return np.stack([np.bincount(labels[part], minlength=classes) for part in parts])
+
+
+ClientId = int
+"""The number of the client's data partition: stable across rounds, runs and engines."""

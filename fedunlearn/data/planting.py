@@ -38,7 +38,7 @@ class Planting(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Nothing:
+class NoPlanting:
     """Plants nothing."""
 
     def poison(self, records: Records, order: int, rng: np.random.Generator) -> Records:

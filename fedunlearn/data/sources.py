@@ -12,15 +12,7 @@ from fedunlearn.checks import Refused
 from fedunlearn.data.archives import ARCHIVES, DIGITS
 from fedunlearn.data.dataset import Dataset
 from fedunlearn.data.parquet import Parquet
-from fedunlearn.data.stored import (
-    Stored,
-    assemble,
-    check_limit,
-    check_split,
-    fifth,
-    sample,
-    split,
-)
+from fedunlearn.data.stored import Stored, assemble, check_limit, check_split, fifth, sample, split
 
 VARIABLE = "FEDUNLEARN_DATA"
 """The environment variable that stands in for an unset ``dataset.root``."""

@@ -171,6 +171,7 @@ def _interval(ratios: Array, critical: float, confidence: float) -> tuple[float,
 
 
 Rows = Sequence[np.ndarray]
+
 Pairs = Sequence[tuple[Array, Array]]
 
 

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from fedunlearn import checks
-from fedunlearn.evaluators.cards import PART
 from fedunlearn.evaluators.snapshot import Snapshot
+from fedunlearn.results import PART
 
 FEWEST = 4
 """Records that the estimator needs."""

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from fedunlearn.evaluators.scores import NOTHING, predictions
-from fedunlearn.layout import Vector
+from fedunlearn.models import Vector
 
 _TINY = torch.finfo(torch.float64).tiny
 
@@ -21,18 +21,6 @@ def weight_distance(weights: Vector, retrained: Vector, initial: Vector) -> floa
     """
     travelled = _length(retrained, initial)
     return _length(weights, retrained) / travelled if travelled else math.nan
-
-
-def above_floor(distance: float, original: float, floor: float) -> float:
-    """Return ``(d - d_floor) / (d_o - d_floor)``, no less than 0.
-
-    ``distance`` d is that of a model to the retrained one by any measure, ``original`` d_o that of
-    the model before the request, ``floor`` d_floor that of a second retrained model. 0 is as close
-    as another retrained model, 1 is where nothing happened; there is no upper bound. It is nan
-    where the original is no farther than the floor: the measure sees nothing of the deletion then.
-    """
-    room = original - floor
-    return max(0.0, (distance - floor) / room) if room > 0 else math.nan
 
 
 def weight_cosine(weights: Vector, retrained: Vector, initial: Vector) -> float:

@@ -155,27 +155,6 @@ def tpr_at(
     return Estimate(hits / len(a), float(found.low), float(found.high))
 
 
-FIRM = 10
-"""So many false positives let a threshold rest on more than a few records."""
-
-
-def unresolved(others: int, fpr: float) -> str:
-    """Return a sentence where ``others`` non-members cannot show this rate; else nothing."""
-    allowed = math.floor(fpr * others + 1e-9)  # 0.01 * 2900 is 28.999…
-    if allowed >= FIRM:
-        return ""
-    if allowed == 0:
-        return (
-            f"TPR at {fpr:.1%} FPR cannot be resolved with {others} non-members: it is that "
-            f"above the highest of them, and chance reaches {1 / (others + 1):.1%}. "
-            f"{math.ceil(FIRM / fpr):,} would do."
-        )
-    return (
-        f"TPR at {fpr:.1%} FPR rests on {allowed} of {others} non-members; chance reaches "
-        f"{(allowed + 1) / (others + 1):.1%}. {math.ceil(FIRM / fpr):,} would be firm."
-    )
-
-
 def _area(members: Floats, others: Floats) -> float:
     return scores.auc(torch.from_numpy(members), torch.from_numpy(others))
 

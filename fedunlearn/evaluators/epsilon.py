@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from scipy.stats import binomtest
 
 Array = NDArray[np.float64]
+
 Attack = Literal["threshold", "interval", "gaussian"]
 
 DELTA = 1e-5

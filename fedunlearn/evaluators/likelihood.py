@@ -15,7 +15,9 @@ import numpy as np
 import numpy.typing as npt
 
 Floats = npt.NDArray[np.float64]
+
 Mask = npt.NDArray[np.bool_]
+
 Spread = Literal["auto", "record", "shared"]
 """A standard deviation for each record, or one for all of them; `lira` says which is automatic."""
 

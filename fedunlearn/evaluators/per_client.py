@@ -7,9 +7,9 @@ from torch import Tensor
 
 from fedunlearn import checks
 from fedunlearn.evaluators import comparison
-from fedunlearn.evaluators.cards import PART
 from fedunlearn.evaluators.scores import accuracy, overlap
 from fedunlearn.evaluators.snapshot import Snapshot
+from fedunlearn.results import PART
 
 RETAINED = "retained/"
 """What the sets of those who remain are called, before the client's number."""

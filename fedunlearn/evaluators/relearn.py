@@ -8,15 +8,13 @@ import torch
 from torch import Tensor
 
 from fedunlearn import checks
-from fedunlearn.data.dataset import Records
+from fedunlearn.data import Records
 from fedunlearn.evaluators.snapshot import Snapshot
-from fedunlearn.layout import Vector
 from fedunlearn.local import LocalWork, Sgd, train_locally
-from fedunlearn.models import Network
+from fedunlearn.models import Network, Vector
 
 RELEARN_STREAM = 12_000_000
 """Keeps the order of the records apart from the random numbers of training."""
-
 
 LOOKS = 8
 """The loss is looked at again when there are a share of 1 in so many more steps."""

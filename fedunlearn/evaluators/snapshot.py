@@ -9,9 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fedunlearn.data.dataset import Records
-from fedunlearn.layout import Vector
-from fedunlearn.models import Network
+from fedunlearn.data import Records
+from fedunlearn.models import Network, Vector
 
 Computed = TypeVar("Computed")
 

@@ -21,7 +21,7 @@ import pandas as pd
 from sklearn.svm import SVC
 
 from fedunlearn.evaluators.epsilon import Array
-from fedunlearn.runs import GAP
+from fedunlearn.results import GAP
 
 PARTS = {
     "tow": ("forget_accuracy", "retained_accuracy", "test_accuracy"),

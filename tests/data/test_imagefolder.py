@@ -4,7 +4,7 @@ import torch
 from PIL import Image
 
 from fedunlearn.checks import Refused
-from fedunlearn.data.imagefolder import ImageFolder
+from fedunlearn.data import ImageFolder
 
 
 def write(folder, count, grey, shape=(4, 4)):

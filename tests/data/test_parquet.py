@@ -10,7 +10,7 @@ from PIL import Image
 from pyarrow import parquet
 
 from fedunlearn.checks import Refused
-from fedunlearn.data.parquet import Parquet
+from fedunlearn.data import Parquet
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (12, 4, 4, 3), np.uint8)
 LABELS = np.arange(12) % 3

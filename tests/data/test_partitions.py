@@ -6,11 +6,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fedunlearn.checks import Refused
-from fedunlearn.data.partitions import Dirichlet, Iid, Pathological, QuantitySkew, Shards
+from fedunlearn.data import Dirichlet, Iid, Pathological, QuantitySkew, SortedShards
 from fedunlearn.data.parts import label_counts
 
 LABELS = np.random.default_rng(5).integers(0, 10, 1000)
-ALL = (Iid(), Dirichlet(), Pathological(), Shards(), QuantitySkew())
+ALL = (Iid(), Dirichlet(), Pathological(), SortedShards(), QuantitySkew())
 
 
 def rng(seed=0):
@@ -59,7 +59,7 @@ def test_quantity_skew_divides(labels, clients, alpha, minimum, seed):
 
 @given(labels, st.integers(1, 12), st.integers(1, 8), st.integers(0, 99))
 def test_shards_divide(labels, clients, shards, seed):
-    parts = Shards(clients, shards, minimum=1)(labels, rng(seed))
+    parts = SortedShards(clients, shards, minimum=1)(labels, rng(seed))
     assert_divides(parts, len(labels), clients, 1)
     assert np.ptp(sizes(parts)) <= shards
 
@@ -163,7 +163,7 @@ def test_quantity_skew_tends_to_equal_sizes():
 
 def test_shards_hold_few_classes():
     labels = rng().permutation(np.repeat(np.arange(10), 100))
-    parts = Shards(clients=10, shards=2)(labels, rng())
+    parts = SortedShards(clients=10, shards=2)(labels, rng())
     counts = label_counts(labels, parts, 10)
     assert set(np.unique(counts)) <= {0, 50, 100}  # twenty shards of 50: two to a class
     np.testing.assert_array_equal(sizes(parts), 100)
@@ -171,7 +171,7 @@ def test_shards_hold_few_classes():
 
 def test_shards_do_not_follow_the_order_of_records():
     # Which records of a class share a shard is chance, not their place in the file.
-    parts = Shards(clients=2, shards=1)(np.zeros(100, np.int64), rng())
+    parts = SortedShards(clients=2, shards=1)(np.zeros(100, np.int64), rng())
     assert 15 < (parts[0] < 50).sum() < 35
 
 
@@ -200,7 +200,7 @@ def test_every_client_is_alike():
         (lambda: Dirichlet(alpha=float("nan")), r"partition\.alpha"),
         (lambda: QuantitySkew(alpha=-1.0), r"partition\.alpha must be a number above 0"),
         (lambda: Pathological(classes=0), r"partition\.classes must be a whole number"),
-        (lambda: Shards(shards=1.5), r"partition\.shards must be a whole number"),
+        (lambda: SortedShards(shards=1.5), r"partition\.shards must be a whole number"),
     ],
 )
 def test_settings_out_of_range_are_refused_at_once(make, message):
@@ -215,8 +215,8 @@ def test_settings_out_of_range_are_refused_at_once(make, message):
         (Pathological(4, 2), LABELS, r"partition\.clients=4 with .*without a holder"),
         (Pathological(9, 1, 1), np.repeat([0, 1], (3, 97)), r"A class has 3 records.*5 clients"),
         (Pathological(4, 1, 20), np.repeat([0, 1], (30, 970)), r"partition\.classes=1 for"),
-        (Shards(clients=500, shards=3, minimum=1), LABELS, r"a shard would be empty"),
-        (Shards(3, 7, 33), np.zeros(100, np.int64), r"Client \d would hold 3[12] records"),
+        (SortedShards(clients=500, shards=3, minimum=1), LABELS, r"a shard would be empty"),
+        (SortedShards(3, 7, 33), np.zeros(100, np.int64), r"Client \d would hold 3[12] records"),
     ],
 )
 def test_what_the_labels_do_not_allow_is_refused(partition, labels, message):

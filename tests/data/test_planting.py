@@ -5,8 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fedunlearn.checks import Refused
-from fedunlearn.data.dataset import Dataset, Records
-from fedunlearn.data.planting import Backdoor, Nothing, tiles, triggered
+from fedunlearn.data import Backdoor, Dataset, NoPlanting, Records
+from fedunlearn.data.planting import tiles, triggered
 
 
 def some(records=60, shape=(2, 8, 10), seed=0):
@@ -121,8 +121,8 @@ def test_the_first_square_stands_in_the_chosen_corner(corner, place):
 
 def test_nothing_plants_nothing():
     records = some()
-    assert Nothing().poison(records, 0, rng()) is records
-    assert Nothing().sets(dataset(records), [0]) == {}
+    assert NoPlanting().poison(records, 0, rng()) is records
+    assert NoPlanting().sets(dataset(records), [0]) == {}
 
 
 def test_a_probe_that_does_not_fit_is_refused():

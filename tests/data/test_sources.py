@@ -12,8 +12,9 @@ from pyarrow import parquet
 from sklearn.datasets import load_digits
 
 from fedunlearn.checks import Refused
+from fedunlearn.data import Digits, Torchvision
 from fedunlearn.data.archives import ARCHIVES
-from fedunlearn.data.sources import VARIABLE, Digits, Torchvision
+from fedunlearn.data.sources import VARIABLE
 
 REAL = os.environ.get(VARIABLE)
 real = pytest.mark.skipif(not REAL, reason=f"{VARIABLE} is not set")

@@ -7,9 +7,7 @@ import pytest
 import torch
 
 from fedunlearn.checks import Refused
-from fedunlearn.data.dataset import Dataset
-from fedunlearn.data.planting import Backdoor
-from fedunlearn.data.triggers import Blended, Stripes
+from fedunlearn.data import Backdoor, Blended, Dataset, Stripes
 from tests.data.test_planting import rng, some
 
 KINDS = [Backdoor(size=2), Backdoor(size=2, corner="upper left"), Blended(), Stripes()]

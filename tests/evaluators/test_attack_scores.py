@@ -6,14 +6,8 @@ import torch
 from scipy.stats import entropy as shannon
 from scipy.stats import norm
 
-from fedunlearn.evaluators import attack_scores, detection, scores
-from fedunlearn.evaluators.attack_scores import (
-    confidence,
-    entropy,
-    loss,
-    modified_entropy,
-    per_client,
-)
+from fedunlearn.evaluators import attack_scores, confidence, detection, scores
+from fedunlearn.evaluators.attack_scores import entropy, loss, modified_entropy, per_client
 from fedunlearn.evaluators.likelihood import (
     FEW,
     lira,

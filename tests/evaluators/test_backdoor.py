@@ -1,7 +1,7 @@
 import torch
 
-from fedunlearn.evaluators.backdoor import BackdoorProbe
-from tests.evaluators.worlds import CLASSES, hits, records, saying
+from fedunlearn.evaluators import BackdoorProbe
+from tests.support.evaluated import CLASSES, hits, records, saying
 
 TARGET = 2
 

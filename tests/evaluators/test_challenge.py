@@ -5,15 +5,9 @@ import math
 import numpy as np
 import pytest
 
-from fedunlearn.evaluators.challenge import (
-    AGAIN,
-    bins,
-    final_score,
-    points,
-    quality,
-    relative,
-)
-from fedunlearn.evaluators.fitted_epsilon import fitted_epsilons, raw_epsilons
+from fedunlearn.evaluators import AGAIN, fitted_epsilons
+from fedunlearn.evaluators.challenge import bins, final_score, points, quality, relative
+from fedunlearn.evaluators.fitted_epsilon import raw_epsilons
 from tests.evaluators.test_epsilon import draws
 
 

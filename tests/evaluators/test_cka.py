@@ -9,11 +9,11 @@ import pytest
 import torch
 
 from fedunlearn.checks import Refused
-from fedunlearn.data.dataset import Records
-from fedunlearn.evaluators.cka import LayerSimilarity, cka, cka_of_grams, gram
-from fedunlearn.evaluators.snapshot import Snapshot
+from fedunlearn.data import Records
+from fedunlearn.evaluators import LayerSimilarity, Snapshot
+from fedunlearn.evaluators.cka import cka, cka_of_grams, gram
 from fedunlearn.models import Mlp, Network
-from tests.evaluators.worlds import CLASSES, randomly, records
+from tests.support.evaluated import CLASSES, randomly, records
 
 SHAPES = [(30, 4, 7), (9, 40, 3), (12, 12, 11), (6, 100, 200)]
 

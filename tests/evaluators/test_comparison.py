@@ -6,13 +6,13 @@ import torch
 from scipy.spatial.distance import jensenshannon
 
 from fedunlearn.evaluators.comparison import (
-    above_floor,
     activation_distance,
     agreement,
     divergence,
     weight_cosine,
     weight_distance,
 )
+from fedunlearn.results.normalised_distances import above_floor
 
 OUTPUTS = [activation_distance, divergence, agreement]
 

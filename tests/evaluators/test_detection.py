@@ -6,16 +6,15 @@ import torch
 from scipy.stats import beta, binom, ks_2samp, norm
 from sklearn.metrics import roc_auc_score, roc_curve
 
-from fedunlearn.evaluators import scores
+from fedunlearn.evaluators import Estimate, scores
 from fedunlearn.evaluators.detection import (
-    Estimate,
     advantage,
     advantage_in_sample,
     auc,
     auc_of_models,
     tpr_at,
-    unresolved,
 )
+from fedunlearn.results.attack_table import unresolved
 
 EVERYTHING = (
     auc,

@@ -3,9 +3,8 @@ from dataclasses import replace
 
 import pytest
 
-from fedunlearn.evaluators import comparison
-from fedunlearn.evaluators.distance import Distance
-from tests.evaluators.worlds import randomly, records, saying
+from fedunlearn.evaluators import Distance, comparison
+from tests.support.evaluated import randomly, records, saying
 
 SETS = {"forget": randomly(30, seed=0), "test": randomly(50, seed=1)}
 

@@ -2,8 +2,8 @@ import math
 
 import pytest
 
-from fedunlearn.evaluators.forgetting import Forgetting
-from tests.evaluators.worlds import hits, records, saying
+from fedunlearn.evaluators import Forgetting
+from tests.support.evaluated import hits, records, saying
 
 
 def test_train_and_heldout_records_are_kept_apart():

@@ -5,8 +5,8 @@ import pytest
 from sklearn.metrics import roc_auc_score
 from torch.nn import functional
 
-from fedunlearn.evaluators.membership import Membership
-from tests.evaluators.worlds import hits, randomly, records, saying
+from fedunlearn.evaluators import Membership
+from tests.support.evaluated import hits, randomly, records, saying
 
 
 def _auc(members, others, **more):

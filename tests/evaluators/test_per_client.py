@@ -2,10 +2,8 @@ import pytest
 import torch
 
 from fedunlearn.checks import Refused
-from fedunlearn.evaluators import comparison
-from fedunlearn.evaluators.per_client import PerClient
-from fedunlearn.evaluators.utility import Utility
-from tests.evaluators.worlds import CLASSES, hits, randomly, records, saying
+from fedunlearn.evaluators import PerClient, Utility, comparison
+from tests.support.evaluated import CLASSES, hits, randomly, records, saying
 
 SETS = {"forget": randomly(30, seed=0)} | {
     f"retained/{client}": randomly(20 + client, seed=client) for client in (1, 4, 12)

@@ -8,13 +8,13 @@ import pytest
 import torch
 
 from fedunlearn.checks import Refused
-from fedunlearn.data.dataset import Records
-from fedunlearn.evaluators.relearn import Relearning, anamnesis_index, relearn
-from fedunlearn.evaluators.snapshot import Snapshot
+from fedunlearn.data import Records
+from fedunlearn.evaluators import Relearning, Snapshot
+from fedunlearn.evaluators.relearn import anamnesis_index, relearn
 from fedunlearn.local import LocalWork, Sgd, train_locally
 from fedunlearn.models import Mlp, Network
-from tests.evaluators.worlds import CLASSES, randomly, saying
-from tests.world import RATE, WORK, D, Offset
+from tests.support.evaluated import CLASSES, randomly, saying
+from tests.support.world import RATE, WORK, D, Offset
 
 TARGET = torch.linspace(-1, 2, D)
 SQUARE = Network(Offset(), (1, 1, D), D)

@@ -5,15 +5,8 @@ import pytest
 import torch
 from sklearn.metrics import accuracy_score, log_loss, roc_auc_score
 
-from fedunlearn.evaluators.scores import (
-    NOTHING,
-    accuracy,
-    auc,
-    losses,
-    mean_loss,
-    overlap,
-    predictions,
-)
+from fedunlearn.evaluators import NOTHING, accuracy, losses, predictions
+from fedunlearn.evaluators.scores import auc, mean_loss, overlap
 
 
 @pytest.fixture

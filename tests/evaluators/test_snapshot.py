@@ -3,10 +3,10 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 import torch
 
-from fedunlearn.data.dataset import Records
-from fedunlearn.evaluators.snapshot import Snapshot
+from fedunlearn.data import Records
+from fedunlearn.evaluators import Snapshot
 from fedunlearn.models import Mlp, Network
-from tests.evaluators.worlds import randomly, saying
+from tests.support.evaluated import randomly, saying
 
 
 def test_logits_are_those_of_the_network():

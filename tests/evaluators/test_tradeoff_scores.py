@@ -6,7 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from fedunlearn.evaluators.tradeoff_scores import strangers, tradeoffs, tug_of_war
+from fedunlearn.evaluators import strangers, tug_of_war
+from fedunlearn.evaluators.tradeoff_scores import tradeoffs
 
 
 def test_tug_of_war_by_hand():

@@ -2,8 +2,8 @@ import math
 
 import pytest
 
-from fedunlearn.evaluators.utility import Utility
-from tests.evaluators.worlds import hits, records, saying
+from fedunlearn.evaluators import Utility
+from tests.support.evaluated import hits, records, saying
 
 
 def test_test_metrics():

@@ -6,15 +6,15 @@ import torch
 from scipy.stats import binom
 
 from fedunlearn.checks import Refused
+from fedunlearn.evaluators import MarkerTest
 from fedunlearn.evaluators.verification import (
     DOUBT,
-    MarkerTest,
     decoy_p_value,
     power,
     queries_needed,
     verification_p_value,
 )
-from tests.evaluators.worlds import CLASSES, records, saying
+from tests.support.evaluated import CLASSES, records, saying
 
 TARGET = 2
 

@@ -1,0 +1,142 @@
+"""Attacks on the models that a finished run saved, by shadow models of its own federation."""
+
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+
+from fedunlearn import checks
+from fedunlearn.attacks.games import LEAST, Known, findings
+from fedunlearn.attacks.shadow_models import Shadows, pools, with_halves, without
+from fedunlearn.attacks.target import Site, Tell
+from fedunlearn.checks import Refused
+from fedunlearn.data import build_federation
+from fedunlearn.evaluators import confidence
+from fedunlearn.experiment import Experiment, saved_model, split_hash
+from fedunlearn.flower import Local
+from fedunlearn.models import Vector
+from fedunlearn.results import COLUMNS, SHARED, Run
+
+Case = tuple[int, str]
+"""The seed and the strategy of a model."""
+
+
+@dataclass(frozen=True)
+class Attack:
+    """A finished run, and how its models are attacked."""
+
+    experiment: Experiment
+    run: Run
+    count: int
+    """Shadow models of either kind, for each federation and request."""
+    strategies: Collection[str]
+    """Whose models are attacked; ``shared`` is the model before unlearning."""
+    engine: Local = field(default_factory=Local)
+
+    def __post_init__(self) -> None:
+        """Raise `Refused` for what cannot be attacked, before anything is trained."""
+        folder = self.run.folder
+        if self.run.manifest.get("status") != "finished":
+            raise Refused(f"The run in {folder} is not through; finish it, then attack it.")
+        checks.whole("--shadows", self.count, at_least=LEAST)
+        if self.count % 2:
+            raise Refused(f"--shadows must be even, for shadow models are twins, not {self.count}.")
+        for name in self.strategies:
+            checks.member("--models", name, {SHARED, *self.run.summary["strategy"]})
+        if not self.groups:
+            raise Refused(f"Nobody left in the run in {folder}, so there is nobody to find in it.")
+        for (_, number), cases in self.groups.items():
+            for seed in {seed for seed, _ in cases}:
+                self._require_same_data(seed)
+            site = self._site(cases[0][0], number)
+            site.require_both_sides()
+            self._shadows(site)
+            for seed, strategy in cases:
+                self._weights(site, seed, strategy)
+
+    @property
+    def groups(self) -> dict[tuple[str, int], list[Case]]:
+        """The models that are attacked, by the hash of their federation's data and by request.
+
+        Seeds that share their data (``split``) share their shadow models, too.
+        """
+        summary, served = self.run.summary, enumerate(self.experiment.requests, start=1)
+        order = [SHARED, *dict.fromkeys(summary["strategy"])]
+        found: dict[tuple[str, int], list[Case]] = {}
+        for number in [number for number, request in served if request.clients]:
+            rows = summary[summary["request"] == number]
+            saved = set(zip(rows["seed"], rows["strategy"], strict=True))
+            # After a first request every strategy goes on from a model of its own.
+            saved |= {(seed, SHARED) for seed in rows["seed"] if number == 1}
+            for seed, name in sorted(saved, key=lambda case: (case[0], order.index(case[1]))):
+                if name in self.strategies:
+                    found.setdefault((self._split(seed), number), []).append((int(seed), name))
+        return found
+
+    @property
+    def to_train(self) -> int:
+        """How many shadow models there will be."""
+        return 2 * self.count * len(self.groups)
+
+    def table(self, tell: Tell) -> pd.DataFrame:
+        """Train the shadow models, attack every model, and return the rows of attacks.csv."""
+        rows = [row for group in self.groups for row in self._rows(*group, tell)]
+        return pd.DataFrame(rows, columns=list(COLUMNS)).sort_values(
+            ["seed", "request"], kind="stable", ignore_index=True
+        )
+
+    def _rows(self, split: str, number: int, tell: Tell) -> Iterator[dict[str, Any]]:
+        cases = self.groups[split, number]
+        site = self._site(cases[0][0], number)
+        known = self._known(site, tell)
+        said = {case: site.logits(self._weights(site, *case)) for case in cases}
+        phis = {case: confidence(said[case][0], site.asked.labels) for case in cases}
+        for seed, strategy in cases:
+            others = [phi for (of, by), phi in phis.items() if by == strategy and of != seed]
+            unlearned = np.stack(others) if others else None
+            for found in findings(*said[seed, strategy], site.asked, known, unlearned):
+                values = (found.estimate.value, found.estimate.low, found.estimate.high)
+                what = (found.attack, found.level, found.statistic, *values)
+                row = (seed, strategy, number, *what, found.members, found.others)
+                yield dict(zip(COLUMNS, row, strict=True))
+
+    def _known(self, site: Site, tell: Tell) -> Known:
+        halves, out = self._shadows(site)
+        return Known(site.said(halves, tell), halves.held, site.said(out, tell))
+
+    def _shadows(self, site: Site) -> tuple[Shadows, Shadows]:
+        """Return the models to be trained for as many rounds as a retrained one has behind it."""
+        training, request = self.experiment.training, self.experiment.requests[site.number - 1]
+        trainer = self.engine.trainer(site.here.scenario)
+        rounds = request.after + self.experiment.recovery.rounds
+        setting = (site.here, site.pools, site.present, trainer, training)
+        return (
+            with_halves(*setting, request.after, self.count),
+            without(*setting, rounds, self.count),
+        )
+
+    def _site(self, seed: int, number: int) -> Site:
+        requests = self.experiment.requests
+        gone = {client for request in requests[: number - 1] for client in request.clients}
+        here = build_federation(self.experiment.scenario(seed))
+        present = frozenset(range(here.clients)) - gone
+        held = pools(here, requests[number - 1].clients)
+        return Site(here, number, present, held, torch.device(self.engine.device))
+
+    def _split(self, seed: int) -> str:
+        splits = self.run.manifest.get("split_sha256")
+        return str(splits.get(str(seed))) if isinstance(splits, dict) else ""
+
+    def _require_same_data(self, seed: int) -> None:
+        if split_hash(build_federation(self.experiment.scenario(seed))) != self._split(seed):
+            raise Refused(
+                f"The records of seed {seed} are not those of the run in {self.run.folder}: their "
+                "hash differs from its manifest's. Shadow models must learn from the same data."
+            )
+
+    def _weights(self, site: Site, seed: int, strategy: str) -> Vector:
+        request = 0 if strategy == SHARED else site.number
+        return saved_model(self.run.folder, site.here.network.layout, seed, strategy, request)

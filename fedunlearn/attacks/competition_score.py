@@ -1,0 +1,262 @@
+"""The unlearning competition's score for the models that a finished run saved.
+
+Each strategy has one model a seed, and so has each set of retrained ones. All seeds must share one
+division of the data (``split``), so that all models were asked to forget the same records.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+
+from fedunlearn import checks
+from fedunlearn.checks import Refused
+from fedunlearn.data import Federation, Records, build_federation
+from fedunlearn.evaluators import (
+    Snapshot,
+    accuracy,
+    challenge,
+    confidence,
+    fitted_epsilons,
+    losses,
+    strangers,
+    tug_of_war,
+)
+from fedunlearn.experiment import Experiment, saved_model, split_hash
+from fedunlearn.results import RETRAIN, Run, is_reference, reference_number
+
+FEW = 16
+"""With fewer models on a side, even fitted scores tell only gross failures from perfection."""
+
+RESOLVED = 64
+"""With fewer, counted errors hardly tell a shift by half a standard deviation from none."""
+
+PARTS = ("forget", "retained", "test")
+"""The sets of records that every model is asked about; the second was trained on by others."""
+
+SAMPLE_STREAM = 13_000_000
+"""Keeps the draw of records apart from other random numbers."""
+
+
+@dataclass(frozen=True)
+class Said:
+    """What one model says."""
+
+    forget: np.ndarray
+    """[records]: logit-scaled confidences on the leavers' training records."""
+    rates: Mapping[str, float]
+    """Accuracy on ``forget``, ``retained`` and ``test`` records, and the share of ``strangers``
+    that ToW-MIA's attack finds among the leavers' records."""
+
+
+@dataclass(frozen=True)
+class Scoring:
+    """A finished run, and how its models are scored."""
+
+    experiment: Experiment
+    run: Run
+    gate: float = challenge.GATE
+    """The share of retraining's work beyond which the final score is 0."""
+    records: int = 256
+    """The most records of the leavers that are asked about."""
+    replicates: int = 100
+    """Resamples for the interval of relative F."""
+
+    def __post_init__(self) -> None:
+        """Raise `Refused` for a run that cannot be scored."""
+        checks.number("--gate", self.gate, above=0)
+        checks.whole("--records", self.records, at_least=2)
+        checks.whole("--replicates", self.replicates, at_least=10)
+        folder, manifest = self.run.folder, self.run.manifest
+        if manifest.get("status") != "finished":
+            raise Refused(f"The run in {folder} is not through; finish it, then score it.")
+        hashes = manifest.get("split_sha256")
+        splits = set(hashes.values()) if isinstance(hashes, dict) else set()
+        if len(splits) != 1:
+            raise Refused(
+                f"The seeds in {folder} divide the data differently, so that their models forgot "
+                "different records. Run the comparison again with one division and more seeds: "
+                "fedunlearn compare split=0 'seeds=[0,1,2,3,4,5,6,7]' …"
+            )
+        if RETRAIN not in self._references:
+            raise Refused(f"The run in {folder} has no retrained models to compare with.")
+        if self.models < 3:
+            raise Refused(
+                f"The score needs three models on a side, and the run in {folder} has "
+                f"{self.models}: run it with split=0 and six seeds or more, or with three seeds or "
+                "more and references=2 or more."
+            )
+        if split_hash(self._here) not in splits:
+            raise Refused(
+                f"The records that the configuration of {folder} gives are not those of the run: "
+                "their hash differs from the manifest's. Was the data set changed?"
+            )
+
+    @property
+    def models(self) -> int:
+        """How many models will stand on each side."""
+        seeds = len(self._seeds)
+        return seeds if len(self._references) > 1 else seeds // 2
+
+    @property
+    def _seeds(self) -> list[int]:
+        return sorted(int(seed) for seed in self.run.summary["seed"].unique())
+
+    @property
+    def _here(self) -> Federation:
+        return build_federation(self.experiment.scenario(self._seeds[0]))
+
+    @property
+    def _references(self) -> list[str]:
+        """The names of the sets of retrained models, the first of them first."""
+        names = filter(is_reference, dict.fromkeys(self.run.summary["strategy"]))
+        return sorted(names, key=reference_number)
+
+    @property
+    def _strategies(self) -> list[str]:
+        names = dict.fromkeys(self.run.summary["strategy"])
+        return [name for name in names if not is_reference(name)]
+
+    def table(self) -> pd.DataFrame:
+        """Return the rows of score.csv: for each request one for each strategy."""
+        served = enumerate(self.experiment.requests, start=1)
+        rows = [row for number, asked in served if asked.clients for row in self._rows(number)]
+        return pd.DataFrame(rows)
+
+    def _rows(self, number: int) -> Iterator[dict[str, object]]:
+        references, others = self._references, self._strategies
+        sets = self._sets(number)
+        said = {
+            name: [self._said(seed, name, number, sets) for seed in self._seeds]
+            for name in [*references, *others]
+        }
+        asked = {name: np.stack([each.forget for each in models]) for name, models in said.items()}
+        retrained = np.stack([asked[name] for name in references])
+        strategies = {name: asked[name] for name in others}
+        counted = challenge.relative(strategies, retrained, replicates=self.replicates)
+        fitted = challenge.relative(
+            strategies, retrained, fitted_epsilons, replicates=self.replicates
+        )
+        base = _rates([each for name in references for each in said[name]])
+        said |= {challenge.AGAIN: said[RETRAIN]}
+        for name, mine in counted.items():
+            share, rates = self._share(name, number), _rates(said[name])
+            retained, test = ((rates[part], base[part]) for part in ("retained", "test"))
+            if name == challenge.AGAIN:  # any set of them is as good as any other
+                retained, test = ((base[part], base[part]) for part in ("retained", "test"))
+            score, capped = (
+                challenge.final_score(
+                    mine.quality, retained, test, share, gate=self.gate, capped=at_most_1
+                )
+                for at_most_1 in (False, True)
+            )
+            goals = references[1:] if name == challenge.AGAIN else references
+            yield {
+                "request": number,
+                "strategy": name,
+                "models": mine.models,
+                "records": retrained.shape[2],
+                **_columns("", mine),
+                **_columns("fitted_", fitted[name]),
+                "retained_ratio": _ratio(*retained),
+                "test_ratio": _ratio(*test),
+                "cost_share": share,
+                "score": score,
+                "score_capped": capped,
+                "tow": _mean_tow(said[name], [said[goal] for goal in goals], "forget"),
+                "tow_mia": _mean_tow(said[name], [said[goal] for goal in goals], "strangers"),
+            }
+
+    def _sets(self, number: int) -> dict[str, Records]:
+        """Return what every model is asked about: at most `records` of the leavers', in order."""
+        here, requests = self._here, self.experiment.requests
+        gone = {client for request in requests[:number] for client in request.clients}
+        sets = here.evaluation_sets(requests[number - 1].clients, frozenset())
+        rest = [here.train[client] for client in range(here.clients) if client not in gone]
+        retained, test = Records.joined(rest), sets["test"]
+        return {
+            "forget": _sample(sets["forget"], self.records),
+            "retained": _sample(retained, len(test)),
+            "test": test,
+        }
+
+    def _said(self, seed: int, name: str, number: int, sets: Mapping[str, Records]) -> Said:
+        network = self._here.network
+        weights = saved_model(self.run.folder, network.layout, seed, name, number)
+        model = Snapshot(network, weights, sets, self._here.initial)
+        forget, retained, test = (_own(model.logits(part), model.labels(part)) for part in PARTS)
+        rates = {part: accuracy(model.logits(part), model.labels(part)) for part in PARTS}
+        return Said(
+            forget=confidence(model.logits("forget").numpy(), model.labels("forget").numpy()),
+            rates=rates | {"strangers": strangers(forget, retained, test)},
+        )
+
+    def _share(self, name: str, number: int) -> float:
+        """Return the records that a strategy processed, for one that retraining did."""
+        if name == challenge.AGAIN:
+            return 1.0
+        summary = self.run.summary[self.run.summary["request"] == number]
+        samples = summary.groupby("strategy")["samples"].mean()
+        return float(samples[name] / samples[RETRAIN])
+
+
+def warnings(models: int) -> list[str]:
+    """Return sentences on what so few models on a side cannot tell."""
+    if models < FEW:
+        return [
+            f"{models} models on a side tell only gross failures from perfection: run with more "
+            f"seeds, {FEW} or better {RESOLVED}."
+        ]
+    if models < RESOLVED:
+        return [
+            f"With {models} models on a side, read the fitted columns: errors that are counted "
+            f"resolve little below {RESOLVED}."
+        ]
+    return []
+
+
+def _columns(prefix: str, found: challenge.Relative) -> dict[str, float]:
+    return {
+        f"{prefix}epsilon_median": found.epsilon,
+        f"{prefix}quality": found.quality,
+        f"{prefix}ceiling": found.ceiling,
+        f"{prefix}relative": found.ratio,
+        f"{prefix}relative_low": found.low,
+        f"{prefix}relative_high": found.high,
+    }
+
+
+def _rates(models: Sequence[Said]) -> dict[str, float]:
+    return {rate: float(np.mean([each.rates[rate] for each in models])) for rate in models[0].rates}
+
+
+def _ratio(ours: float, theirs: float) -> float:
+    return ours / theirs if theirs else np.nan
+
+
+def _mean_tow(models: Sequence[Said], goals: Sequence[Sequence[Said]], first: str) -> float:
+    """Return the mean tug of war of each model with the mean of its own seed's ``goals``.
+
+    nan where there are none. ``goals`` holds sets of models, each with one a seed.
+    """
+    scores = [
+        tug_of_war(model.rates[part] - goal[part] for part in (first, "retained", "test"))
+        for model, goal in zip(models, map(_rates, zip(*goals, strict=True)), strict=bool(goals))
+    ]
+    return float(np.mean(scores)) if scores else np.nan
+
+
+def _own(logits: Tensor, labels: Tensor) -> np.ndarray:
+    """Return the probability of each record's own label, [n]."""
+    return np.asarray(torch.exp(-losses(logits, labels)).numpy())
+
+
+def _sample(records: Records, most: int) -> Records:
+    """Return at most so many records, in their order and the same in every run."""
+    if len(records) <= most:
+        return records
+    rows = np.random.default_rng(SAMPLE_STREAM).permutation(len(records))[:most]
+    return records.take(torch.from_numpy(np.sort(rows)))

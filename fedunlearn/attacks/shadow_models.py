@@ -1,0 +1,204 @@
+"""Shadow models of a federation: the same training, with and without what its leavers held.
+
+Two kinds answer two questions. `with_halves`: every leaver trains on a random half of its records,
+and a twin on the other half, so that each record is IN half of the models and OUT of the others,
+whether the federation itself trained on it or held it out. `without`: the leavers never came.
+
+Both come from the reference bank (`bank`), with seeds that no training has.
+"""
+
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from fedunlearn import checks
+from fedunlearn.attacks.training_bank import Member, train_bank
+from fedunlearn.checks import Refused
+from fedunlearn.data import ClientId, Federation, Records, Shards, unchanged
+from fedunlearn.local import Pieces, Threads, Trainer
+from fedunlearn.unlearning import Training
+
+SEEDS = 2**48
+"""Seeds of shadow models start here; each federation has its own range of them."""
+
+RANGE = 2**16
+"""Seeds of one federation and kind of model; the models of another request start from the same."""
+
+AT_ONCE = 128
+"""Clients that train together in one call: enough to fill it, few enough to see it get on."""
+
+HALVES_STREAM, PLANTING_STREAM = 5_000_000, 5_000_001
+"""Keep the halves, and the choice of comparable held-out records, apart from other randomness."""
+
+
+@dataclass(frozen=True)
+class Pool:
+    """What one leaver holds, as an attack on its membership sees it."""
+
+    client: ClientId
+    always: Records
+    """Poisoned records: every model of the leaver trains on them, and nobody asks for them."""
+    asked: Records
+    """Whose membership is asked for, [n]."""
+    member: Tensor
+    """Which of these the federation trained on, [n] bool; the leaver held out the others."""
+
+
+@dataclass(frozen=True)
+class Shadows:
+    """Models to be trained: who they are, and on what."""
+
+    members: tuple[Member, ...]
+    trainer: Trainer
+    training: Training
+    rounds: int
+    held: npt.NDArray[np.bool_]
+    """Which model trains on which record of all pools, one pool after another, [models, n]."""
+
+    def trained(self) -> Iterator[Tensor]:
+        """Yield the last models, [m, d] each time, in the order of ``members``."""
+        several = max(1, -(-AT_ONCE // max(len(member.clients) for member in self.members)))
+        for first in range(0, len(self.members), several):
+            batch = self.members[first : first + several]
+            yield train_bank(batch, self.trainer, self.training, self.rounds)
+
+
+def pools(here: Federation, leavers: Collection[ClientId]) -> tuple[Pool, ...]:
+    """Return what each leaver holds: unpoisoned training records as members, held-out others.
+
+    Planting chooses whom it poisons by the label, say, so that what it leaves alone is no fair
+    sample any more. The others are therefore those held-out records that it would have left alone:
+    under a model that never saw either, no attack can tell members from others.
+    """
+    return tuple(_pool(here, client) for client in sorted(leavers))
+
+
+def with_halves(
+    here: Federation,
+    held: Sequence[Pool],
+    present: Collection[ClientId],
+    trainer: Trainer,
+    training: Training,
+    rounds: int,
+    count: int,
+) -> Shadows:
+    """Return ``count`` models of ``present`` clients, the leavers among them with half a pool each.
+
+    Models 2i and 2i + 1 are twins: what one leaves out of a pool the other trains on. Raises
+    `Refused` for an odd number of models, and for leavers of whose pool a half is nothing.
+    """
+    checks.whole("The number of shadow models", count, at_least=2)
+    if count % 2:
+        raise Refused(f"Shadow models come in pairs of twins, so {count} of them cannot be.")
+    seeds, total = _seeds(here, count, 0), len(here.train)
+    extra: list[Records] = []
+    masks, members = [], []
+    for number, seed in enumerate(seeds):
+        rng = np.random.default_rng([seeds[number - number % 2], HALVES_STREAM])
+        chosen = [_half(pool, rng, number % 2 == 1) for pool in held]
+        own = range(total + len(extra), total + len(extra) + len(held))
+        extra += [
+            Records.joined([pool.always, pool.asked.take(mask)])
+            for pool, mask in zip(held, chosen, strict=True)
+        ]
+        others = frozenset(present) - {pool.client for pool in held}
+        members.append(Member(here.network.initial(seed), seed, others | set(own)))
+        masks.append(torch.cat(chosen).numpy())
+    for pool, records in zip([*held] * count, extra, strict=True):
+        if not len(records):
+            raise Refused(
+                f"Client {pool.client} holds {len(pool.asked)} records that were not poisoned; "
+                "half of them is none, so no shadow model can be trained on it."
+            )
+    # The halves are further clients; as many are asked in a round as without them.
+    device = trainer.shards.records.labels.device
+    shards = Shards.of([*trainer.shards, *(records.to(device) for records in extra)])
+    size = training.cohort_size(total)
+    return Shadows(
+        members=tuple(members),
+        trainer=_over(trainer, shards),
+        training=replace(training, cohort=size / len(shards)),
+        rounds=rounds,
+        held=np.stack(masks),
+    )
+
+
+def without(
+    here: Federation,
+    held: Sequence[Pool],
+    present: Collection[ClientId],
+    trainer: Trainer,
+    training: Training,
+    rounds: int,
+    count: int,
+) -> Shadows:
+    """Return ``count`` models of ``present`` clients without the leavers: retrained references.
+
+    Raises `Refused` where nobody would be left.
+    """
+    checks.whole("The number of shadow models", count, at_least=1)
+    rest = frozenset(present) - {pool.client for pool in held}
+    if not rest:
+        raise Refused("Every client has left by this request, so nothing can be retrained.")
+    seeds = _seeds(here, count, 1)
+    members = tuple(Member(here.network.initial(seed), seed, rest) for seed in seeds)
+    asked = sum(len(pool.asked) for pool in held)
+    return Shadows(members, trainer, training, rounds, np.zeros((count, asked), np.bool_))
+
+
+def _pool(here: Federation, client: ClientId) -> Pool:
+    train, clean, others = here.train[client], here.clean[client], here.heldout[client]
+    kept = _places(train, clean)
+    rows = torch.ones(len(others), dtype=torch.bool)
+    if not bool(kept.all()):
+        rng = np.random.default_rng([here.scenario.seed, PLANTING_STREAM, client])
+        order = here.scenario.leavers.index(client)
+        try:
+            planted = here.scenario.planting.poison(others, order, rng)
+        except Refused:  # too few to plant anything: all would have been left alone
+            planted = others
+        rows = unchanged(others, planted)
+    others = others.take(rows)
+    return Pool(
+        client=client,
+        always=train.take(~kept),
+        asked=Records.joined([clean, others]),
+        member=torch.arange(len(clean) + len(others)) < len(clean),
+    )
+
+
+def _places(train: Records, clean: Records) -> Tensor:
+    """Mark the rows of ``train`` that ``clean`` consists of, in the same order, [n] bool."""
+    found = torch.zeros(len(train), dtype=torch.bool)
+    place = 0
+    for row in range(len(train)):
+        if place == len(clean):
+            break
+        same = train.labels[row] == clean.labels[place]
+        if same and torch.equal(train.images[row], clean.images[place]):
+            found[row] = True
+            place += 1
+    return found
+
+
+def _half(pool: Pool, rng: np.random.Generator, other: bool) -> Tensor:
+    """Mark a random half of a pool, or with ``other`` what that leaves, [n] bool."""
+    first = torch.zeros(len(pool.asked), dtype=torch.bool)
+    chosen = rng.permutation(len(pool.asked))[: len(pool.asked) // 2]
+    first[torch.from_numpy(chosen)] = True
+    return ~first if other else first
+
+
+def _seeds(here: Federation, count: int, kind: int) -> range:
+    """Return seeds of shadow models, other ones for each federation and kind."""
+    first = SEEDS + RANGE * (2 * here.scenario.seed + kind)
+    return range(first, first + count)
+
+
+def _over(trainer: Trainer, shards: Shards) -> Trainer:
+    assert isinstance(trainer, Pieces | Threads)
+    return replace(trainer, shards=shards)

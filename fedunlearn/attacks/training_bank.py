@@ -1,0 +1,79 @@
+"""The reference bank: many trainings of one federation side by side, seeds x clients at once.
+
+An audit compares a model with many that never saw the leaver: retrained references, shadow models.
+They differ in their seed and in who takes part, so that their clients fill one cohort together.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from fedunlearn.data import ClientId
+from fedunlearn.local import Trainer
+from fedunlearn.models import Vector, mean
+from fedunlearn.unlearning import Training, cohort
+
+HOST_BUDGET = 2**30
+"""Bytes of the matrices of one call: further members wait for their turn."""
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """One training of a bank."""
+
+    initial: Vector
+    """The model before round 1, [d]."""
+    seed: int
+    clients: frozenset[ClientId]
+    """Who takes part: for a reference, all but the leavers."""
+
+
+def train_bank(
+    members: Sequence[Member], trainer: Trainer, training: Training, rounds: int
+) -> Tensor:
+    """Train R members for ``rounds`` rounds and return their last models, [R, d].
+
+    Row i is what ordinary training gives with the seed, the first model and the clients of
+    ``members[i]``, up to rounding. Nothing is charged: a reference is the audit's cost, not the
+    federation's. Raises ValueError for a member without clients.
+    """
+    if not all(member.clients for member in members):
+        raise ValueError("A member of the bank has no clients, so there is nothing to train.")
+    if not members:
+        return torch.empty(0, 0)
+    size = training.cohort_size(len(trainer.shards))
+    most = max(1, HOST_BUDGET // (3 * size * members[0].initial.nbytes))
+    batches = (members[first : first + most] for first in range(0, len(members), most))
+    return torch.cat([_together(batch, trainer, training, size, rounds) for batch in batches])
+
+
+def _together(
+    members: Sequence[Member], trainer: Trainer, training: Training, size: int, rounds: int
+) -> Tensor:
+    """Train as many members as one call takes."""
+    weights = [member.initial for member in members]
+    states = [training.server.start(model) for model in weights]
+    for number in range(1, rounds + 1):
+        cohorts = [cohort(member.clients, size, member.seed, number) for member in members]
+        locals_ = trainer.train(
+            torch.stack([w for w, asked in zip(weights, cohorts, strict=True) for _ in asked]),
+            [client for asked in cohorts for client in asked],
+            training.work,
+            number,
+            [
+                (member.seed, 0, number, client)
+                for member, asked in zip(members, cohorts, strict=True)
+                for client in asked
+            ],
+        )
+        for place, (asked, rows) in enumerate(
+            zip(cohorts, torch.split(locals_, [len(asked) for asked in cohorts]), strict=True)
+        ):
+            examples = torch.tensor([len(trainer.shards.span(client)) for client in asked])
+            update = mean(rows - weights[place], examples)
+            weights[place], states[place] = training.server.step(
+                weights[place], update, states[place]
+            )
+    return torch.stack(weights)

@@ -1,0 +1,181 @@
+"""Who holds what: a `Scenario` says it in a few values, `Federation` is the arrays themselves."""
+
+from collections.abc import Iterable, Set
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from fedunlearn import checks
+from fedunlearn.checks import Refused
+from fedunlearn.data.dataset import Dataset, DatasetSource, Records, Shards
+from fedunlearn.data.partitions import Partition
+from fedunlearn.data.parts import ClientId, holdout
+from fedunlearn.data.planting import Planting
+from fedunlearn.models import Build, Network, Vector
+
+DATA_STREAM = 3_000_000
+"""Keeps the division of the data apart from the random numbers of training."""
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """All that determines who holds which records: hashable, small enough to send anywhere."""
+
+    dataset: DatasetSource
+    partition: Partition
+    planting: Planting
+    model: Build
+    leavers: tuple[ClientId, ...]
+    """In the order in which they leave: the i-th is planted with the i-th pattern."""
+    seed: int
+    heldout: float = 0.2
+    """Share of each client's records that it does not train on."""
+    proxy: float = 0.1
+    """Share of the training records that the server owns, unlabelled; no client has them."""
+    split: int | None = None
+    """The seed of who holds what, and of what is planted there; None takes ``seed``."""
+
+    def __post_init__(self) -> None:
+        """Raise `Refused` for values outside their range."""
+        checks.whole("seed", self.seed, at_least=0)
+        if self.split is not None:
+            checks.whole("split", self.split, at_least=0)
+        checks.number("heldout", self.heldout, above=0, at_most=0.9)
+        checks.number("proxy", self.proxy, at_least=0, at_most=0.9)
+        for client in self.leavers:
+            if not 0 <= client < self.partition.clients:
+                raise Refused(
+                    f"withdrawal.clients names client {client}, but the federation has clients "
+                    f"0 to {self.partition.clients - 1} (partition.clients="
+                    f"{self.partition.clients})."
+                )
+
+
+@dataclass(frozen=True)
+class Federation:
+    """The records of every client and of the server, and the net that the clients train."""
+
+    scenario: Scenario
+    network: Network
+    initial: Vector
+    """The model before round 1, [d]."""
+    dataset: Dataset
+    """As it was read; its test records are the server's."""
+    train: Shards
+    """What each client trains on, planted records included."""
+    clean: tuple[Records, ...]
+    """The same without planted records."""
+    heldout: tuple[Records, ...]
+    """Records of each client that nobody trains on."""
+    proxy: Tensor
+    """The server's unlabelled images, [n, c, h, w]."""
+
+    @property
+    def clients(self) -> int:
+        """How many clients there are."""
+        return len(self.train)
+
+    def label_counts(self, records: Iterable[Records]) -> np.ndarray:
+        """Count labels: [clients, classes]."""
+        return np.stack(
+            [
+                np.bincount(held.labels.numpy(), minlength=len(self.dataset.classes))
+                for held in records
+            ]
+        )
+
+    def evaluation_sets(
+        self, leavers: Set[ClientId], retained: Set[ClientId]
+    ) -> dict[str, Records]:
+        """Return the record sets that evaluators look at; `Snapshot` says what each one is."""
+        sets = {"test": self.dataset.test}
+        if leavers:
+            gone = sorted(leavers)
+            sets["forget"] = Records.joined([self.train[client] for client in gone])
+            sets["forget_clean"] = Records.joined([self.clean[client] for client in gone])
+            sets["forget_heldout"] = Records.joined([self.heldout[client] for client in gone])
+            orders = [self.scenario.leavers.index(client) for client in gone]
+            planted = self.scenario.planting.sets(self.dataset, orders)
+            sets |= {self._of_client(name): records for name, records in planted.items()}
+        return sets | {f"retained/{client}": self.heldout[client] for client in sorted(retained)}
+
+    def _of_client(self, name: str) -> str:
+        """Name a planted set ``<kind>/<order>`` after the client who is the order-th to leave."""
+        kind, of_one, order = name.partition("/")
+        return f"{kind}/{self.scenario.leavers[int(order)]}" if of_one else name
+
+
+@lru_cache(maxsize=2)
+def _dataset(source: DatasetSource) -> Dataset:
+    """Read a data set once a process."""
+    return source.load()
+
+
+@lru_cache(maxsize=2)
+def build_federation(scenario: Scenario) -> Federation:
+    """Divide the data as ``scenario`` says; equal scenarios give equal federations.
+
+    Raises `Refused` for a partition, a probe or a model that the data do not allow.
+    """
+    dataset = _dataset(scenario.dataset)
+    network = Network(scenario.model, dataset.shape, len(dataset.classes))
+    order = torch.from_numpy(_rng(scenario, 0).permutation(len(dataset.train)))
+    reserved = round(scenario.proxy * len(order))
+    proxy, rest = dataset.train.images[order[:reserved]], dataset.train.take(order[reserved:])
+
+    parts = scenario.partition(rest.labels.numpy(), _rng(scenario, 1))
+    splits = [
+        holdout(part, scenario.heldout, _rng(scenario, 2, client))
+        for client, part in enumerate(parts)
+    ]
+    own = [rest.take(torch.from_numpy(members)) for members, _ in splits]
+    planted = {
+        client: scenario.planting.poison(own[client], place, _rng(scenario, 3, client))
+        for place, client in enumerate(scenario.leavers)
+    }
+    train = Shards.of([planted.get(client, records) for client, records in enumerate(own)])
+    clean = [
+        records.take(unchanged(records, planted[client])) if client in planted else train[client]
+        for client, records in enumerate(own)
+    ]
+    return Federation(
+        scenario=scenario,
+        network=network,
+        initial=network.initial(scenario.seed),
+        dataset=dataset,
+        train=train,
+        clean=tuple(clean),
+        heldout=tuple(rest.take(torch.from_numpy(others)) for _, others in splits),
+        proxy=proxy,
+    )
+
+
+def checked_federation(scenario: Scenario) -> Federation:
+    """Return `build_federation`, once what its leavers will be measured on is built as well.
+
+    Misfits show before training: raises `Refused` for all that `build_federation` refuses, and for
+    a planting that the test records do not allow.
+    """
+    here = build_federation(scenario)
+    here.evaluation_sets(frozenset(scenario.leavers), frozenset())
+    return here
+
+
+@lru_cache(maxsize=1)
+def shards_on(scenario: Scenario, device: str) -> Shards:
+    """Return what the clients train on, moved to ``device`` once."""
+    return build_federation(scenario).train.to(torch.device(device))
+
+
+def _rng(scenario: Scenario, *stream: int) -> np.random.Generator:
+    divided_by = scenario.seed if scenario.split is None else scenario.split
+    return np.random.default_rng([divided_by, DATA_STREAM, *stream])
+
+
+def unchanged(before: Records, after: Records) -> Tensor:
+    """Mark the records that planting left alone, [n] bool."""
+    images = (before.images == after.images).flatten(1).all(dim=1)
+    return images & (before.labels == after.labels)

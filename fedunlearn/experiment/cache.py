@@ -1,0 +1,184 @@
+"""A shared cache: federations that were trained once, and references retrained once.
+
+An entry is a folder named by the SHA-256 of all that its numbers depend on: the configuration of
+data, model, training, requests and evaluators, the seed, the data themselves, the packages'
+versions, and the code. It holds every round with everything in it, leavers included: it belongs to
+the experimenter, and no server that has to forget would keep it.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import fedunlearn
+from fedunlearn import files
+from fedunlearn.checks import Refused
+from fedunlearn.experiment.checkpoint import Checkpoint, Loaded, Standing
+from fedunlearn.history import round_files
+from fedunlearn.locks import in_turn
+from fedunlearn.sealed_files import DamagedFile
+
+FACTS = "facts.json"
+
+TABLES = ("metrics.csv", "ledger.csv")
+
+SHOWING = ("results", "attacks", "history/audit", "experiment/estimate", "experiment/loggers")
+"""The rooms of this package that no number of a training depends on."""
+
+COUNTING = ("results/branches.py",)
+"""What lies there and counts all the same: the number of a reference decides its first model."""
+
+
+def code_hash(*further: Path) -> str:
+    """Return the SHA-256 of the code that trains, and of the files ``further``."""
+    root = Path(fedunlearn.__file__).parent
+    digest = hashlib.sha256()
+    for path in sorted(root.rglob("*.py")):
+        name = path.relative_to(root).as_posix()
+        shows = any(name.startswith(f"{room}/") for room in SHOWING)
+        if not shows or name in COUNTING:
+            digest.update(f"{name}\0".encode() + path.read_bytes())
+    for path in further:
+        digest.update(path.read_bytes())
+    return digest.hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One folder of the cache."""
+
+    folder: Path
+    facts: Mapping[str, Any]
+    """All that its numbers depend on."""
+
+    @property
+    def complete(self) -> bool:
+        """Whether it may be read: folders get their name once they are whole."""
+        return (self.folder / FACTS).is_file()
+
+    @contextmanager
+    def turn(self) -> Iterator[None]:
+        """Wait until no other process makes or reads this entry, and let none do so meanwhile."""
+        with in_turn(self.folder.parent / f".{self.folder.name}.lock"):
+            yield
+
+    def put(self, standing: Standing, run: Path, models: Sequence[str]) -> None:
+        """Fill the entry: where the run in ``run`` stands, its rows since it began, and ``models``.
+
+        Rounds on disk are linked, or copied where links cannot be. Raises `Refused` where the disk
+        refuses; then there is no entry.
+        """
+        partial = self.folder.with_name(f".{self.folder.name}.partial")
+        files.remove(partial)
+        Checkpoint(partial).save(standing)
+        for name, first, last in zip(TABLES, standing.began, standing.sizes, strict=True):
+            files.write(partial / name, (run / name).read_bytes()[first:last])
+        for name in models:
+            files.write(partial / "models" / name, (run / "models" / name).read_bytes())
+        made = {"made": datetime.now(UTC).isoformat(timespec="seconds"), "models": list(models)}
+        tables = {name: files.sha256(partial / name) for name in TABLES}
+        text = json.dumps({"facts": self.facts, "tables": tables, **made}, indent=2, sort_keys=True)
+        files.write(partial / FACTS, f"{text}\n".encode())
+        try:
+            partial.rename(self.folder)
+        except OSError as error:
+            raise files.unwritable(self.folder, error) from error
+
+    def take(self) -> "Taken":
+        """Read the entry, whose turn it must be. Raises `DamagedFile` unless it is whole."""
+        described = _described(self.folder)
+        if described["facts"] != json.loads(json.dumps(self.facts)):
+            raise DamagedFile(self.folder / FACTS, "it belongs to another training")
+        tables = [_table(self.folder / name, described) for name in TABLES]
+        loaded = Checkpoint(self.folder).load()
+        if loaded is None:
+            raise DamagedFile(self.folder, "it lacks its checkpoint")
+        folder = self.folder / "models"
+        models = {name: _bytes(folder / name) for name in described["models"]}
+        return Taken(loaded, tables[0], tables[1], models)
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """What an entry holds."""
+
+    loaded: Loaded
+    metrics: bytes
+    """Rows of metrics.csv."""
+    ledger: bytes
+    """Rows of ledger.csv; their seconds are those of the run that made the entry."""
+    models: Mapping[str, bytes]
+    """Files of the folder ``models``."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cache:
+    """A folder of entries that any number of processes share."""
+
+    folder: Path
+
+    def entry(self, kind: str, facts: Mapping[str, Any]) -> Entry:
+        """Return the place of what these facts determine, be it there or not."""
+        text = json.dumps({"kind": kind, **facts}, sort_keys=True)
+        key = hashlib.sha256(text.encode()).hexdigest()[:32]
+        return Entry(self.folder / f"{kind}-{key}", {"kind": kind, **facts})
+
+    def entries(self) -> list[Entry]:
+        """Return what is there, oldest first; raises `DamagedFile` for an entry without facts."""
+        found = [path for path in self.folder.glob("*-*") if path.name[0] != "."]
+        described = [(_described(path), path) for path in sorted(found)]
+        described.sort(key=lambda pair: str(pair[0]["made"]))
+        return [Entry(path, described["facts"]) for described, path in described]
+
+    def verify(self, entry: Entry) -> None:
+        """Read an entry to the last byte; raises `DamagedFile` unless it is as it was made."""
+        with entry.turn():
+            entry.take()
+            for path in (entry.folder / "checkpoint" / "rounds").glob("*.safetensors"):
+                round_files.open_round(path)
+
+    def remove(self, entry: Entry) -> None:
+        """Delete an entry; whoever is reading it finishes first."""
+        with entry.turn():
+            files.remove(entry.folder)
+        files.remove(self.folder / f".{entry.folder.name}.lock")
+
+
+def nbytes(entry: Entry) -> int:
+    """Return the bytes of all files of an entry."""
+    return sum(path.stat().st_size for path in entry.folder.rglob("*") if path.is_file())
+
+
+def _described(folder: Path) -> dict[str, Any]:
+    try:
+        found = json.loads((folder / FACTS).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise DamagedFile(folder / FACTS, error) from error
+    if not isinstance(found, dict) or found.keys() != {"facts", "tables", "made", "models"}:
+        raise DamagedFile(folder / FACTS, "it does not describe an entry of the cache")
+    return found
+
+
+def _bytes(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise DamagedFile(path, error) from error
+
+
+def _table(path: Path, described: Mapping[str, Any]) -> bytes:
+    if not path.is_file() or files.sha256(path) != described["tables"].get(path.name):
+        raise DamagedFile(path, "its content does not match its checksum")
+    return path.read_bytes()
+
+
+def require(folder: Path) -> Cache:
+    """Return the cache in ``folder``; raise `Refused` where there is no such folder."""
+    if not folder.is_dir():
+        raise Refused(f"There is no cache in {folder}: cache=FOLDER of a run makes one.")
+    return Cache(folder)

@@ -1,0 +1,65 @@
+"""The certificates of a run, drafted from what its seeds noted."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from fedunlearn import files
+from fedunlearn.experiment.checkpoint import Standing
+from fedunlearn.experiment.experiment import Experiment
+from fedunlearn.experiment.provenance import commit
+from fedunlearn.results.certificates import (
+    Audited,
+    Certificate,
+    Purged,
+    Served,
+    config_hash,
+    draft,
+    hyperparameters,
+)
+
+
+def drafts(
+    experiment: Experiment,
+    folder: Path,
+    summary: Sequence[Mapping[str, Any]],
+    noted: Standing,
+    config: Mapping[str, object],
+) -> Iterator[Certificate]:
+    """Draft a certificate for each row of a run's ``summary``.
+
+    What all strategies read of a seed was removed once for all of them: ``noted`` says what, and
+    what the model before each request was.
+    """
+    fingerprint, here = config_hash(config), commit()
+    before = {(s, name, n): told for s, name, n, told in noted.originals}
+    erased = {(note["seed"], note["request"]): note for note in noted.erased}
+    for row in summary:
+        seed, name, number = row["seed"], row["strategy"], row["request"]
+        note = erased[seed, number]
+        after = folder / "models" / f"seed{seed}-{name}-request{number}.safetensors"
+        served = Served(
+            round=experiment.requests[number - 1].after,
+            hyperparameters=hyperparameters(experiment.branches[name]),
+            model_before=before[seed, name, number],
+            model_after=files.sha256(after),
+            purged=tuple(map(_purged, note["purged"])),
+            audit=Audited(tuple(note["findings"]), note["files"], note["objects"], note["blank"]),
+        )
+        yield draft(
+            row,
+            summary,
+            served,
+            thresholds=experiment.thresholds,
+            config_sha256=fingerprint,
+            commit=here,
+        )
+
+
+def _purged(step: Mapping[str, Any]) -> Purged:
+    return Purged(
+        step["file"],
+        tuple(step["clients"]),
+        step["nbytes"],
+        "deleted" if step["deleted"] else "rewritten",
+    )

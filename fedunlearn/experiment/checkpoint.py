@@ -1,0 +1,170 @@
+"""What a run needs to go on after it was killed: one file, replaced as a whole at each stage."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from fedunlearn import files, sealed_files
+from fedunlearn.experiment.checkpointed_rounds import CourseFiles
+from fedunlearn.history import History
+from fedunlearn.models import Vector
+from fedunlearn.sealed_files import DamagedFile
+from fedunlearn.unlearning import Course, Phase
+
+VERSION = "1"
+"""Of the format; a checkpoint of another one is refused."""
+
+HISTORY = "history"
+"""The folder in that of a run which holds its stored rounds."""
+
+PLAIN = "plain"
+"""The name of the tensor that holds JSON: the format's own metadata is kept short."""
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """Where a run stands after a stage; everything random follows from the seed."""
+
+    seed: int
+    strategy: str
+    """Whose stage ended; `runs.SHARED` for the training that all start from."""
+    shared: Course | None = None
+    """Where the shared training ended, while a strategy is to start from there."""
+    course: Course | None = None
+    """Where the strategy stands; None once it is through."""
+    purging: Mapping[str, Any] | None = None
+    """What is being removed from the disk for the latest request; see `erasure`."""
+    references: Mapping[tuple[int, Phase], Vector] = field(default_factory=dict)
+    """The retrained model of each request, by phase."""
+    reference_values: Mapping[int, Mapping[str, float]] = field(default_factory=dict)
+    """The metrics of the reference at the end of each request."""
+    summary: Sequence[Mapping[str, Any]] = ()
+    """The rows of the run's summary so far."""
+    originals: Sequence[tuple[int, str, int, str]] = ()
+    """Seed, strategy, request, and the hash of the model before it, for the certificates."""
+    erased: Sequence[Mapping[str, Any]] = ()
+    """What was removed for each seed and request, and what a search then found."""
+    began: tuple[int, int] = (0, 0)
+    """Bytes of metrics.csv and ledger.csv when the strategy's first stage began."""
+    sizes: tuple[int, int] = (0, 0)
+    """Bytes of metrics.csv and ledger.csv that belong to finished stages."""
+
+
+class Checkpoint:
+    """The folder of a run's checkpoint."""
+
+    def __init__(self, root: Path) -> None:
+        """Use ``checkpoint`` in the run's folder ``root``."""
+        self.folder = root / "checkpoint"
+        self.path = self.folder / "standing.safetensors"
+        self._histories = root / HISTORY
+        self._courses = CourseFiles(root, self.folder / "rounds")
+
+    def save(self, standing: Standing) -> None:
+        """Replace the checkpoint; then delete the files of rounds that nothing refers to any more.
+
+        Raises `Refused` where the disk refuses; then the one before stays.
+        """
+        tensors: dict[str, Tensor] = {}
+        courses: dict[str, Any] = {}
+        for name, course in (("shared", standing.shared), ("course", standing.course)):
+            if course is not None:
+                found, courses[name] = self._courses.describe(course)
+                tensors |= {f"{name}.{part}": tensor for part, tensor in found.items()}
+        for (request, phase), weights in standing.references.items():
+            tensors[f"reference.{request}.{phase}"] = weights
+        plain = {
+            "seed": standing.seed,
+            "strategy": standing.strategy,
+            "courses": courses,
+            "purging": standing.purging,
+            "reference_values": [*standing.reference_values.items()],
+            "summary": list(standing.summary),
+            "originals": list(standing.originals),
+            "erased": list(standing.erased),
+            "began": standing.began,
+            "sizes": standing.sizes,
+        }
+        text = json.dumps(plain).encode()
+        tensors[PLAIN] = torch.frombuffer(bytearray(text), dtype=torch.int8)
+        sealed_files.write(self.path, tensors, {"version": VERSION})
+        self._courses.sweep(courses.values(), self._histories / f"seed{standing.seed}")
+
+    def load(self) -> "Loaded | None":
+        """Return what was saved last; None where nothing was. Raises `DamagedFile`."""
+        if not self.path.exists():
+            return None
+        stamp, metadata = sealed_files.verify(self.path)
+        if metadata.get("version") != VERSION:
+            raise DamagedFile(self.path, f"its format is not {VERSION}")
+        tensors = {name: held.clone() for name, held in sealed_files.read(self.path, stamp).items()}
+        plain = json.loads(tensors.pop(PLAIN).numpy().tobytes())
+        return Loaded(self._courses, tensors, plain)
+
+    def clear(self) -> None:
+        """Delete the checkpoint: the run is through."""
+        files.remove(self.folder)
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """A checkpoint as it was read; its courses wait until the federation stands again."""
+
+    files: CourseFiles
+    tensors: Mapping[str, Tensor]
+    plain: Mapping[str, Any]
+
+    @property
+    def seed(self) -> int:
+        """The seed at which the run stood."""
+        return int(self.plain["seed"])
+
+    @property
+    def summary(self) -> list[dict[str, Any]]:
+        """The rows of the summary."""
+        return list(self.plain["summary"])
+
+    @property
+    def sizes(self) -> tuple[int, int]:
+        """Bytes of metrics.csv and ledger.csv that belong to finished stages."""
+        metrics, ledger = self.plain["sizes"]
+        return metrics, ledger
+
+    def standing(self, empty: History) -> Standing:
+        """Rebuild all of it; ``empty`` is the history before round 1 of the seed.
+
+        Raises `DamagedFile` for a round that is not as it was written.
+        """
+        courses = {name: self._course(name, empty) for name in self.plain["courses"]}
+        return Standing(
+            seed=self.seed,
+            strategy=self.plain["strategy"],
+            shared=courses.get("shared"),
+            course=courses.get("course"),
+            purging=self.plain["purging"],
+            references={
+                (int(request), phase): weights  # type: ignore[misc]
+                for name, weights in self.tensors.items()
+                if name.startswith("reference.")
+                for _, request, phase in [name.split(".")]
+            },
+            reference_values=dict(self.plain["reference_values"]),
+            summary=self.summary,
+            originals=[(s, name, n, told) for s, name, n, told in self.plain["originals"]],
+            erased=self.plain["erased"],
+            began=tuple(self.plain["began"]),
+            sizes=self.sizes,
+        )
+
+    def _course(self, name: str, empty: History) -> Course:
+        mine = {
+            part.removeprefix(f"{name}."): tensor
+            for part, tensor in self.tensors.items()
+            if part.startswith(f"{name}.")
+        }
+        return self.files.restore(mine, self.plain["courses"][name], empty)

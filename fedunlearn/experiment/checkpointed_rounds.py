@@ -1,0 +1,138 @@
+"""Where a run stands as tensors and plain values, so that another process can go on from there."""
+
+import itertools
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from fedunlearn import files
+from fedunlearn.history import (
+    History,
+    Kept,
+    Round,
+    StoredRound,
+    Window,
+    encodings,
+    on_disk,
+    round_files,
+)
+from fedunlearn.unlearning import Course
+
+FINAL = "final"
+
+STATISTICS = "statistics."
+
+
+@dataclass
+class CourseFiles:
+    """Describes courses; rounds that are in memory get a file each, written once.
+
+    Rounds on disk are named and described by what strategies are shown of them; paths are
+    relative to ``root``.
+    """
+
+    root: Path
+    folder: Path
+    """Where rounds go that are in memory; in ``root``."""
+    _written: dict[tuple[int, ...], tuple[Round, StoredRound]] = field(default_factory=dict)
+    """By what a round holds; the rounds themselves are kept so that no number is used twice."""
+    _numbers: Iterator[int] = field(default_factory=itertools.count)
+
+    def describe(self, course: Course) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """Return the tensors and the plain values that `restore` takes.
+
+        Returns only once all rounds are on disk; raises `Refused` where the disk refuses.
+        """
+        plain = {
+            "present": sorted(course.present),
+            "round": course.round,
+            "request": course.request,
+            "rounds": [self._described(kept) for kept in course.history.rounds],
+            "statistics": course.history.statistics is not None,
+            "window": asdict(course.history.window),
+            "forgot": course.history.forgot,
+        }
+        sums = (course.history.statistics or {}).items()
+        tensors = {f"{STATISTICS}{client}": tensor for client, tensor in sums}
+        return {FINAL: course.history.final, **tensors}, plain
+
+    def restore(
+        self, tensors: Mapping[str, Tensor], plain: Mapping[str, Any], empty: History
+    ) -> Course:
+        """Rebuild a course; ``empty`` is the history before round 1.
+
+        Raises `DamagedFile` for a round that is not as it was written.
+        """
+        rounds = tuple(self._restored(entry) for entry in plain["rounds"])
+        sums = {
+            int(name.removeprefix(STATISTICS)): tensor
+            for name, tensor in tensors.items()
+            if name.startswith(STATISTICS)
+        }
+        history = replace(
+            empty,
+            final=tensors[FINAL],
+            rounds=rounds,
+            statistics=sums if plain["statistics"] else None,
+            window=Window(plain["window"]["seen"], tuple(plain["window"]["scores"])),
+            forgot=plain["forgot"],
+        )
+        present = frozenset(plain["present"])
+        return Course(history, present, plain["round"], plain["request"])
+
+    def sweep(self, plains: Iterable[Mapping[str, Any]], *folders: Path) -> None:
+        """Delete the files in ``folders`` of rounds that none of ``plains`` describes."""
+        wanted = {self.root / entry["file"] for plain in plains for entry in plain["rounds"]}
+        for folder in (self.folder, *folders):
+            for path in folder.rglob("*round-*"):
+                if path not in wanted:
+                    files.remove(path)
+        self._written = {key: at for key, at in self._written.items() if at[1].path in wanted}
+
+    def _described(self, kept: Kept) -> dict[str, Any]:
+        stored = on_disk(kept)
+        in_memory = stored is None
+        if stored is None:
+            assert isinstance(kept, Round)
+            stored = self._write(kept)
+        path = stored.path if stored.path.is_relative_to(self.root) else self._adopt(stored.path)
+        return {
+            "file": path.relative_to(self.root).as_posix(),
+            "clients": list(stored.clients),
+            "updates": stored.keeps_updates,
+            "model": stored.keeps_model,
+            "memory": in_memory,
+        }
+
+    def _adopt(self, path: Path) -> Path:
+        """Give a file of another folder a second name here."""
+        here = self._unused(path.stem)
+        files.link(path, here)
+        return here
+
+    def _unused(self, name: str) -> Path:
+        """Return a new place: what an earlier process wrote may still be wanted."""
+        numbered = (self.folder / f"{name}-{n:06d}.safetensors" for n in self._numbers)
+        return next(path for path in numbered if not path.exists())
+
+    def _write(self, done: Round) -> StoredRound:
+        key = (id(done.updates.deltas), id(done.broadcast), done.number)
+        if key not in self._written:
+            path = self._unused(f"round-{done.number:06d}")
+            self._written[key] = done, round_files.write(path, done, encodings.Float32())
+        return self._written[key][1]
+
+    def _restored(self, entry: Mapping[str, Any]) -> Kept:
+        stored = round_files.open_round(self.root / entry["file"]).only(set(entry["clients"]))
+        shown = replace(stored, keeps_updates=entry["updates"], keeps_model=entry["model"])
+        if not entry["memory"]:
+            return shown
+        model = shown.broadcast
+        model = None if model is None else model.clone()
+        sent = replace(shown.updates, deltas=shown.updates.deltas.clone())
+        done = Round(shown.number, sent, shown.cohort_examples, model)
+        self._written[id(sent.deltas), id(model), done.number] = done, shown
+        return done

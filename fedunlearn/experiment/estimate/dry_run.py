@@ -1,0 +1,179 @@
+"""What a run will cost: the real driver, with clients who are charged for but do not train.
+
+`timeline.train` and `timeline.forget` ask as in a run, so whatever a strategy asks is counted as
+often as it asks. That is exact unless it depends on what clients learn: a strategy that stops
+early, or chooses whom to ask by their updates, is counted for updates that are made up, and one
+whose arithmetic fails on them is refused. Clients who fail are not foreseen.
+"""
+
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import pandas as pd
+import torch
+
+from fedunlearn.checks import Refused
+from fedunlearn.data import ClientId, Federation, build_federation
+from fedunlearn.experiment import Experiment, training_seed
+from fedunlearn.experiment.estimate.dry_clients import DryClients, DryProxy, Hollow
+from fedunlearn.experiment.estimate.timing import Pace
+from fedunlearn.flower import GridClients
+from fedunlearn.history import History, Kept, Round, StoredRound, encodings
+from fedunlearn.results import SHARED
+from fedunlearn.sealed_files import Stamp
+from fedunlearn.unlearning import (
+    SERVER,
+    Course,
+    Ledger,
+    Moment,
+    Proxy,
+    Steps,
+    UnlearningStrategy,
+    forget,
+    train,
+)
+
+
+def estimate(experiment: Experiment, seeds: Sequence[int], pace: Pace) -> pd.DataFrame:
+    """Return a row for each training (phase ``train``) and each request that a strategy serves.
+
+    The latter has phase ``unlearn`` and includes recovery, as a row of summary.csv does, and the
+    columns are called as there, but ``seconds`` pass on the clock. ``messages`` are models sent
+    and received, ``store_bytes`` of a training what is kept for all strategies together.
+    Raises `Refused` for a strategy that fails on updates that are made up.
+    """
+    runs = (
+        DryRun.of(experiment, build_federation(experiment.scenario(seed)), pace) for seed in seeds
+    )
+    return pd.DataFrame([row for run in runs for row in run.rows()])
+
+
+@dataclass(frozen=True, slots=True)
+class DryRun:
+    """One seed, counted in the order in which `simulation.Simulation` runs it."""
+
+    experiment: Experiment
+    here: Federation
+    pace: Pace
+
+    @classmethod
+    def of(cls, experiment: Experiment, here: Federation, pace: Pace) -> "DryRun":
+        """Count ``experiment`` as it is run within its budget."""
+        return cls(experiment.within_budget(here.network.layout.size)[0], here, pace)
+
+    def rows(self) -> Iterator[dict[str, Any]]:
+        """Count the training that all share, then each strategy from where that ends."""
+        requests, initial = self.experiment.requests, self.here.initial
+        last = requests[0].after if requests else self.experiment.training.rounds
+        layout, policy = self.here.network.layout, self.experiment.policy
+        history = History(layout, initial, initial, keep=self._keep, policy=policy)
+        start = Course(history, frozenset(range(self.here.clients)))
+        clients = self._clients(SHARED)
+        steps = train(start, clients, last, self.experiment.needs)
+        course, row = self._counted(SHARED, steps, clients.ledger)
+        yield {**row, "seconds": row["seconds"] + self.pace.start}
+        for name, strategy in self.experiment.branches.items():
+            for row in self._branch(name, strategy, course):
+                if row["rounds"] or row["phase"] == "unlearn":
+                    yield row
+
+    def _branch(
+        self, name: str, strategy: UnlearningStrategy, course: Course
+    ) -> Iterator[dict[str, Any]]:
+        """Count all requests, and the training between them and after them."""
+        needs, recovery = strategy.needs, self.experiment.recovery
+        clients = self._clients(name)
+        for request in self.experiment.requests:
+            steps = train(course, clients, request.after, needs)
+            course, row = self._counted(name, steps, clients.ledger)
+            yield row
+            stored = course.history.select(strategy.needs, course.round).nbytes
+            steps = forget(course, request.clients, strategy, recovery, clients, needs)
+            course, row = self._counted(name, steps, clients.ledger)
+            yield {**row, "store_bytes": stored}
+        steps = train(course, clients, self.experiment.training.rounds, needs)
+        yield self._counted(name, steps, clients.ledger)[1]
+
+    def _counted(self, name: str, steps: Steps, ledger: Ledger) -> tuple[Course, dict[str, Any]]:
+        """Take all steps; return where they end and what they cost."""
+        began, charged = time.perf_counter(), len(ledger.charges)
+        try:
+            course, moments = _followed(steps)
+        except Refused:
+            raise
+        except (ArithmeticError, LookupError, RuntimeError, ValueError) as error:
+            raise Refused(
+                f"strategy={name} cannot be estimated: it fails on updates that are made up "
+                f"({error}). Leave it out of strategies."
+            ) from error
+        seconds = time.perf_counter() - began  # of the server's own arithmetic
+        spent = Ledger(charges=ledger.charges[charged:])
+        by_clients = sum(charge.samples for charge in spent if charge.client != SERVER)
+        seconds += spent.seconds + by_clients / self.pace.samples
+        seconds += sum(map(self.experiment.measures, moments)) * self.pace.evaluation
+        return course, {
+            "seed": self.here.scenario.seed,
+            "strategy": name,
+            "request": course.request,
+            "phase": moments[0].phase if moments else "train",
+            "bytes_down": spent.bytes_down,
+            "bytes_up": spent.bytes_up,
+            "messages": spent.messages,
+            "client_epochs": spent.client_epochs(self._records),
+            "samples": spent.samples,
+            "rounds": sum(moment.round > 0 for moment in moments),
+            "seconds": seconds,
+            "store_bytes": course.history.nbytes,
+        }
+
+    @property
+    def _records(self) -> dict[ClientId, int]:
+        return {client: len(held) for client, held in enumerate(self.here.train)}
+
+    def _clients(self, name: str) -> GridClients:
+        """Return all clients as the branch ``name`` asks them, charging a new ledger."""
+        seed, ledger = training_seed(self.here.scenario.seed, name), Ledger()
+        images = self.here.proxy.to(torch.device(self.experiment.engine.device))
+        proxy = Proxy(self.here.network, images, ledger, seed)
+        clients = DryClients(
+            records=self._records,
+            training=self.experiment.training,
+            seed=seed,
+            ledger=ledger,
+            ids=frozenset(range(self.here.clients)),
+            unlabelled=DryProxy(proxy, self.pace.distilling),
+        )
+        return cast(GridClients, clients)  # the driver uses their scope, ledger and rounds only
+
+    def _keep(self, done: Round) -> Kept:
+        """Keep a round in the encoding of a run: this is the only place where one counts."""
+        keep, size = self.experiment.keep, self.here.network.layout.size
+        on_disk = keep.on_disk(self.experiment.stored_bytes(size))
+        stored = StoredRound(
+            path=Path(),
+            stamp=Stamp(0, 0, 0),
+            number=done.number,
+            cohort_examples=done.cohort_examples,
+            encoding=encodings.of(keep.encoding if on_disk else "float32"),
+            d=size,
+            rows=tuple(range(len(done.clients))),
+            clients=done.clients,
+            examples=tuple(done.updates.examples.tolist()),
+            keeps_updates=done.updates.deltas.shape[1] > 0,
+            keeps_model=done.broadcast is not None,
+            held=len(done.clients),
+        )
+        coordinate = 0.0 if done.broadcast is None else float(done.broadcast[0])
+        return cast(Kept, Hollow(stored, coordinate))
+
+
+def _followed(steps: Steps) -> tuple[Course, list[Moment]]:
+    moments: list[Moment] = []
+    while True:
+        try:
+            moments.append(next(steps).moment)
+        except StopIteration as stop:
+            return stop.value, moments

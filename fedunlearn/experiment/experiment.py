@@ -1,0 +1,242 @@
+"""What to simulate: a federation, its withdrawals, and the strategies to compare on them."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from fedunlearn import checks
+from fedunlearn.checks import Refused
+from fedunlearn.data import DatasetSource, Partition, Planting, Scenario
+from fedunlearn.evaluators import Evaluator
+from fedunlearn.experiment.loggers import Logger
+from fedunlearn.experiment.loggers import NoLogger as NoLogger
+from fedunlearn.flower import Engine, Local
+from fedunlearn.history import (
+    AsNeeded,
+    Demand,
+    Keep,
+    Needs,
+    OnDisk,
+    Policy,
+    Store,
+    fit,
+    kept_rounds,
+)
+from fedunlearn.models import Build
+from fedunlearn.results import RETRAIN, SHARED, is_reference, reference_name
+from fedunlearn.results.certificates import Thresholds
+from fedunlearn.unlearning import (
+    FedAvg,
+    Moment,
+    NoRecovery,
+    Recovery,
+    Request,
+    Training,
+    UnlearningStrategy,
+    plan,
+)
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """How models are measured."""
+
+    measures: tuple[Evaluator, ...]
+    every: int = 1
+    """Training rounds between evaluations; unlearning and recovery are measured every round."""
+    batch_size: int = 1024
+    """Records per forward pass."""
+    final: tuple[Evaluator, ...] = ()
+    """What is measured only before a request, at the end of unlearning and after recovery."""
+
+    def __post_init__(self) -> None:
+        """Raise `Refused` for values outside their range."""
+        checks.whole("evaluators.every", self.every)
+        checks.whole("evaluators.batch_size", self.batch_size)
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """All that one comparison is made of."""
+
+    dataset: DatasetSource
+    partition: Partition
+    planting: Planting
+    model: Build
+    training: Training
+    requests: tuple[Request, ...]
+    strategies: Mapping[str, UnlearningStrategy]
+    reference: UnlearningStrategy
+    """Retraining; it always runs, so that every number stands next to its own."""
+    evaluation: Evaluation
+    recovery: Recovery = field(default_factory=NoRecovery)
+    keep: Store = field(default_factory=Keep)
+    policy: Policy = field(default_factory=AsNeeded)
+    """Which rounds are kept, and whose updates."""
+    budget: float | None = None
+    """Bytes that the rounds of one training may take; `within_budget` picks how."""
+    thresholds: Thresholds = field(default_factory=Thresholds)
+    """When a certificate says that somebody was forgotten."""
+    engine: Engine = field(default_factory=Local)
+    cooperates: bool = True
+    """Whether those who leave work once more for a strategy that asks them to."""
+    cache: Path | None = None
+    """A folder of trainings and references that runs share; each is then stored in full."""
+    checkpoint: float = 10
+    """Seconds between checkpoints, from which a killed run goes on; more where one takes long."""
+    logger: Logger = field(default_factory=NoLogger)
+    """Where numbers and figures are copied to, besides the run's own files."""
+    heldout: float = 0.2
+    proxy: float = 0.1
+    split: int | None = None
+    """The seed of who holds what, for all seeds of a run; None divides the data anew each time."""
+    references: int = 1
+    """Retrained models a seed; those after the first have another first model and other cohorts."""
+
+    def __post_init__(self) -> None:
+        """Put the requests in order; raise `Refused` for what cannot be run."""
+        checks.number("checkpoint", self.checkpoint, at_least=0)
+        checks.whole("references", self.references)
+        requests = plan(self.requests, self.partition.clients, self.training.rounds)
+        object.__setattr__(self, "requests", requests)
+        if self.budget is not None:
+            checks.number("history.budget", self.budget, above=0)
+            if not isinstance(self.keep, OnDisk):
+                raise Refused("history.budget picks an encoding: set history=auto or history=disk.")
+        for name, strategy in self.strategies.items():
+            self.keep.check(name, strategy.needs)
+            if strategy.needs.complete and self.leaves_out(strategy.needs):
+                raise Refused(
+                    f"strategy={name} needs every round and every update that it asks for, but "
+                    "the policy leaves some out. Set policy=needs, or choose another strategy."
+                )
+            if strategy.guarantee == "certified" and self.training.server != FedAvg():
+                raise Refused(
+                    f"strategy={name} certifies what it does for plain averages only, but "
+                    "training.server takes other steps. Set training=fedavg."
+                )
+            if strategy.needs.leaver and not self.cooperates:
+                raise Refused(
+                    f"strategy={name} lets those who leave work once more, but they are gone "
+                    "(withdrawal.cooperates=false). Choose a strategy that does not ask them, or "
+                    "set withdrawal.cooperates=true."
+                )
+            if strategy.needs.proxy and not self.proxy:
+                raise Refused(
+                    f"strategy={name} needs unlabelled records on the server, but proxy=0 "
+                    "reserves none. Set proxy=0.1, say."
+                )
+            every = self.policy.asks(strategy.needs).every
+            for request in self.requests:
+                if strategy.needs.updates and every > request.after:
+                    raise Refused(
+                        f"strategy={name} keeps one round in {every}, but the "
+                        f"request comes after round {request.after}: nothing would be stored. "
+                        "Set strategy.interval or policy.rounds lower, or training.rounds higher."
+                    )
+        further = [name for name in self.strategies if name != RETRAIN and is_reference(name)]
+        if SHARED in self.strategies or further or self.branches[RETRAIN] != self.reference:
+            raise Refused(
+                f"The result files keep the names {SHARED}, {RETRAIN} and {RETRAIN}-2, "
+                f"{RETRAIN}-3, … for the common training and for the references; call the "
+                "strategy something else."
+            )
+
+    @property
+    def branches(self) -> dict[str, UnlearningStrategy]:
+        """What is run after training: references first, since all others are measured by them."""
+        retrained = {reference_name(n): self.reference for n in range(1, self.references + 1)}
+        return {**retrained, **self.strategies}
+
+    @property
+    def needs(self) -> Needs:
+        """What training must record to serve every strategy."""
+        needs = [strategy.needs for strategy in self.branches.values()]
+        # What others find in a cache must serve whatever they run.
+        return Needs.union([*needs, Needs(updates=True, models=True)] if self.cache else needs)
+
+    def scenario(self, seed: int) -> Scenario:
+        """Say who holds what under ``seed``."""
+        leavers = [client for r in self.requests for client in sorted(r.clients)]
+        return Scenario(
+            dataset=self.dataset,
+            partition=self.partition,
+            planting=self.planting,
+            model=self.model,
+            leavers=tuple(leavers),
+            seed=seed,
+            heldout=self.heldout,
+            proxy=self.proxy,
+            split=self.split,
+        )
+
+    def scenarios(self, seeds: Sequence[int]) -> dict[int, Scenario]:
+        """Return the scenario of each seed; raise `Refused` unless seeds are given, each once."""
+        if not seeds or len(set(seeds)) != len(seeds):
+            raise Refused(f"seeds must name one or more different seeds, not {list(seeds)}.")
+        return {seed: self.scenario(seed) for seed in seeds}
+
+    def measures(self, moment: Moment) -> bool:
+        """Whether a run measures the model of ``moment``.
+
+        In training that is only now and then, but always before a request and at the end.
+        """
+        ends = {self.training.rounds, *(request.after for request in self.requests)}
+        due = moment.round % self.evaluation.every == 0 or moment.round in ends
+        return moment.phase != "train" or due
+
+    @property
+    def length(self) -> int:
+        """Models that one seed brings about, for the progress bar."""
+        first = self.requests[0].after if self.requests else self.training.rounds
+        steps = first
+        for strategy in self.branches.values():
+            served = [r for r in self.requests if r.clients]
+            steps += len(self.requests) + self.training.rounds - first
+            steps += sum(strategy.length(r) + self.recovery.rounds for r in served)
+        return steps
+
+    @property
+    def models_stored(self) -> int:
+        """How many models the run folder gets for one seed."""
+        return 1 + len(self.branches) * len(self.requests)
+
+    def stored_bytes(self, size: int) -> int:
+        """Return the bytes of all rounds that one training keeps of a model of ``size`` numbers.
+
+        That is in memory, 4 bytes a number, with full cohorts.
+        """
+        needs, clients = self.needs, self.policy.updates(self._cohort)
+        kept = kept_rounds(self.policy, needs, range(1, self.training.rounds + 1))
+        return 4 * size * kept * (clients * needs.updates + needs.models)
+
+    @property
+    def _cohort(self) -> int:
+        return self.training.cohort_size(self.partition.clients)
+
+    def leaves_out(self, needs: Needs) -> bool:
+        """Whether the policy leaves out rounds that ``needs`` ask for, or clients in them."""
+        policy = self.policy
+        rounds = policy.most < policy.window or policy.asks(needs).every > needs.every
+        return rounds or policy.updates(self._cohort) < self._cohort
+
+    def within_budget(self, size: int) -> tuple["Experiment", str]:
+        """Return this with a store and a policy that fit the budget, and what was picked.
+
+        The sentence is empty where there is no budget. Raises `Refused` where nothing fits a
+        model of ``size`` numbers.
+        """
+        if self.budget is None or not isinstance(self.keep, OnDisk):
+            return self, ""
+        last, served = self.training.rounds, [r for r in self.requests if r.clients]
+        recovered = [r.after + n for r in served for n in range(1, self.recovery.rounds + 1)]
+        demand = Demand(
+            needs=[self.needs, *(strategy.needs for strategy in self.branches.values())],
+            size=size,
+            cohort=self._cohort,
+            rounds=[*range(1, last + 1), *recovered],
+            first=min((request.after for request in self.requests), default=last),
+        )
+        picked = fit(self.budget, self.keep, self.policy, demand)
+        fitted = replace(self, keep=picked.store, policy=picked.policy, budget=None)
+        return fitted, picked.sentence

@@ -1,0 +1,172 @@
+"""MLflow: a run for each seed and strategy, below one for the folder, in a local store."""
+
+import os
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from fedunlearn import files
+from fedunlearn.checks import Refused
+from fedunlearn.experiment.loggers.log import flat, numbers, require
+from fedunlearn.experiment.loggers.rounds import Rounds
+from fedunlearn.locks import in_turn
+from fedunlearn.unlearning import Moment
+
+NOTE = "mlflow.txt"
+"""The file in a run's folder that holds the id of its run in the store."""
+
+PARENT = "mlflow.parentRunId"
+"""MLflow's own tag of a run below another."""
+
+MOST = 100
+"""Parameters, and with them metrics, that MLflow takes at a time."""
+
+LONGEST = 500
+"""Characters of a setting that are kept."""
+
+
+@dataclass(frozen=True, slots=True)
+class MlFlow:
+    """Write to the store at ``uri``: a folder, a database such as ``sqlite:///f.db``, a server."""
+
+    uri: str = "outputs/mlruns"
+    experiment: str = "fedunlearn"
+    """What MLflow calls a group of runs."""
+
+    def __post_init__(self) -> None:
+        """Raise `Refused` unless MLflow is installed and the store has a name."""
+        require("mlflow", "mlflow")
+        for name in ("uri", "experiment"):
+            if not getattr(self, name):
+                raise Refused(f"logger.{name} must not be empty.")
+
+    def start(self, run: Path, settings: Mapping[str, object], *, resumed: bool) -> "Runs":
+        """Begin a run in the store; with ``resumed``, what was begun for this folder is deleted."""
+        client = self._client()
+        if resumed:
+            _forget(client, run)
+        parameters = flat(settings)
+        name = f"{run.parent.name}/{run.name}"
+        parent = _begin(client, self._group(client), name, {}, parameters)
+        files.write(run / NOTE, f"{parent}\n".encode())
+        return Runs(client, self._group(client), parent, parameters)
+
+    def figures(self, run: Path, drawn: Sequence[Path]) -> None:
+        """Add each file to the run of the folder."""
+        client, parent = self._client(), _noted(run)
+        for file in drawn if parent else ():
+            client.log_artifact(parent, str(file), "figures")
+
+    def _client(self) -> Any:
+        os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+        if self._folder is not None:  # which MLflow keeps up, but wants to be asked for
+            os.environ.setdefault("MLFLOW_ALLOW_FILE_STORE", "true")
+        from mlflow import MlflowClient  # takes seconds
+
+        return MlflowClient(self.uri)
+
+    def _group(self, client: Any) -> str:
+        """Return the id of the experiment, which the first run makes."""
+        folder = self._folder
+        turn = nullcontext() if folder is None else in_turn(folder.with_name(f".{folder.name}"))
+        with turn:
+            known = client.get_experiment_by_name(self.experiment)
+            return str(known.experiment_id if known else client.create_experiment(self.experiment))
+
+    @property
+    def _folder(self) -> Path | None:
+        scheme, separator, path = self.uri.partition("://")
+        if separator and scheme != "file":
+            return None
+        return Path(path if separator else self.uri)
+
+
+@dataclass(slots=True)
+class Runs(AbstractContextManager[Any]):
+    """The runs of one folder; those below it are made as their first models come."""
+
+    client: Any
+    group: str
+    parent: str
+    parameters: Mapping[str, str]
+    rounds: Rounds = field(default_factory=Rounds)
+    children: dict[tuple[int, str], str] = field(default_factory=dict)
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Say of all runs that they are finished, or that they failed."""
+        for run in (*self.children.values(), self.parent):
+            self.client.set_terminated(run, "FINISHED" if kind is None else "FAILED")
+
+    def metrics(
+        self, seed: int, strategy: str, moment: Moment, values: Mapping[str, float]
+    ) -> None:
+        """Add the metrics of one model as ``request1/unlearn/<metric>``, over the global round."""
+        place = f"request{moment.request}/{moment.phase}"
+        number = self.rounds.number(seed, strategy, moment)
+        self._add(seed, strategy, place, numbers(values), number)
+
+    def summary(self, rows: Sequence[Mapping[str, object]]) -> None:
+        """Add the numbers of each row as ``request1/summary/<column>``."""
+        for row in rows:
+            seed, strategy, request = (row[name] for name in ("seed", "strategy", "request"))
+            assert isinstance(seed, int)
+            assert isinstance(request, int)
+            self._add(seed, str(strategy), f"request{request}/summary", numbers(row), request)
+
+    def _add(
+        self, seed: int, strategy: str, place: str, values: Mapping[str, float], step: int
+    ) -> None:
+        from mlflow.entities import Metric
+
+        if (seed, strategy) not in self.children:
+            tags = {"seed": str(seed), "strategy": strategy, PARENT: self.parent}
+            name = f"{strategy}, seed {seed}"
+            self.children[seed, strategy] = _begin(
+                self.client, self.group, name, tags, self.parameters
+            )
+        now = time.time_ns() // 1_000_000
+        found = (Metric(f"{place}/{name}", value, now, step) for name, value in values.items())
+        for some in _portions(found):
+            self.client.log_batch(self.children[seed, strategy], metrics=some)
+
+
+def _begin(
+    client: Any, group: str, name: str, tags: Mapping[str, str], parameters: Mapping[str, str]
+) -> str:
+    from mlflow.entities import Param
+
+    run = str(client.create_run(group, run_name=name, tags=dict(tags)).info.run_id)
+    for some in _portions(Param(name, text[:LONGEST]) for name, text in parameters.items()):
+        client.log_batch(run, params=some)
+    return run
+
+
+def _forget(client: Any, folder: Path) -> None:
+    parent = _noted(folder)
+    if not parent:
+        return
+    group = client.get_run(parent).info.experiment_id
+    below = client.search_runs([group], f"tags.`{PARENT}` = '{parent}'", max_results=10_000)
+    for run in (parent, *(child.info.run_id for child in below)):
+        client.delete_run(run)
+
+
+def _noted(folder: Path) -> str:
+    note = folder / NOTE
+    return note.read_text(encoding="utf-8").strip() if note.exists() else ""
+
+
+def _portions(items: Iterable[Any]) -> Iterator[list[Any]]:
+    left = iter(items)
+    while some := list(islice(left, MOST)):
+        yield some

@@ -1,0 +1,47 @@
+"""What a run was made of: versions, commit, and hashes of its data and schedule."""
+
+import hashlib
+import platform
+import subprocess
+from importlib import metadata
+from pathlib import Path
+
+import fedunlearn
+from fedunlearn.data import Federation
+from fedunlearn.unlearning import Training, cohort
+
+PACKAGES = ("torch", "torchvision", "flwr", "hydra-core", "numpy", "scikit-learn", "pandas")
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of Python, of this package and of those whose numbers it depends on."""
+    found = {name: metadata.version(name) for name in PACKAGES}
+    return {"python": platform.python_version(), "fedunlearn": fedunlearn.__version__, **found}
+
+
+def commit() -> str | None:
+    """Return the git commit of the checkout that this code runs from, if it is one."""
+    here = Path(fedunlearn.__file__).parents[1]
+    if not (here / ".git").exists():
+        return None
+    asked = subprocess.run(
+        ["git", "-C", str(here), "rev-parse", "HEAD"], capture_output=True, text=True, check=False
+    )
+    return asked.stdout.strip() or None
+
+
+def split_hash(federation: Federation) -> str:
+    """Return the SHA-256 of every client's records, of the test set and of the proxy images."""
+    digest = hashlib.sha256()
+    for records in (*federation.train, *federation.heldout, federation.dataset.test):
+        digest.update(records.images.numpy().tobytes())
+        digest.update(records.labels.numpy().tobytes())
+    digest.update(federation.proxy.numpy().tobytes())
+    return digest.hexdigest()
+
+
+def schedule_hash(training: Training, clients: int, seed: int) -> str:
+    """Return the SHA-256 of the cohorts of all rounds while everybody is present."""
+    size = training.cohort_size(clients)
+    rounds = [cohort(range(clients), size, seed, r) for r in range(1, training.rounds + 1)]
+    return hashlib.sha256(repr(rounds).encode()).hexdigest()

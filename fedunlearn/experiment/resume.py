@@ -1,0 +1,73 @@
+"""Whether a folder holds the run that is asked for, so that another process may go on with it."""
+
+import json
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from fedunlearn.checks import Refused
+from fedunlearn.results import MANIFEST
+
+log = logging.getLogger(__name__)
+
+FREE = {"resume", "checkpoint", "figures", "minimise", "logger"}
+"""Parts of the configuration that no number depends on."""
+
+
+def finished(folder: Path) -> bool:
+    """Whether the run in ``folder`` is through."""
+    return bool(_manifest(folder)["status"] == "finished")
+
+
+def require_same(folder: Path, manifest: Mapping[str, object]) -> None:
+    """Raise `Refused` unless the run in ``folder`` is the one that ``manifest`` describes.
+
+    Another commit of the code only brings a warning: most of them change no number.
+    """
+    begun, now = _manifest(folder), json.loads(json.dumps(manifest))
+    for part in ("seeds", "split_sha256", "cohorts_sha256", "versions"):
+        if begun.get(part) != now[part]:
+            raise Refused(
+                f"{folder} holds a run with other {WORDS[part]}: {begun.get(part)}, and here it "
+                f"would be {now[part]}. Start anew in another folder."
+            )
+    differing = _differing(begun["config"], now["config"])
+    if differing:
+        raise Refused(
+            f"{folder} holds a run with another configuration of {', '.join(differing)}. Start "
+            "anew in another folder."
+        )
+    if begun.get("commit") != now["commit"]:
+        log.warning(
+            "The run in %s was begun with another commit of the code (%s); if that changed a "
+            "number, start anew.",
+            folder,
+            begun.get("commit"),
+        )
+
+
+WORDS = {
+    "seeds": "seeds",
+    "split_sha256": "data",
+    "cohorts_sha256": "cohorts",
+    "versions": "versions of its packages",
+}
+
+
+def _differing(one: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:
+    names = (one.keys() | other.keys()) - FREE
+    return sorted(name for name in names if one.get(name) != other.get(name))
+
+
+def _manifest(folder: Path) -> dict[str, Any]:
+    path = folder / MANIFEST
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise Refused(
+            f"{path} cannot be read ({error}), so there is no run to go on with."
+        ) from error
+    if not isinstance(found, dict) or not {"status", "config"} <= found.keys():
+        raise Refused(f"{path} is not the manifest of a run.")
+    return found

@@ -1,0 +1,239 @@
+"""Writing a run's folder: its files are the interface for everybody's notebooks.
+
+The columns are in `runs`, which also reads the files back.
+"""
+
+import csv
+import io
+import json
+import math
+from collections.abc import Hashable, Iterable, Mapping, Sequence
+from itertools import chain
+from numbers import Integral, Real
+from pathlib import Path
+from statistics import fmean
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+from safetensors.torch import save
+
+from fedunlearn import files
+from fedunlearn.experiment.loggers import Log, Silent, replay
+from fedunlearn.models import Layout, Vector
+from fedunlearn.results import (
+    CASE,
+    CLIENTS,
+    COSTS,
+    GAP,
+    LEDGER,
+    MANIFEST,
+    METRICS,
+    VERDICTS,
+    is_reference,
+    summary_columns,
+)
+from fedunlearn.unlearning import Charge, Moment
+
+
+class RunFolder:
+    """The folder of one run.
+
+    metrics.csv and ledger.csv grow while the run works, and every row is with the operating
+    system before the call returns; everything else is replaced as a whole. Whatever cannot be
+    written raises `Refused` with the file's name.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        needed_bytes: int = 0,
+        sizes: tuple[int, int] | None = None,
+        log: Log | None = None,
+    ) -> None:
+        """Make the folder and start its files anew, or refuse before anything is lost.
+
+        ``needed_bytes`` must be free on the disk, and `files.MARGIN` more. Given ``sizes``, the
+        folder is one that a run was killed in: metrics.csv and ledger.csv are cut to so many
+        bytes, and everything else stays. ``log`` is given a copy of all rows of metrics.csv, those
+        that stay included.
+        """
+        self.path = path
+        self._log = log or Silent()
+        files.require_space(path, needed_bytes)
+        metrics, ledger = sizes or (None, None)
+        self._metrics = _Growing(path / "metrics.csv", METRICS, metrics)
+        self._ledger = _Growing(path / "ledger.csv", LEDGER, ledger)
+        self._clients: dict[int, list[Sequence[object]]] = {}
+        if sizes is None:
+            self._table("clients.csv", list(CLIENTS), [])
+            self.summary([])
+        else:
+            replay(self._log, (path / "metrics.csv").read_bytes())
+
+    @property
+    def sizes(self) -> tuple[int, int]:
+        """Bytes of metrics.csv and of ledger.csv so far."""
+        return self._metrics.size, self._ledger.size
+
+    def __enter__(self) -> Self:
+        """Return the folder, to be closed at the end of the block."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Close the files that grow."""
+        self.close()
+
+    def close(self) -> None:
+        """Close the files that grow."""
+        self._metrics.close()
+        self._ledger.close()
+
+    def metrics(
+        self, seed: int, strategy: str, moment: Moment, values: Mapping[str, float]
+    ) -> None:
+        """Add the metrics of one model, in the order given."""
+        when = (seed, strategy, moment.request, moment.phase, moment.round)
+        self._metrics.add((*when, name, float(value)) for name, value in values.items())
+        self._log.metrics(seed, strategy, moment, values)
+
+    def charges(self, seed: int, strategy: str, charges: Iterable[Charge]) -> None:
+        """Add what one or more rounds cost."""
+        self._ledger.add(
+            (
+                *(seed, strategy, c.moment.request, c.moment.phase, c.moment.round, c.client),
+                *(c.bytes_down, c.bytes_up, c.samples, float(c.seconds)),
+            )
+            for c in charges
+        )
+
+    def clients(
+        self, seed: int, labels: Sequence[str], train: np.ndarray, heldout: np.ndarray
+    ) -> None:
+        """Say how many records of each label every client has; both are [clients, labels]."""
+        self._clients[seed] = [
+            (seed, client, label, int(train[client, column]), int(heldout[client, column]))
+            for client in range(len(train))
+            for column, label in enumerate(labels)
+        ]
+        self._table("clients.csv", list(CLIENTS), chain.from_iterable(self._clients.values()))
+
+    def summary(self, rows: Sequence[Mapping[str, object]]) -> None:
+        """Replace summary.csv; a metric that a row lacks is left empty there."""
+        columns = summary_columns(rows)
+        cells = [[row.get(column, "") for column in columns] for row in rows]
+        self._table("summary.csv", columns, cells)
+
+    def verdicts(self, rows: Iterable[Mapping[Hashable, object]]) -> None:
+        """Replace verdicts.csv."""
+        cells = [[row[column] for column in VERDICTS] for row in rows]
+        self._table("verdicts.csv", list(VERDICTS), cells)
+
+    def manifest(self, content: Mapping[str, object]) -> None:
+        """Replace manifest.json."""
+        text = json.dumps(content, indent=2, ensure_ascii=False)
+        files.write(self.path / MANIFEST, f"{text}\n".encode())
+
+    def copied(self, metrics: bytes, ledger: bytes) -> None:
+        """Add rows as another run wrote them."""
+        self._metrics.write(metrics)
+        self._ledger.write(ledger)
+        replay(self._log, metrics)
+
+    def model(self, name: str, layout: Layout, weights: Vector) -> Path:
+        """Write ``models/<name>.safetensors``: tensors by name, as load_state_dict takes them."""
+        tensors = {part: tensor.contiguous() for part, tensor in layout.named(weights).items()}
+        return files.write(self.path / "models" / f"{name}.safetensors", save(tensors))
+
+    def _table(self, name: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+        files.write(self.path / name, _lines([columns, *rows]).encode())
+
+
+class _Growing:
+    """A table that rows are added to; nothing waits in a buffer."""
+
+    def __init__(self, path: Path, columns: Iterable[str], size: int | None) -> None:
+        self._path = path
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._stream = path.open("wb" if size is None else "r+b", buffering=0)
+            if size is not None:
+                self._stream.seek(self._stream.truncate(size))
+        except OSError as error:
+            raise files.unwritable(path, error) from error
+        if size is None:
+            self.add([tuple(columns)])
+
+    @property
+    def size(self) -> int:
+        """Bytes so far."""
+        return self._stream.tell()
+
+    def add(self, rows: Iterable[Sequence[object]]) -> None:
+        """Write rows; raises `Refused` where the disk takes only a part of them."""
+        self.write(_lines(rows).encode())
+
+    def write(self, content: bytes) -> None:
+        """Write whole rows; raises as `add`."""
+        try:
+            while content:
+                content = content[self._stream.write(content) :]
+        except OSError as error:
+            raise files.unwritable(self._path, error) from error
+
+    def close(self) -> None:
+        """Close the file."""
+        self._stream.close()
+
+
+def gaps(values: Mapping[str, float], retrained: Mapping[str, float]) -> dict[str, float]:
+    """Return ``<name>_gap = value - retrained value`` for each metric that both have.
+
+    Zero is the goal.
+    """
+    return {
+        f"{name}{GAP}": value - retrained[name]
+        for name, value in values.items()
+        if name in retrained
+    }
+
+
+def with_gaps(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Return the rows of a summary with ``<name>_gap = value - mean_r retrained value r``.
+
+    The mean is taken over the references of the row's seed and request; for a reference, over the
+    other ones, and where there is no other its gap is 0. Metrics that the first reference does not
+    have compare with it already, and have no gap.
+    """
+    goals: dict[tuple[int, int], list[Mapping[str, Any]]] = {}
+    for row in rows:
+        if is_reference(row["strategy"]):
+            goals.setdefault((row["seed"], row["request"]), []).append(row)
+    found = []
+    for row in rows:
+        references = goals[row["seed"], row["request"]]
+        others = [r for r in references if r["strategy"] != row["strategy"]] or references
+        measured = references[0].keys() - {*CASE, *COSTS}
+        names = [name for name in measured if not name.endswith(GAP)]
+        retrained = {name: fmean(other[name] for other in others) for name in names}
+        found.append({**row, **gaps(row, retrained)})
+    return found
+
+
+def _lines(rows: Iterable[Sequence[object]]) -> str:
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerows([_cell(value) for value in row] for row in rows)
+    return text.getvalue()
+
+
+def _cell(value: object) -> object:
+    """Write a float in the shortest form that reads back as itself, and nan as nothing."""
+    if isinstance(value, Real) and not isinstance(value, Integral):
+        return "" if math.isnan(value) else repr(float(value))
+    return value

@@ -1,0 +1,98 @@
+"""Models in Flower's records: a tensor stays a tensor until somebody asks for its bytes."""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from flwr.app import Array, ArrayRecord, RecordDict
+from torch import Tensor
+
+from fedunlearn.models import Vector
+
+
+class TensorArray(Array):
+    """A Flower Array around a CPU tensor; whoever only passes it on in this process copies nothing.
+
+    Sent to another process it becomes an ordinary Array. The tensor is shared: do not change it.
+    """
+
+    def __init__(self, tensor: Tensor) -> None:
+        self._tensor = tensor.detach()
+        self.dtype = str(tensor.dtype).removeprefix("torch.")
+        self.shape, self.stype = tuple(tensor.shape), "numpy.ndarray"
+
+    @property
+    def tensor(self) -> Tensor:
+        """The tensor itself."""
+        return self._tensor
+
+    @property
+    def data(self) -> bytes:  # type: ignore[override]
+        """The bytes that an ordinary Array would hold, made when they are read."""
+        return self._copied().data
+
+    def numpy(self) -> np.ndarray[Any, Any]:
+        """Return the tensor's own memory as an array."""
+        return self._tensor.numpy()
+
+    def deflate(self) -> bytes:
+        """Return the form for the network, which names the class: that of an ordinary Array."""
+        return self._copied().deflate()
+
+    def __reduce__(self) -> tuple[type[Array], tuple[str, tuple[int, ...], str, bytes]]:
+        """Travel as an ordinary Array."""
+        return Array, (self.dtype, self.shape, self.stype, self.data)
+
+    def _copied(self) -> Array:
+        return Array(self._tensor.numpy())
+
+
+WEIGHTS = "weights"
+"""The name of the model in a message."""
+
+OTHER = "other"
+"""The name of a second model, which some local work compares with."""
+
+
+def pack(weights: Vector, other: Vector | None = None) -> ArrayRecord:
+    """Put a model [d] into an ArrayRecord, and a second one where there is one."""
+    record = ArrayRecord()  # given a dictionary, it would copy every array
+    record[WEIGHTS] = TensorArray(weights)
+    if other is not None:
+        record[OTHER] = TensorArray(other)
+    return record
+
+
+def unpack(content: RecordDict, name: str = WEIGHTS) -> Tensor:
+    """Take a model [d] out of a message; it may be shared, so do not change it."""
+    record = content["arrays"]
+    assert isinstance(record, ArrayRecord)
+    array = record[name]
+    return array.tensor if isinstance(array, TensorArray) else torch.from_numpy(array.numpy())
+
+
+def differences(vectors: Sequence[Vector], start: Vector) -> Tensor:
+    """Return ``w_i - w`` for k vectors w_i [d] and one ``start`` w [d], as one matrix [k, d].
+
+    Where the vectors are the rows of a matrix already, as the replies of a cohort are, they are
+    not copied one by one. Raises RuntimeError for no vectors.
+    """
+    first = vectors[0] if vectors else torch.empty(0)
+    memory, begin, step = first.untyped_storage().data_ptr(), first.storage_offset(), len(first)
+    for place, vector in enumerate(vectors):
+        apart = vector.untyped_storage().data_ptr() != memory
+        if apart or vector.storage_offset() != begin + place * step or not vector.is_contiguous():
+            return torch.stack(list(vectors)).sub_(start)
+    return first.as_strided((len(vectors), step), (step, 1)) - start
+
+
+def payload(arrays: ArrayRecord) -> int:
+    """Return the bytes of the numbers in ``arrays``, without any header."""
+    return sum(
+        array.tensor.nbytes
+        if isinstance(array, TensorArray)
+        else math.prod(array.shape) * np.dtype(array.dtype).itemsize
+        for array in arrays.values()
+    )

@@ -1,0 +1,144 @@
+"""The Flower ClientApp: unpack the message, train, pack the reply.
+
+Messages, all with plain arrays and scalars:
+
+- ``query``: the reply's ``metrics`` hold ``partition-id``, which Flower tells clients only.
+- ``query.statistics``: ``arrays/weights`` [d], and ``config/seed``; the reply holds
+  ``arrays/sums``, those of `ridge.sums` on that model, and ``metrics`` as for ``train``.
+- ``train``: ``arrays/weights`` [d], for some work also ``arrays/other`` [d], and a ``config`` of
+  ``work`` (JSON), ``round``, ``seed`` and ``stream``; the reply holds ``arrays/weights`` [d] after
+  training and ``metrics`` with ``num-examples``, ``samples`` (records processed) and ``seconds``.
+"""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+from flwr.app import ArrayRecord, ConfigRecord, Context, Message, MetricRecord, RecordDict
+from flwr.clientapp import ClientApp
+from torch import Tensor
+
+from fedunlearn.data import ClientId, Scenario, build_federation, shards_on
+from fedunlearn.flower.arrays import OTHER, WEIGHTS, TensorArray, unpack
+from fedunlearn.flower.messages import decode
+from fedunlearn.local import LocalWork, Pieces, train_counted
+from fedunlearn.methods import ridge
+from fedunlearn.models import Vector
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What a ``train`` message asks for."""
+
+    weights: Vector
+    other: Vector | None
+    """A second model, where the strategy sent one along."""
+    work: LocalWork
+    round: int
+    stream: tuple[int, int, int]
+    """Seed, stream and round: with the client's number they seed its random numbers."""
+
+    @classmethod
+    def of(cls, message: Message) -> "Order":
+        """Read a message."""
+        content = message.content
+        config, arrays = content["config"], content["arrays"]
+        assert isinstance(config, ConfigRecord)
+        assert isinstance(arrays, ArrayRecord)
+        work = _work(str(config["work"]))
+        seed, stream, number = (int(str(config[name])) for name in ("seed", "stream", "round"))
+        other = unpack(content, OTHER) if OTHER in arrays else None
+        return cls(unpack(content), other, work, number, (seed, stream, number))
+
+    def seed(self, client: ClientId) -> tuple[int, ...]:
+        """Return what the random numbers of one client are made from."""
+        return (*self.stream, client)
+
+
+@lru_cache(maxsize=16)
+def _work(text: str) -> LocalWork:
+    """Read what all clients of a round are told in the same words."""
+    work = decode(text)
+    assert isinstance(work, LocalWork)
+    return work
+
+
+def build_client_app(scenario: Scenario, device: str = "cpu") -> ClientApp:
+    """Return the app that plays every client of ``scenario`` on ``device``.
+
+    Only ``scenario`` travels to other processes; each divides the data once for itself.
+    """
+    app = ClientApp()
+
+    @app.query()
+    def hello(message: Message, context: Context) -> Message:
+        metrics = MetricRecord({"partition-id": int(context.node_config["partition-id"])})
+        return Message(RecordDict({"metrics": metrics}), reply_to=message)
+
+    @app.train()
+    def train(message: Message, context: Context) -> Message:
+        started = time.perf_counter()
+        order = Order.of(message)
+        client = int(context.node_config["partition-id"])
+        records = shards_on(scenario, device)[client]
+        weights, samples = train_counted(
+            build_federation(scenario).network,
+            order.weights.to(device),
+            records.images,
+            records.labels,
+            order.work,
+            order.round,
+            np.random.default_rng(order.seed(client)),
+            None if order.other is None else order.other.to(device),
+        )
+        weights = weights.cpu()
+        seconds = time.perf_counter() - started
+        return _reply(message, weights, _metrics(len(records), samples, seconds))
+
+    @app.query("statistics")
+    def statistics(message: Message, context: Context) -> Message:
+        started = time.perf_counter()
+        weights = unpack(message.content).to(device)
+        records = shards_on(scenario, device)[int(context.node_config["partition-id"])]
+        network = build_federation(scenario).network
+        total = ridge.sums(network, weights, records.images, records.labels).cpu()
+        metrics = _metrics(len(records), len(records), time.perf_counter() - started)
+        return _reply(message, total, metrics, "sums")
+
+    return app
+
+
+def train_together(
+    pieces: Pieces, messages: Sequence[Message], clients: Sequence[ClientId]
+) -> list[Message]:
+    """Answer ``train`` messages of equal content for several clients as one batch.
+
+    Each reply is the app's own, up to rounding; the time is shared out by records processed.
+    """
+    started = time.perf_counter()
+    order = Order.of(messages[0])
+    seeds = [order.seed(client) for client in clients]
+    matrix, processed = pieces.train_counted(
+        order.weights, clients, order.work, order.round, seeds, order.other
+    )
+    records = [len(pieces.shards.span(client)) for client in clients]
+    each = (time.perf_counter() - started) / sum(processed)
+    # Clients with as many records say the same, which is written once.
+    said = list(zip(records, processed, strict=True))
+    metrics = {key: _metrics(*key, each * key[1]) for key in set(said)}
+    return [
+        _reply(message, weights, metrics[key])
+        for message, weights, key in zip(messages, matrix.unbind(), said, strict=True)
+    ]
+
+
+def _metrics(records: int, samples: int, seconds: float) -> MetricRecord:
+    return MetricRecord({"num-examples": records, "samples": samples, "seconds": seconds})
+
+
+def _reply(message: Message, tensor: Tensor, metrics: MetricRecord, name: str = WEIGHTS) -> Message:
+    arrays = ArrayRecord()  # given a dictionary, it would copy every array
+    arrays[name] = TensorArray(tensor)
+    return Message(RecordDict({"arrays": arrays, "metrics": metrics}), reply_to=message)

@@ -1,0 +1,1 @@
+"""Where the two Flower apps run: in this process, or in Flower's Ray simulation."""

@@ -1,0 +1,110 @@
+"""The engine in this process: threads that play clients, or whole cohorts as one batch."""
+
+from dataclasses import dataclass
+from functools import partial
+
+import torch
+from flwr.app import Context, RecordDict
+
+from fedunlearn import checks
+from fedunlearn.checks import Refused
+from fedunlearn.data import Scenario, build_federation, shards_on
+from fedunlearn.flower.client_app import build_client_app, train_together
+from fedunlearn.flower.in_process_grid import InProcessGrid
+from fedunlearn.flower.server_app import Job, build_server_app
+from fedunlearn.local import Pieces, Threads, Trainer
+from fedunlearn.models import Network
+from fedunlearn.threads import cores, one_torch_thread
+
+SMALL = 100_000
+"""Weights up to which a CPU trains dense nets faster together than each client by itself."""
+
+
+@dataclass(frozen=True, slots=True)
+class Local:
+    """Work in this process, on ``device``, with ``workers`` threads."""
+
+    workers: int | None = None
+    """None: as many as this process may use cores."""
+    mode: str = "auto"
+    """How a cohort is trained: each client on a thread of its own (``workers``: the same bits for
+    any number of threads), as one batch (``cohort``), or as `choose` finds better (``auto``)."""
+    device: str = "auto"
+    """Where clients train and models are measured, as torch names it; auto: a GPU if there is
+    one."""
+
+    def __post_init__(self) -> None:
+        """Raise `Refused` for what this machine does not have."""
+        if self.workers is not None:
+            checks.whole("engine.workers", self.workers)
+        checks.member("engine.mode", self.mode, ("auto", "workers", "cohort"))
+        here = "cuda" if torch.cuda.is_available() else "cpu"
+        object.__setattr__(self, "device", _device(here if self.device == "auto" else self.device))
+
+    def choice(self, network: Network) -> tuple[str, str]:
+        """Return the mode in which ``network`` is trained, and why."""
+        if self.mode != "auto":
+            return self.mode, "as engine.mode says"
+        return choose(network, self.device)
+
+    def describe(self, scenario: Scenario) -> str:
+        """Say in a sentence how the clients of ``scenario`` will be trained."""
+        mode, why = self.choice(build_federation(scenario).network)
+        threads = self.workers or cores()
+        how = {
+            "workers": f"each client by itself, on {threads} threads",
+            "cohort": f"many clients as one batch, on up to {threads} threads",
+        }
+        return f"Clients train on {self.device} in mode {mode} ({how[mode]}): {why}."
+
+    def trainer(self, scenario: Scenario) -> Trainer:
+        """Return what trains the clients of ``scenario`` without messages, for a bank."""
+        network, shards = build_federation(scenario).network, shards_on(scenario, self.device)
+        workers = self.workers or cores()
+        if self.choice(network)[0] == "cohort":
+            return Pieces(network, shards, workers)
+        return Threads(network, shards, workers)
+
+    def run(self, scenario: Scenario, job: Job) -> None:
+        """Run ``job`` to its end."""
+        clients = scenario.partition.clients
+        trainer, app = self.trainer(scenario), build_client_app(scenario, self.device)
+        together = partial(train_together, trainer) if isinstance(trainer, Pieces) else None
+        grid = InProcessGrid(app, clients, self.workers or cores(), together)
+        context = Context(run_id=1, node_id=1, node_config={}, state=RecordDict(), run_config={})
+        try:
+            with one_torch_thread():  # a batch of clients is trained in this thread
+                build_server_app(job, clients)(grid, context)
+        finally:
+            grid.close()
+
+
+def choose(network: Network, device: str) -> tuple[str, str]:
+    """Return the mode that is faster for a net on a device, and why.
+
+    The rule is what benchmarks/throughput.py measures; `fedunlearn doctor` measures anew.
+    """
+    if device != "cpu":
+        return "cohort", "a GPU is busy only with many clients at once"
+    if network.convolutional:
+        return "workers", "convolutions gain nothing from a batch of clients on a CPU"
+    if network.layout.size > SMALL:
+        return (
+            "workers",
+            f"the weights of many clients, {network.layout.size:,} each, outgrow a CPU's caches",
+        )
+    return "cohort", "small dense nets spend their time on calls, which a batch of clients shares"
+
+
+def _device(name: str) -> str:
+    """Return the name if torch can compute there; raise `Refused` otherwise."""
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise Refused(f"engine.device={name} is no device; try cpu, cuda or cuda:1.") from None
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise Refused(
+            f"engine.device={name} is not there: torch sees {torch.cuda.device_count()} GPUs. "
+            "Set engine.device=cpu, or leave it out."
+        )
+    return name

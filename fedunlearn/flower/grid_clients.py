@@ -1,0 +1,161 @@
+"""The verb that strategies are handed, over any Flower Grid; every call is charged."""
+
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from flwr.app import (
+    ArrayRecord,
+    ConfigRecord,
+    ConfigRecordValues,
+    Message,
+    MetricRecord,
+    RecordDict,
+)
+from torch import Tensor
+
+from fedunlearn.data import ClientId
+from fedunlearn.flower.arrays import differences, pack, payload, unpack
+from fedunlearn.flower.identity import Connection
+from fedunlearn.flower.messages import encode
+from fedunlearn.history import Needs, Updates
+from fedunlearn.local import LocalWork
+from fedunlearn.models import Vector
+from fedunlearn.unlearning import (
+    ORDINARY,
+    ClientFailed,
+    Ledger,
+    Proxy,
+    Training,
+    chosen,
+    cohort,
+    require_leaver,
+    require_proxy,
+    require_remaining,
+    run_rounds,
+    server_rng,
+)
+
+
+@dataclass(frozen=True)
+class GridClients:
+    """Clients behind a Flower Grid, scoped to those who may be asked (see `strategy.Clients`)."""
+
+    connection: Connection
+    training: Training
+    seed: int
+    ledger: Ledger
+    ids: frozenset[ClientId]
+    unlabelled: Proxy
+    declared: Needs = ORDINARY
+    """What the strategy at hand declared: what it did not, it is not given."""
+    gone: frozenset[ClientId] = frozenset()
+    """Who leaves with the request being served."""
+    stream: int = 0
+    """Training and unlearning draw from stream 0, recovery after request r from stream r."""
+
+    @property
+    def work(self) -> LocalWork:
+        """What a client does in an ordinary round."""
+        return self.training.work
+
+    @property
+    def proxy(self) -> Proxy:
+        """Unlabelled records on the server."""
+        require_proxy(self.declared)
+        return self.unlabelled
+
+    @property
+    def leavers(self) -> "GridClients":
+        """Those who leave."""
+        require_leaver(self.declared)
+        return replace(self, ids=self.gone, gone=frozenset(), declared=ORDINARY)
+
+    def train(
+        self,
+        weights: Vector,
+        who: Collection[ClientId] | None = None,
+        work: LocalWork | None = None,
+        *,
+        round: int,
+        other: Vector | None = None,
+    ) -> Updates:
+        """Let clients train from ``weights`` [d]; see `strategy.Clients.train`."""
+        require_remaining(self.declared)
+        asked = self._cohort(round) if who is None else chosen(who, self.ids)
+        config: dict[str, ConfigRecordValues] = {
+            "work": encode(work or self.work),
+            "round": round,
+            "seed": self.seed,
+            "stream": self.stream,
+        }
+        content = RecordDict({"arrays": pack(weights, other), "config": ConfigRecord(config)})
+        replies = self._exchange(content, asked, "train")
+        if not replies:
+            return Updates((), weights.new_empty(0, len(weights)), torch.empty(0).long())
+        down = payload(content.array_records["arrays"])
+        examples = [self._charged(client, down, reply) for client, reply in replies.items()]
+        deltas = differences([unpack(reply) for reply in replies.values()], weights)
+        return Updates(tuple(replies), deltas, torch.tensor(examples))
+
+    def rounds(
+        self, weights: Vector, first: int, last: int, work: LocalWork | None = None
+    ) -> Iterator[tuple[Updates, Vector]]:
+        """Run ordinary training rounds; see `strategy.Clients.rounds`."""
+        return run_rounds(self, self.training.server, weights, first, last, work)
+
+    def statistics(self, weights: Vector) -> dict[ClientId, Tensor]:
+        """Ask everybody for sums over their records; see `strategy.Clients.statistics`."""
+        require_remaining(self.declared)
+        head = self.unlabelled.network.head  # a model without one is refused before anybody works
+        config = ConfigRecord({"seed": self.seed})
+        content = RecordDict({"arrays": pack(weights), "config": config})
+        replies = self._exchange(content, tuple(sorted(self.ids)), "query.statistics")
+        for client, reply in replies.items():
+            self._charged(client, payload(content.array_records["arrays"]), reply)
+        return {client: unpack(reply, "sums").view(head.sums) for client, reply in replies.items()}
+
+    def rng(self, round: int) -> np.random.Generator:
+        """Return the server's random numbers of an unlearning round."""
+        return server_rng(self.seed, self.gone, round)
+
+    def _cohort(self, round: int) -> tuple[ClientId, ...]:
+        size = self.training.cohort_size(len(self.connection.nodes))
+        return cohort(self.ids, size, self.seed, round)
+
+    def _exchange(
+        self, content: RecordDict, asked: tuple[ClientId, ...], kind: str
+    ) -> dict[ClientId, RecordDict]:
+        """Send ``content`` to every client asked; return the good replies, ascending by client."""
+        nodes = self.connection.nodes
+        messages = [Message(content, nodes[client], kind) for client in asked]
+        answers = self.connection.grid.send_and_receive(messages)
+        by_node = {answer.metadata.src_node_id: answer for answer in answers}
+        replies: dict[ClientId, RecordDict] = {}
+        failures: list[str] = []
+        for client in asked:
+            reply = by_node.get(nodes[client])
+            if reply is None:
+                failures.append(f"Client {client} did not answer.")
+            elif reply.has_error():
+                failures.append(f"Client {client} failed: {reply.error.reason}")
+            else:
+                replies[client] = reply.content
+        if len(failures) > self.training.tolerated_failures:
+            raise ClientFailed("\n".join(failures))
+        return replies
+
+    def _charged(self, client: ClientId, down: int, reply: RecordDict) -> int:
+        """Charge one exchange to the ledger; return the client's record count."""
+        metrics, arrays = reply["metrics"], reply["arrays"]
+        assert isinstance(metrics, MetricRecord)
+        assert isinstance(arrays, ArrayRecord)
+        self.ledger.charge(
+            client,
+            down=down,
+            up=payload(arrays),
+            samples=int(str(metrics["samples"])),
+            seconds=float(str(metrics["seconds"])),
+        )
+        return int(str(metrics["num-examples"]))

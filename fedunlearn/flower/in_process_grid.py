@@ -1,0 +1,152 @@
+"""A Flower Grid in this process: messages reach the ClientApp by a function call."""
+
+import contextlib
+import gc
+import itertools
+import logging
+import traceback
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import Future
+
+from flwr.app import Context, Error, Message, RecordDict
+from flwr.clientapp import ClientApp
+from flwr.serverapp import Grid
+from flwr.supercore.run import Run
+from flwr.supercore.task_identity import TaskIdentity
+
+from fedunlearn.threads import pool
+
+log = logging.getLogger(__name__)
+
+CLIENT_ERROR = 2
+"""Flower's code for an exception in a ClientApp."""
+
+Together = Callable[[Sequence[Message], Sequence[int]], list[Message]]
+"""Answers messages of equal content for several clients, given by their partition ids."""
+
+FIRST_NODE = 1_000
+"""Node ids start here, so that nobody takes them for partition ids."""
+
+
+class InProcessGrid(Grid):
+    """Runs each message's client on a thread of its own, with one torch thread.
+
+    Messages are shared, not copied: a ClientApp must not change what it receives, which Flower
+    asks of it anyway. An exception in a client becomes an error reply with its traceback.
+    """
+
+    def __init__(
+        self, app: ClientApp, clients: int, workers: int, together: Together | None = None
+    ) -> None:
+        """Play ``clients`` clients by ``app`` on ``workers`` threads.
+
+        ``together``, where it is given, answers all ``train`` messages of a round as one batch, in
+        the thread that sends them: waking another one takes a tenth of a small round.
+        """
+        # Flower stamps every message with the identity of the process that makes it.
+        TaskIdentity.run_id, TaskIdentity.node_id, TaskIdentity.task_id = 1, 1, 1
+        self._app = app
+        self._contexts = {
+            FIRST_NODE + client: Context(
+                run_id=1,
+                node_id=FIRST_NODE + client,
+                node_config={"partition-id": client, "num-partitions": clients},
+                state=RecordDict(),
+                run_config={},
+            )
+            for client in range(clients)
+        }
+        self._together = together
+        self._threads = workers if together is None else 1
+        self._pool = pool(self._threads)
+        self._numbers = itertools.count()
+        self._working: list[Future[None]] = []
+        self._replies: dict[str, Message] = {}
+        # The collector would look through torch's objects again and again, for every few thousand
+        # messages; none of them becomes garbage while clients train.
+        gc.freeze()
+
+    def close(self) -> None:
+        """End the threads, and let the collector look at everything again."""
+        self._pool.shutdown(cancel_futures=True)
+        gc.unfreeze()
+
+    def set_run(self, run: Run) -> None:
+        """Take no note: there is one run."""
+
+    @property
+    def run(self) -> Run:
+        """The one run."""
+        return Run.create_empty(1)
+
+    def create_message(
+        self,
+        content: RecordDict,
+        message_type: str,
+        dst_node_id: int,
+        group_id: str,
+        ttl: float | None = None,
+    ) -> Message:
+        """Create a message; Flower's own way today is to call Message."""
+        return Message(content, dst_node_id, message_type, ttl=ttl, group_id=group_id)
+
+    def get_node_ids(self) -> Iterable[int]:
+        """Return the node ids, which say nothing about partitions."""
+        return list(self._contexts)
+
+    def push_messages(self, messages: Iterable[Message]) -> Iterable[str]:
+        """Hand messages to their clients; return ids to pull the replies with."""
+        batch = list(messages)
+        told = [message.metadata for message in batch]
+        ids = [f"message-{next(self._numbers)}" for _ in batch]
+        for metadata, message_id in zip(told, ids, strict=True):
+            metadata.__dict__["_message_id"] = message_id
+        if self._together is not None and all(each.message_type == "train" for each in told):
+            self._answer_together(batch)
+            return ids
+        waiting = deque(batch)
+        for _ in range(min(self._threads, len(batch))):
+            self._working.append(self._pool.submit(self._answer_each, waiting))
+        return ids
+
+    def pull_messages(self, message_ids: Iterable[str]) -> Iterable[Message]:
+        """Return the replies, in the order of the ids; waits for them."""
+        while self._working:
+            self._working.pop().result()
+        return [self._replies.pop(message_id) for message_id in message_ids]
+
+    def send_and_receive(
+        self, messages: Iterable[Message], *, timeout: float | None = None
+    ) -> Iterable[Message]:
+        """Hand out messages and wait for all replies; a function call knows no time limit."""
+        return self.pull_messages(self.push_messages(messages))
+
+    def _answer_each(self, waiting: deque[Message]) -> None:
+        """Take messages, which other threads take from as well, until none is left."""
+        with contextlib.suppress(IndexError):
+            while True:
+                message = waiting.popleft()
+                self._replies[message.metadata.message_id] = self._answer(message)
+
+    def _answer_together(self, messages: Sequence[Message]) -> None:
+        """Answer as one batch; if that fails, one by one, so that the error names its client."""
+        assert self._together is not None
+        clients = [
+            int(self._contexts[message.metadata.dst_node_id].node_config["partition-id"])
+            for message in messages
+        ]
+        try:
+            answers = self._together(messages, clients)
+        except Exception as error:
+            log.warning("Clients cannot train as one batch, so each trains by itself: %s", error)
+            self._answer_each(deque(messages))
+        else:
+            for message, answer in zip(messages, answers, strict=True):
+                self._replies[message.metadata.message_id] = answer
+
+    def _answer(self, message: Message) -> Message:
+        try:
+            return self._app(message, self._contexts[message.metadata.dst_node_id])
+        except Exception:  # whatever a client raises is the server's to judge
+            return Message(Error(CLIENT_ERROR, traceback.format_exc()), reply_to=message)

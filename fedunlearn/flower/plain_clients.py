@@ -1,0 +1,240 @@
+"""Clients whose Flower app knows nothing of unlearning: all they get is plain ``train`` messages.
+
+A message is what the wrapped Flower strategy would send, and a reply what it expects: one
+ArrayRecord of named float arrays and one MetricRecord with ``num-examples``.
+"""
+
+import copy
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import NoReturn, cast
+
+import numpy as np
+import torch
+from flwr.app import Array, ArrayRecord, ConfigRecord, Message, MetricRecord
+from flwr.serverapp import Grid
+from flwr.serverapp.strategy import Strategy
+
+from fedunlearn.checks import Refused
+from fedunlearn.data import ClientId
+from fedunlearn.flower.arrays import payload
+from fedunlearn.flower.identity import IDENTITY, introduced, metrics_of, queried, said
+from fedunlearn.flower.scoped_grid import Present
+from fedunlearn.history import Needs, Updates
+from fedunlearn.local import LocalWork
+from fedunlearn.models import Layout, Vector
+from fedunlearn.unlearning import (
+    ORDINARY,
+    ClientFailed,
+    Ledger,
+    chosen,
+    require_remaining,
+    server_rng,
+)
+
+EPOCHS = "local-epochs"
+"""The key of ``train_config`` that says how many epochs a client trains."""
+
+
+@dataclass(frozen=True)
+class PlainClients:
+    """Plain clients behind a Flower Grid, scoped to those who may be asked.
+
+    See `strategy.Clients`. Ordinary rounds are those of ``strategy``: it chooses whom to ask and
+    aggregates, from a copy that no earlier round has touched.
+    """
+
+    grid: Grid
+    nodes: dict[ClientId, int]
+    """Which node plays which client; empty until round 1."""
+    strategy: Strategy
+    layout: Layout
+    config: ConfigRecord
+    """What the user sends with every training message."""
+    timeout: float
+    """Seconds to wait for the replies of a round."""
+    ledger: Ledger
+    heard: Callable[[MetricRecord], None]
+    """Gets the aggregated training metrics of every ordinary round."""
+    ids: frozenset[ClientId]
+    seed: int = 0
+    """Of the server's own random numbers."""
+    gone: frozenset[ClientId] = frozenset()
+    declared: Needs = ORDINARY
+    stream: int = 0
+    """Set by the driver; plain clients draw their own random numbers."""
+
+    @property
+    def work(self) -> LocalWork:
+        """The app's local training: of it, only the number of epochs is known and can be asked."""
+        return LocalWork(epochs=cast(int, self.config.get(EPOCHS, 1)))
+
+    @property
+    def proxy(self) -> NoReturn:
+        """Raise: there are no records on the server."""
+        raise PermissionError("A plain Flower app has no proxy data on the server.")
+
+    @property
+    def leavers(self) -> NoReturn:
+        """Raise: plain clients are not asked once they have left."""
+        raise PermissionError("The leavers of a plain Flower app may not be asked.")
+
+    @property
+    def present(self) -> Grid:
+        """The grid without those who left."""
+        if not self.nodes:
+            return Present(self.grid, frozenset(self.grid.get_node_ids()))
+        return Present(self.grid, frozenset(self.nodes[client] for client in self.ids))
+
+    def train(
+        self,
+        weights: Vector,
+        who: Collection[ClientId] | None = None,
+        work: LocalWork | None = None,
+        *,
+        round: int,
+        other: Vector | None = None,
+    ) -> Updates:
+        """Let clients train from ``weights`` [d]; see `strategy.Clients.train`.
+
+        Raises `Refused` for work that a message to plain clients cannot describe.
+        """
+        require_remaining(self.declared)
+        if other is not None:
+            raise Refused("A plain Flower app takes one model a message; choose another method.")
+        epochs = self._epochs(work or self.work)
+        messages = self._ordinary(copy.deepcopy(self.strategy), weights, round, epochs)
+        if who is not None:
+            asked, content = chosen(who, self.ids), messages[0].content
+            messages = [Message(content, self.nodes[client], "train") for client in asked]
+        return self._updates(weights, messages, self.ask(messages), epochs)
+
+    def rounds(
+        self, weights: Vector, first: int, last: int, work: LocalWork | None = None
+    ) -> Iterator[tuple[Updates, Vector]]:
+        """Run ordinary rounds of the wrapped strategy; see `strategy.Clients.rounds`."""
+        require_remaining(self.declared)
+        strategy = copy.deepcopy(self.strategy)
+        epochs = self._epochs(work or self.work)
+        for number in range(first, last + 1):
+            messages = self._ordinary(strategy, weights, number, epochs)
+            replies = self.ask(messages)
+            # Recorded first: some strategies take the arrays out of the replies.
+            updates = self._updates(weights, messages, replies, epochs)
+            arrays, metrics = strategy.aggregate_train(number, list(replies.values()))
+            if metrics is not None:
+                metrics.pop(IDENTITY, None)
+                self.heard(metrics)
+            weights = weights if arrays is None else self.flatten(arrays)
+            yield updates, weights
+
+    def statistics(self, weights: Vector) -> NoReturn:
+        """Raise: a plain app answers no such question."""
+        raise Refused(
+            "The method needs sums over each client's records, for which a plain Flower app cannot "
+            "be asked. Choose another method."
+        )
+
+    def rng(self, round: int) -> np.random.Generator:
+        """Return the server's random numbers of an unlearning round."""
+        return server_rng(self.seed, self.gone, round)
+
+    def ask(self, messages: Sequence[Message]) -> dict[ClientId, Message]:
+        """Send ``messages``, one a client; return the replies, ascending by client.
+
+        Raises `ClientFailed` if any client fails or does not answer, and `Refused` if nobody can
+        tell who is who. Apps are queried only where train replies do not tell: Flower logs every
+        query that an app does not know as an error.
+        """
+        if not self.nodes and len(messages) < len(self.ids):
+            self.nodes.update(queried(self.grid, len(self.ids), self.timeout))
+        names = {node: f"Client {client}" for client, node in self.nodes.items()}
+        answers = self.present.send_and_receive(messages, timeout=self.timeout)
+        by_node = {answer.metadata.src_node_id: answer for answer in answers}
+        failures: list[str] = []
+        for node in (message.metadata.dst_node_id for message in messages):
+            name = names.get(node, f"The client on node {node}")
+            if node not in by_node:
+                failures.append(f"{name} did not answer within {self.timeout:g} seconds.")
+            elif by_node[node].has_error():
+                failures.append(f"{name} failed: {by_node[node].error.reason}")
+        if failures:
+            raise ClientFailed("\n".join(failures))
+        if not self.nodes:
+            told = all(said(reply) is not None for reply in by_node.values())
+            self.nodes.update(
+                introduced(by_node.values(), len(self.ids))
+                if told
+                else queried(self.grid, len(self.ids), self.timeout)
+            )
+        return {c: by_node[node] for c, node in sorted(self.nodes.items()) if node in by_node}
+
+    def pack(self, weights: Vector) -> ArrayRecord:
+        """Return a model [d] as named arrays."""
+        named = self.layout.named(weights)
+        return ArrayRecord({name: Array(tensor.numpy()) for name, tensor in named.items()})
+
+    def flatten(self, arrays: ArrayRecord) -> Vector:
+        """Copy named arrays into a vector [d] of float32."""
+        return self.layout.flatten(tensors(arrays)).float()
+
+    def _epochs(self, work: LocalWork) -> int:
+        if replace(work, epochs=self.work.epochs) != self.work:
+            raise Refused(
+                "The method asks clients for other work than more or fewer epochs, which a plain "
+                "Flower app cannot do. Choose another method."
+            )
+        if work != self.work and EPOCHS not in self.config:
+            raise Refused(
+                f"The method asks for {work.epochs} local epochs. Name the epochs of your app as "
+                f"{EPOCHS} in train_config, and let its train function obey them."
+            )
+        return work.epochs
+
+    def _ordinary(
+        self, strategy: Strategy, weights: Vector, number: int, epochs: int
+    ) -> list[Message]:
+        config = ConfigRecord(dict(self.config))  # a copy: strategies write into it
+        if EPOCHS in config:
+            config[EPOCHS] = epochs
+        grid = self.present
+        return list(strategy.configure_train(number, self.pack(weights), config, grid))
+
+    def _updates(
+        self,
+        weights: Vector,
+        messages: Sequence[Message],
+        replies: Mapping[ClientId, Message],
+        epochs: int,
+    ) -> Updates:
+        """Charge every exchange to the ledger and return what the clients learnt."""
+        sent = {message.metadata.dst_node_id: message for message in messages}
+        locals_ = weights.new_empty(len(replies), len(weights))
+        examples: list[int] = []
+        for row, (client, reply) in enumerate(replies.items()):
+            metrics = metrics_of(reply)
+            arrays = list(reply.content.array_records.values())
+            if "num-examples" not in metrics or len(arrays) != 1:
+                raise Refused(
+                    f"Client {client} must answer a train message with one ArrayRecord and a "
+                    "MetricRecord that holds num-examples."
+                )
+            examples.append(int(float(str(metrics["num-examples"]))))
+            locals_[row] = self.flatten(arrays[0])
+            self.ledger.charge(
+                client,
+                down=_bytes(sent[self.nodes[client]]),
+                up=_bytes(reply),
+                samples=examples[-1] * epochs,
+                seconds=float(str(metrics.get("seconds", "nan"))),
+            )
+        return Updates(tuple(replies), locals_ - weights, torch.tensor(examples).long())
+
+
+def tensors(arrays: ArrayRecord) -> dict[str, torch.Tensor]:
+    """Return named arrays as tensors."""
+    return {name: torch.from_numpy(array.numpy()) for name, array in arrays.items()}
+
+
+def _bytes(message: Message) -> int:
+    return sum(payload(arrays) for arrays in message.content.array_records.values())

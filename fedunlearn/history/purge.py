@@ -1,0 +1,71 @@
+"""How the updates of clients who left go from the disk."""
+
+from collections.abc import Iterable, Mapping, Set
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from fedunlearn import files
+from fedunlearn.data import ClientId
+from fedunlearn.history import round_files
+from fedunlearn.history.history import History
+from fedunlearn.history.needs import Needs
+from fedunlearn.history.rounds import Kept
+from fedunlearn.history.stored_round import StoredRound
+from fedunlearn.history.write_behind import PendingRound
+
+
+@dataclass(frozen=True, slots=True)
+class Purge:
+    """What becomes of one file of a history when clients leave."""
+
+    file: Path
+    clients: tuple[ClientId, ...]
+    """Those who left and whose rows it holds."""
+    nbytes: int
+    """Bytes that go: their rows, or the whole file."""
+    deleted: bool
+    """Whether the file goes: nobody else is left in it, or a rollback replaced its round."""
+
+
+def to_purge(history: History, clients: Set[ClientId], folder: Path) -> list[Purge]:
+    """List what is to go from the disk when ``clients`` have left.
+
+    ``history`` is the one after they left, which shows nothing of theirs; every other round file
+    in ``folder`` goes. In memory there is nothing to do: what no history holds is gone.
+    """
+    shown = {stored.path for stored in map(on_disk, history.rounds) if stored is not None}
+    found = []
+    for path in sorted(folder.rglob("round-*.safetensors")):
+        held = round_files.open_round(path)
+        theirs = held.only(clients)
+        if path not in shown:
+            found.append(Purge(path, theirs.clients, path.stat().st_size, True))
+        elif theirs.clients:
+            rows = theirs.reduced(Needs(updates=True)).nbytes
+            found.append(Purge(path, theirs.clients, rows, False))
+    return found
+
+
+def purged(history: History, plan: Iterable[Purge]) -> History:
+    """Carry out ``plan``, as often as it takes; return ``history`` with the new files."""
+    shown = {stored.path: stored for stored in map(on_disk, history.rounds) if stored is not None}
+    for step in plan:
+        if step.deleted:
+            files.remove(step.file)
+        else:
+            kept = round_files.rewrite_without(shown[step.file], set(step.clients))
+            shown[step.file] = kept
+    rounds = (_fresh(kept, shown) for kept in history.rounds)
+    return replace(history, rounds=tuple(rounds))
+
+
+def _fresh(kept: Kept, shown: Mapping[Path, StoredRound]) -> Kept:
+    stored = on_disk(kept)
+    return kept if stored is None else shown[stored.path]
+
+
+def on_disk(kept: Kept) -> StoredRound | None:
+    """Return a round that is on disk, waiting for it to be written; None for one in memory."""
+    if isinstance(kept, PendingRound):
+        return kept.stored
+    return kept if isinstance(kept, StoredRound) else None

@@ -1,0 +1,70 @@
+"""Where the server keeps rounds: in memory, on disk, or by their size."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from fedunlearn import checks
+from fedunlearn.history import encodings
+from fedunlearn.history.needs import Keep, Needs
+from fedunlearn.history.rounds import Kept, Round, in_memory
+from fedunlearn.history.write_behind import Recorder
+
+Keeper = Callable[[Round], Kept]
+"""Takes a round that is to be kept and returns what strategies will read."""
+
+
+class Store(Protocol):
+    """What the server keeps of training, and where: a frozen dataclass, named in conf/history.
+
+    `history.Keep` keeps all in memory.
+    """
+
+    def check(self, strategy: str, needs: Needs) -> None:
+        """Raise `Refused` if ``strategy`` needs what is not kept."""
+
+    def on_disk(self, nbytes: int) -> bool:
+        """Say whether rounds that take ``nbytes`` in memory go to disk."""
+
+    @property
+    def encoding(self) -> str:
+        """How updates on disk are stored; see `encodings.of`."""
+
+
+@dataclass(frozen=True, slots=True)
+class OnDisk:
+    """Keep rounds on disk, one file each in the run's folder, and read them when asked.
+
+    Up to ``limit`` bytes of them stay in memory after all, as they are and not encoded.
+    """
+
+    updates: bool = True
+    models: bool = True
+    encoding: str = "float32"
+    """float32, bfloat16, float16, int8, or topk-0.1 for the tenth that is largest."""
+    limit: float = 0
+
+    def __post_init__(self) -> None:
+        """Raise `Refused` for an encoding that does not exist."""
+        encodings.of(self.encoding)
+        checks.number("history.limit", self.limit, at_least=0)
+
+    def check(self, strategy: str, needs: Needs) -> None:
+        """Raise `Refused` if ``strategy`` needs what is not kept."""
+        Keep(self.updates, self.models).check(strategy, needs)
+
+    def on_disk(self, nbytes: int) -> bool:
+        """Say whether ``nbytes`` exceed the limit."""
+        return nbytes > self.limit
+
+
+@contextmanager
+def opened(store: Store, folder: Path, nbytes: int) -> Iterator[Keeper]:
+    """Open ``folder`` for rounds that take ``nbytes`` in memory; written are all at the end."""
+    if not store.on_disk(nbytes):
+        yield in_memory
+        return
+    with Recorder(folder, encodings.of(store.encoding)) as recorder:
+        yield recorder.keep

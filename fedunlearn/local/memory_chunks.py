@@ -1,0 +1,171 @@
+"""A cohort in pieces that fit: how many clients train at once is measured, not guessed."""
+
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from fedunlearn.data import ClientId, Records, Shards
+from fedunlearn.local.cohort import train_cohort_counted
+from fedunlearn.local.trainers import Seed
+from fedunlearn.local.work import LocalWork
+from fedunlearn.models import Network, Vector
+from fedunlearn.threads import pool
+
+log = logging.getLogger(__name__)
+
+CPU_BUDGET = 64 * 2**20
+"""Bytes of a piece on a CPU: far beyond its caches a larger batch is slower, not faster."""
+
+CPU_ROWS = 64
+"""Clients of a piece on a CPU: so many share a call that more would gain little, and further
+threads take further pieces. As it does not depend on their number, neither does any bit."""
+
+GPU_SHARE = 0.8
+"""Share of a GPU's free memory that a piece may take; workspaces are not in the estimate."""
+
+VECTORS = 8
+"""Rows of [k, d] alive in a step: start, weights and their copy, two moments, two gradients (of
+the copy and of the weights), and the answer."""
+
+
+@dataclass
+class Pieces:
+    """Trains many clients as one batch, or as several where one would not fit."""
+
+    network: Network
+    shards: Shards
+    """On the device that is to train."""
+    workers: int = 1
+    """Threads that take pieces on a CPU, each with one torch thread."""
+    most: dict[str, int] = field(default_factory=dict)
+    """Clients of one piece, by their work: measured once, halved when memory runs out."""
+
+    def train(
+        self,
+        starts: Tensor,
+        clients: Sequence[ClientId],
+        work: LocalWork,
+        round: int,
+        seeds: Sequence[Seed],
+        other: Vector | None = None,
+    ) -> Tensor:
+        """Return what `cohort.train_cohort` returns, [k, d]; see `train_counted`."""
+        return self.train_counted(starts, clients, work, round, seeds, other)[0]
+
+    def train_counted(
+        self,
+        starts: Tensor,
+        clients: Sequence[ClientId],
+        work: LocalWork,
+        round: int,
+        seeds: Sequence[Seed],
+        other: Vector | None = None,
+    ) -> tuple[Tensor, list[int]]:
+        """Return what `cohort.train_cohort_counted` returns, with weights [k, d] in host memory.
+
+        ``starts`` is [d] or [k, d], ``other`` [d]. Raises torch.OutOfMemoryError if one client
+        does not fit.
+        """
+        device = self.shards.records.labels.device
+        kind = repr(work)
+        if kind not in self.most:
+            first = starts.view(-1, starts.shape[-1])[0]
+            row = step_bytes(self.network, first, work, self.shards, other)
+            rows = CPU_ROWS if device.type == "cpu" else len(self.shards)
+            self.most[kind] = max(1, min(rows, budget(device) // row))
+        aside = None if other is None else other.to(device)
+        here, trained = starts.to(device), starts.new_empty(len(clients), starts.shape[-1])
+        processed = [0] * len(clients)
+        # Clients of equal length side by side: whoever has finished leaves no gap in a piece.
+        order = sorted(range(len(clients)), key=lambda row: -len(self.shards.span(clients[row])))
+
+        def run(rows: Sequence[int]) -> None:
+            found, counts = train_cohort_counted(
+                self.network,
+                here if here.dim() == 1 else here[rows],
+                self.shards,
+                [clients[row] for row in rows],
+                work,
+                round,
+                [np.random.default_rng(seeds[row]) for row in rows],
+                aside,
+            )
+            trained[rows] = found.to(trained.device)
+            for row, count in zip(rows, counts, strict=True):
+                processed[row] = count
+
+        # A GPU takes one piece after another: each fills its memory.
+        workers = self.workers if device.type == "cpu" else 1
+        self.most[kind] = in_pieces(run, order, self.most[kind], workers)
+        return trained, processed
+
+
+def in_pieces(
+    run: Callable[[Sequence[int]], None], rows: Sequence[int], most: int, workers: int = 1
+) -> int:
+    """Call ``run`` for all ``rows``, at most ``most`` at a time; return how many do fit.
+
+    Pieces are as equal as can be. With one worker, a piece for which memory runs out is tried
+    again as two halves, and so are those after it. Raises torch.OutOfMemoryError if a single row
+    does not fit, or any piece on one of several workers.
+    """
+    if workers > 1 and len(rows) > most:
+        pieces = [piece.tolist() for piece in np.array_split(rows, -(-len(rows) // most))]
+        with pool(workers) as threads:
+            list(threads.map(run, pieces))
+        return most
+    done = 0
+    while done < len(rows):
+        left = len(rows) - done
+        size = -(-left // -(-left // most))
+        try:
+            run(rows[done : done + size])
+            done += size
+            continue
+        except torch.OutOfMemoryError:
+            if size == 1:
+                raise
+            most = size // 2
+        # Only here, after the exception, does nothing hold the tensors of the attempt any more.
+        torch.cuda.empty_cache()
+        log.warning("%d clients at once do not fit into memory; trying %d.", size, most)
+    return most
+
+
+def budget(device: torch.device) -> int:
+    """Return how many bytes a piece may take on ``device``."""
+    if device.type != "cuda":
+        return CPU_BUDGET
+    free, _ = torch.cuda.mem_get_info(device)
+    unused = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+    return int(GPU_SHARE * (free + unused))
+
+
+def step_bytes(
+    network: Network, start: Vector, work: LocalWork, shards: Shards, other: Vector | None = None
+) -> int:
+    """Measure what one client takes in a step: bytes that autograd keeps, and vectors [d].
+
+    What is kept for the backward pass is counted twice, since that pass makes gradients of the
+    same shapes.
+    """
+    kept: dict[int, int] = {}
+
+    def note(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        kept[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    longest = max(shards, key=len)
+    start = start.to(longest.labels.device)
+    sent = start[None] if other is None else torch.stack([start, other.to(start.device)])
+    batch = Records(longest.images[: work.batch_size].clone(), longest.labels[: work.batch_size])
+    with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
+        leaf = start.clone().requires_grad_()
+        alive = work.objective(network, leaf, batch.images, batch.labels, sent)
+    del alive
+    return 2 * sum(kept.values()) + VECTORS * start.nbytes

@@ -1,0 +1,123 @@
+"""What a client minimises: objectives are frozen dataclasses, sent with the work."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import ClassVar, Protocol
+
+from torch import Tensor
+from torch.func import vmap
+from torch.nn import functional
+
+from fedunlearn import checks
+from fedunlearn.models import Network, Vector
+
+Net = Callable[[Vector, Tensor], Tensor]
+"""A net as a function: ``logits = net(weights, images)``."""
+
+
+class Objective(Protocol):
+    """The losses of the records of one batch.
+
+    One that sets ``many = True`` also takes many clients at once: ``weights`` [k, d], ``images``
+    [k, n, ...], ``labels`` [k, n] and ``sent`` [m, d] or [k, m, d], and returns [k, n]. Others are
+    spread over clients by vmap, which takes longer.
+    """
+
+    def __call__(
+        self, network: Net, weights: Vector, images: Tensor, labels: Tensor, sent: Tensor
+    ) -> Tensor:
+        """Return the loss of each record, [n]; a step minimises their mean.
+
+        ``weights`` [d] are the client's present weights, ``sent`` [m, d] the models that the
+        server sent: that from which the client started, and a second one where the strategy sent
+        it along. A penalty on the weights is added to every record's loss: its mean is the penalty.
+        """
+
+
+def of_many(
+    objective: Objective, network: Network, one_each: bool
+) -> Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]:
+    """Return the function from ``weights, images, labels, sent`` of k clients to losses [k, n].
+
+    ``one_each`` says whether ``sent`` is [k, m, d] rather than [m, d] for all.
+    """
+    if getattr(objective, "many", False):
+        return lambda *clients: objective(network.together, *clients)
+
+    def losses(weights: Vector, images: Tensor, labels: Tensor, sent: Tensor) -> Tensor:
+        return objective(network, weights, images, labels, sent)
+
+    return vmap(losses, in_dims=(0, 0, 0, 0 if one_each else None))
+
+
+def cross_entropies(logits: Tensor, labels: Tensor) -> Tensor:
+    """Return ``-log softmax(z_i)[y_i] = log sum_c exp z_ic - z_iy`` of each record, [..., n].
+
+    ``logits`` z is [..., n, classes], ``labels`` y [..., n]. Torch's own function is slow under
+    vmap, where it takes its steps in Python.
+    """
+    return -functional.log_softmax(logits, dim=-1).gather(-1, labels[..., None]).squeeze(-1)
+
+
+@dataclass(frozen=True, slots=True)
+class CrossEntropy:
+    """Cross-entropy: ``-log p(y_i | x_i, w)``."""
+
+    many: ClassVar[bool] = True
+
+    def __call__(
+        self, network: Net, weights: Vector, images: Tensor, labels: Tensor, sent: Tensor
+    ) -> Tensor:
+        """Return the loss of each record, [n]."""
+        return cross_entropies(network(weights, images), labels)
+
+
+@dataclass(frozen=True, slots=True)
+class Proximal:
+    """FedProx: ``-log p(y_i | x_i, w) + mu/2 |w - w_start|^2``.
+
+    Li, Sahu, Zaheer, Sanjabi, Talwalkar, Smith. Federated optimization in heterogeneous networks.
+    MLSys 2020, arXiv 1812.06127.
+    """
+
+    many: ClassVar[bool] = True
+
+    mu: float = 0.01
+
+    def __post_init__(self) -> None:
+        """Raise `Refused` for a negative ``mu``."""
+        checks.number("objective.mu", self.mu, at_least=0)
+
+    def __call__(
+        self, network: Net, weights: Vector, images: Tensor, labels: Tensor, sent: Tensor
+    ) -> Tensor:
+        """Return the loss of each record, [n]."""
+        losses = cross_entropies(network(weights, images), labels)
+        pull = (weights - sent[..., 0, :]).square().sum(dim=-1, keepdim=True)
+        return losses + self.mu / 2 * pull
+
+
+@dataclass(frozen=True, slots=True)
+class Distillation:
+    """Imitate a teacher: ``tau^2 KL(softmax(z_i / tau) | softmax(f(x_i) / tau))``.
+
+    In place of labels it takes the teacher's logits z, [n, classes]. ``tau^2`` keeps the size of
+    the gradients independent of the temperature tau.
+
+    Hinton, Vinyals, Dean. Distilling the knowledge in a neural network. 2015, arXiv 1503.02531.
+    """
+
+    temperature: float = 3.0
+
+    def __post_init__(self) -> None:
+        """Raise `Refused` for a temperature that is not positive."""
+        checks.number("objective.temperature", self.temperature, above=0)
+
+    def __call__(
+        self, network: Net, weights: Vector, images: Tensor, labels: Tensor, sent: Tensor
+    ) -> Tensor:
+        """Return the loss of each record, [n]."""
+        teacher = functional.log_softmax(labels / self.temperature, dim=1)
+        student = functional.log_softmax(network(weights, images) / self.temperature, dim=1)
+        # torch's own kl_div knows no batch of clients
+        return self.temperature**2 * (teacher.exp() * (teacher - student)).sum(dim=1)

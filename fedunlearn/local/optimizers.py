@@ -1,0 +1,209 @@
+"""How a client steps: SGD, Adam, and division by the diagonal of the Fisher information."""
+
+import math
+from dataclasses import dataclass
+from typing import ClassVar, Protocol
+
+import torch
+from torch import Tensor
+
+from fedunlearn import checks
+from fedunlearn.checks import Refused
+
+State = tuple[Tensor, ...]
+"""What an optimizer carries from step to step, each shaped like the weights."""
+
+
+class LocalOptimizer(Protocol):
+    """The step rule of a client's round; it knows one client's weights [d] as well as many [k, d].
+
+    Torch's own optimizers compute the same, but their first step imports a compiler for seconds.
+    """
+
+    squares: ClassVar[bool]
+    """Whether a step is told the squared gradients of single records, which cost more."""
+
+    @property
+    def lr(self) -> float:
+        """Learning rate of round 1."""
+
+    def start(self, weights: Tensor) -> State:
+        """Return the state before the first step of a round; nothing is carried over."""
+
+    def step(
+        self,
+        weights: Tensor,
+        gradient: Tensor,
+        state: State,
+        lr: float,
+        count: int,
+        square: Tensor | None = None,
+    ) -> None:
+        """Change ``weights`` and ``state`` in place by step ``count``, from 1.
+
+        ``gradient`` is the mean over the batch's records; where `squares` is set, ``square`` is
+        the mean of their squared gradients, coordinate by coordinate.
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class Sgd:
+    """Gradient descent with momentum: ``v <- m v + g + c w``, then ``w <- w - lr v``.
+
+    m is ``momentum``, c ``weight_decay``; v is zero before every round. With ``nesterov`` the step
+    is ``lr (g + c w + m v)``.
+    """
+
+    squares: ClassVar[bool] = False
+
+    lr: float = 0.02
+    momentum: float = 0.9
+    weight_decay: float = 0.0
+    nesterov: bool = False
+
+    def __post_init__(self) -> None:
+        """Raise `Refused` for values outside their range."""
+        checks.number("optimizer.lr", self.lr, above=0)
+        checks.number("optimizer.momentum", self.momentum, at_least=0, at_most=1)
+        checks.number("optimizer.weight_decay", self.weight_decay, at_least=0)
+        if self.nesterov and not self.momentum:
+            raise Refused("optimizer.nesterov=true needs optimizer.momentum above 0.")
+
+    def start(self, weights: Tensor) -> State:
+        """Return a velocity of zero, or nothing without momentum."""
+        return (torch.zeros_like(weights),) if self.momentum else ()
+
+    def step(
+        self,
+        weights: Tensor,
+        gradient: Tensor,
+        state: State,
+        lr: float,
+        count: int,
+        square: Tensor | None = None,
+    ) -> None:
+        """Change ``weights`` and the velocity."""
+        if self.weight_decay:
+            gradient = gradient.add(weights, alpha=self.weight_decay)
+        for velocity in state:
+            velocity.mul_(self.momentum).add_(gradient)
+            gradient = gradient.add(velocity, alpha=self.momentum) if self.nesterov else velocity
+        weights.add_(gradient, alpha=-lr)
+
+
+@dataclass(frozen=True, slots=True)
+class Adam:
+    """Adam with decoupled weight decay (AdamW), from fresh moments in every round.
+
+    ``m <- b1 m + (1 - b1) g``, ``v <- b2 v + (1 - b2) g^2``, then ``w <- (1 - lr c) w - lr m^ /
+    (sqrt(v^) + 1e-8)`` with ``m^ = m / (1 - b1^t)``, ``v^ = v / (1 - b2^t)`` in step t.
+
+    Kingma, Ba. Adam: a method for stochastic optimization. ICLR 2015, arXiv 1412.6980. Loshchilov,
+    Hutter. Decoupled weight decay regularization. ICLR 2019, arXiv 1711.05101.
+    """
+
+    squares: ClassVar[bool] = False
+
+    lr: float = 0.001
+    beta1: float = 0.9
+    beta2: float = 0.999
+    weight_decay: float = 0.0
+
+    def __post_init__(self) -> None:
+        """Raise `Refused` for values outside their range."""
+        checks.number("optimizer.lr", self.lr, above=0)
+        for name in ("beta1", "beta2"):
+            checks.number(f"optimizer.{name}", getattr(self, name), at_least=0, below=1)
+        checks.number("optimizer.weight_decay", self.weight_decay, at_least=0)
+
+    def start(self, weights: Tensor) -> State:
+        """Return both moments, zero."""
+        return torch.zeros_like(weights), torch.zeros_like(weights)
+
+    def step(
+        self,
+        weights: Tensor,
+        gradient: Tensor,
+        state: State,
+        lr: float,
+        count: int,
+        square: Tensor | None = None,
+    ) -> None:
+        """Change ``weights`` and the moments."""
+        first, second = state
+        first.lerp_(gradient, 1 - self.beta1)
+        second.mul_(self.beta2).addcmul_(gradient, gradient, value=1 - self.beta2)
+        root = second.sqrt().div_(math.sqrt(1 - self.beta2**count)).add_(1e-8)
+        weights.mul_(1 - lr * self.weight_decay)
+        weights.addcdiv_(first, root, value=-lr / (1 - self.beta1**count))
+
+
+@dataclass(frozen=True, slots=True)
+class DiagonalFisher:
+    """Quasi-Newton steps with moments in AdaHessian's form, from fresh ones in every round.
+
+    ``D = blocks(mean_i g_i * g_i)`` over the records i of the batch: each block of ``block``
+    consecutive weights takes its mean, the last one may be shorter. Then ``m <- b1 m + (1 - b1) g``
+    with ``g = mean_i g_i``, ``v <- b2 v + (1 - b2) D * D``, and ``w <- w - lr m^ / (sqrt(v^)^power
+    + epsilon)`` with ``m^ = m / (1 - b1^t)``, ``v^ = v / (1 - b2^t)`` in step t.
+
+    ``power`` = 1 divides by the curvature, 1/2 by its root: then a batch of one record and blocks
+    of one weight give Adam's first step, and with b2 = 0 all its steps. The empirical Fisher
+    information vanishes faster than the gradient where records are learnt, so that g / D grows:
+    ``epsilon`` bounds the step by ``lr |m^| / epsilon``.
+
+    Liu, Xu, Yuan, Wang, Li. The right to be forgotten in federated learning: an efficient
+    realization with rapid retraining. INFOCOM 2022, arXiv 2203.07320. Yao, Gholami, Shen, Mustafa,
+    Keutzer, Mahoney. AdaHessian: an adaptive second order optimizer for machine learning. AAAI
+    2021, arXiv 2006.00719.
+    """
+
+    squares: ClassVar[bool] = True
+
+    lr: float = 0.001
+    beta1: float = 0.9
+    beta2: float = 0.999
+    block: int = 3
+    power: float = 1.0
+    epsilon: float = 1e-4
+
+    def __post_init__(self) -> None:
+        """Raise `Refused` for values outside their range."""
+        checks.number("optimizer.lr", self.lr, above=0)
+        for name in ("beta1", "beta2"):
+            checks.number(f"optimizer.{name}", getattr(self, name), at_least=0, below=1)
+        checks.whole("optimizer.block", self.block)
+        checks.number("optimizer.power", self.power, at_least=0, at_most=1)
+        checks.number("optimizer.epsilon", self.epsilon, above=0)
+
+    def start(self, weights: Tensor) -> State:
+        """Return both moments, zero."""
+        return torch.zeros_like(weights), torch.zeros_like(weights)
+
+    def step(
+        self,
+        weights: Tensor,
+        gradient: Tensor,
+        state: State,
+        lr: float,
+        count: int,
+        square: Tensor | None = None,
+    ) -> None:
+        """Change ``weights`` and the moments."""
+        assert square is not None
+        first, second = state
+        curvature = blocks(square, self.block)
+        first.lerp_(gradient, 1 - self.beta1)
+        second.mul_(self.beta2).addcmul_(curvature, curvature, value=1 - self.beta2)
+        root = second.sqrt().div_(math.sqrt(1 - self.beta2**count))
+        divisor = root.pow_(self.power).add_(self.epsilon)
+        weights.addcdiv_(first, divisor, value=-lr / (1 - self.beta1**count))
+
+
+def blocks(values: Tensor, size: int) -> Tensor:
+    """Give each block of ``size`` consecutive coordinates its mean: [..., d] -> [..., d]."""
+    whole = values.shape[-1] // size * size
+    full = values[..., :whole].reshape(*values.shape[:-1], whole // size, size)
+    parts = [part for part in (full, values[..., None, whole:]) if part.numel()]
+    means = [part.mean(-1, keepdim=True).expand_as(part).flatten(-2) for part in parts]
+    return torch.cat(means, dim=-1)

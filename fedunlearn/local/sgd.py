@@ -1,0 +1,76 @@
+"""Local training: some steps of an optimizer on the records of one client."""
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from fedunlearn.local.per_record_gradients import moments
+from fedunlearn.local.work import LocalWork
+from fedunlearn.models import Network, Vector, lengths
+
+
+def train_locally(
+    network: Network,
+    start: Vector,
+    images: Tensor,
+    labels: Tensor,
+    work: LocalWork,
+    round: int,
+    rng: np.random.Generator,
+    other: Vector | None = None,
+) -> Vector:
+    """Train from ``start`` [d] on one client's records and return its weights [d].
+
+    The arguments are those of `train_counted`.
+    """
+    return train_counted(network, start, images, labels, work, round, rng, other)[0]
+
+
+def train_counted(
+    network: Network,
+    start: Vector,
+    images: Tensor,
+    labels: Tensor,
+    work: LocalWork,
+    round: int,
+    rng: np.random.Generator,
+    other: Vector | None = None,
+) -> tuple[Vector, int]:
+    """Train from ``start`` [d]; return a client's weights [d] and how many records it processed.
+
+    A record counts once an epoch; where ``work.bound`` ends the work, all batches up to then do.
+    ``images`` is [n, c, h, w], ``labels`` [n] (or what the objective takes in their place);
+    ``round`` sets the learning rate, ``rng`` the order of the records; ``other`` [d] is a second
+    model for objectives and bounds that compare with it. Buffers stay as they came.
+    """
+    parameters, lr = network.layout.parameters, work.lr(round)
+    sent = start[None] if other is None else torch.stack([start, other])
+    leaves = network.leaves(start)
+    own, buffers = leaves.memory[parameters], leaves.memory[parameters.stop :]
+    state = work.optimizer.start(own)
+    order = torch.from_numpy(work.order(len(labels), rng)).to(labels.device)
+    processed = 0
+    for count, rows in enumerate(torch.split(order, work.sizes(len(labels))), start=1):
+        seen, known = images.index_select(0, rows), labels.index_select(0, rows)
+        square = None
+        if work.optimizer.squares:
+            shares = own.new_full((1, len(rows)), 1 / len(rows))
+            one = (own[None], buffers[None], seen[None], known[None], shares)
+            gradient, square = (each[0] for each in moments(work.objective, network, *one, sent))
+        else:
+            losses = work.objective(network, leaves.whole, network.arranged(seen), known, sent)
+            gradient = leaves.gradient(losses.mean())[parameters]
+        work.optimizer.step(own, clipped(gradient, work.clip_norm), state, lr, count, square)
+        processed += len(rows)
+        if work.bound is not None:
+            work.bound.project(own, sent[0, parameters])
+            if work.bound.left(own, sent[1, parameters]):
+                break
+    return leaves.memory.clone(), processed
+
+
+def clipped(gradients: Tensor, longest: float | None) -> Tensor:
+    """Shorten each row of ``gradients`` [..., d] to ``longest``, as torch's clip_grad_norm_."""
+    if longest is None:
+        return gradients
+    return gradients * (longest / (lengths(gradients) + 1e-6)).clamp_max(1)

@@ -1,0 +1,5 @@
+"""Mathematics that several strategies share."""
+
+from lazy_loader import attach_stub
+
+__getattr__, __dir__, __all__ = attach_stub(__name__, __file__)

@@ -1,0 +1,90 @@
+"""What a stored round says of clients, read a few of them at a time."""
+
+import math
+from collections.abc import Iterator, Set
+
+import torch
+from torch import Tensor
+
+from fedunlearn.data import ClientId
+from fedunlearn.history import History, Kept, Needs
+from fedunlearn.models import Vector
+
+BYTES = 2**28
+"""That the updates of a block take, unless a single one takes more."""
+
+
+def blocks(stored: Kept, d: int) -> Iterator[Kept]:
+    """Show a round of models [d] as rounds of a few clients each, together all of them."""
+    size = max(1, BYTES // (4 * d))
+    clients = stored.clients
+    for start in range(0, len(clients), size):
+        yield stored.without(set(clients) - set(clients[start : start + size]))
+
+
+def examples(stored: Kept) -> Tensor:
+    """Return the records of each client of a round, [k] int64, without reading any update."""
+    return stored.reduced(Needs()).updates.examples
+
+
+def step_of(stored: Kept, d: int) -> Vector:
+    """Return what the clients shown moved the model by, [d], as `Round.share` of them all."""
+    shares = (block.share(set(block.clients)) for block in blocks(stored, d))
+    return sum(shares, torch.zeros(d))
+
+
+def quantile(stored: Kept, d: int, share: float) -> float:
+    """Return the least size that at most ``share`` of the updates' coordinates exceed."""
+    count = math.floor(share * len(stored.clients) * d) + 1
+    largest = torch.empty(0)
+    for block in blocks(stored, d):
+        found = torch.cat([largest, block.updates.deltas.abs().flatten()])
+        largest = found.topk(min(count, len(found)), sorted=False).values
+    return float(largest.min())
+
+
+def last_rounds(history: History, leavers: Set[ClientId]) -> list[tuple[Kept, Set[ClientId]]]:
+    """Find each leaver's last round with somebody who remains, and whose last round it is.
+
+    A leaver who never took part is in none of them.
+    """
+    rounds: list[tuple[Kept, Set[ClientId]]] = []
+    missing = set(leavers)
+    for stored in reversed(history):
+        ending = missing & set(stored.clients)
+        if ending and not leavers >= set(stored.clients):
+            rounds.append((stored, ending))
+            missing -= ending
+    return rounds
+
+
+def mean_update(stored: Kept, d: int) -> Vector:
+    """Return the mean update of the clients shown, [d]: the step FedAvg takes with them alone."""
+    return step_of(stored, d) * (stored.cohort_examples / int(examples(stored).sum()))
+
+
+def increment(history: History, place: int, leavers: Set[ClientId]) -> float:
+    """Return how far from its end a stored round would have ended without ``leavers``.
+
+    That is ``p / (1 - p) |D - U|``: U is the mean update of its cohort, D that of the leavers and p
+    their share of its records. It is 0 where none of them took part and infinite where nobody else
+    did. The server is taken to average, with a learning rate of 1. Needs stored updates and models.
+
+    Where rows of clients who left earlier are gone, the round's step is read from the next model.
+    If that one carries noise, the noise counts as distance: rather too far than not far enough.
+    """
+    stored, d = history[place], history.layout.size
+    leaving = leavers & set(stored.clients)
+    if not leaving:
+        return 0.0
+    counts = dict(zip(stored.clients, examples(stored).tolist(), strict=True))
+    share: float = sum(counts[client] for client in leaving) / stored.cohort_examples
+    if share == 1:
+        return math.inf
+    if sum(counts.values()) == stored.cohort_examples:
+        step = step_of(stored, d)
+    else:
+        after = history[place + 1].before if place + 1 < len(history) else history.final
+        step = after - stored.before
+    own = step_of(stored.without(set(stored.clients) - leaving), d)
+    return float(torch.linalg.vector_norm(own - share * step)) / (1 - share)

@@ -1,0 +1,16 @@
+"""The fingerprint of a model, as a certificate names it."""
+
+import hashlib
+
+from safetensors.torch import save
+
+from fedunlearn.models.layout import Layout, Vector
+
+
+def model_hash(layout: Layout, weights: Vector) -> str:
+    """Return the SHA-256 of the file that `RunFolder.model` writes for ``weights`` [d].
+
+    It is what ``sha256sum models/….safetensors`` prints: anybody can compare without this code.
+    """
+    tensors = {name: tensor.contiguous() for name, tensor in layout.named(weights).items()}
+    return hashlib.sha256(save(tensors)).hexdigest()

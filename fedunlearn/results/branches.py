@@ -1,0 +1,29 @@
+"""The names of strategies, references and the common training in all files of a run."""
+
+import re
+
+SHARED = "shared"
+"""Stands for the strategy in rows of the training that all strategies start from."""
+
+RETRAIN = "retrain"
+"""The name of the reference in all files: the model retrained without the leavers.
+
+Further ones of the same seed are called ``retrain-2``, ``retrain-3`` and so on."""
+
+
+def reference_name(number: int) -> str:
+    """Return the name of a seed's n-th reference, from 1."""
+    return RETRAIN if number == 1 else f"{RETRAIN}-{number}"
+
+
+def reference_number(name: str) -> int:
+    """Return which reference of its seed ``name`` stands for, from 1; 0 for any other strategy."""
+    if name == RETRAIN:
+        return 1
+    found = re.fullmatch(rf"{RETRAIN}-(\d+)", name)
+    return int(found[1]) if found else 0
+
+
+def is_reference(name: str) -> bool:
+    """Whether ``name`` stands for a retrained model: ``retrain``, ``retrain-2`` and so on."""
+    return reference_number(name) > 0

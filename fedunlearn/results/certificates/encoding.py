@@ -1,0 +1,184 @@
+"""Certificates as JSON: one certificate has one form, byte for byte, and nothing else is read."""
+
+import hashlib
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, fields, is_dataclass
+from numbers import Integral, Real
+from types import NoneType
+from typing import Any
+
+from fedunlearn.results import COSTS
+from fedunlearn.results.certificates.certificate import Audited, Certificate, Purged, Served
+from fedunlearn.results.certificates.verdicts import Judged
+
+VERSION = 1
+"""Of the format, that of the readable text included; files of any other are refused."""
+
+_JUDGED: dict[str, Any] = {
+    "metric": str,
+    "value": (float, NoneType),
+    "retrained": (float, NoneType),
+    "spread": (float, NoneType),
+    "seeds": int,
+    "threshold": (float, NoneType),
+    "conclusive": bool,
+    "gap": (float, NoneType),
+    "verdict": str,
+}
+
+_CERTIFICATE: dict[str, Any] = {
+    "version": int,
+    "seed": int,
+    "strategy": str,
+    "request": int,
+    "clients": [int],
+    "round": int,
+    "issued": str,
+    "hyperparameters": dict,
+    "config_sha256": str,
+    "fedunlearn": str,
+    "commit": (str, NoneType),
+    "model_before_sha256": str,
+    "model_after_sha256": str,
+    "purged": {
+        "files": [{"file": str, "clients": [int], "bytes": int, "action": str}],
+        "rewritten": int,
+        "deleted": int,
+        "bytes": int,
+    },
+    "audit": {"findings": [str], "files": int, "objects": int, "blank": int},
+    "costs": {name: int if kind == "int64" else float for name, kind in COSTS.items()},
+    "metrics": [_JUDGED],
+    "forgotten": (bool, NoneType),
+    "verdict": str,
+    "previous": str,
+}
+"""The fields of a certificate: types, {fields of an object} and [the type of a list's items]."""
+
+
+def encode(certificate: Certificate) -> bytes:
+    """Return the content of a certificate's JSON file: sorted keys, shortest floats, no nan."""
+    served = certificate.served
+    content = {
+        "version": VERSION,
+        "seed": certificate.seed,
+        "strategy": certificate.strategy,
+        "request": certificate.request,
+        "clients": certificate.clients,
+        "round": served.round,
+        "issued": certificate.issued,
+        "hyperparameters": served.hyperparameters,
+        "config_sha256": certificate.config_sha256,
+        "fedunlearn": certificate.fedunlearn,
+        "commit": certificate.commit,
+        "model_before_sha256": served.model_before,
+        "model_after_sha256": served.model_after,
+        "purged": {
+            "files": [asdict(purged) for purged in served.purged],
+            "rewritten": sum(purged.action == "rewritten" for purged in served.purged),
+            "deleted": sum(purged.action == "deleted" for purged in served.purged),
+            "bytes": sum(purged.bytes for purged in served.purged),
+        },
+        "audit": asdict(served.audit),
+        "costs": certificate.costs,
+        "metrics": [{**asdict(m), "gap": m.gap, "verdict": m.verdict} for m in certificate.metrics],
+        "forgotten": certificate.forgotten,
+        "verdict": certificate.verdict,
+        "previous": certificate.previous,
+    }
+    text = json.dumps(plain(content), indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False)
+    return f"{text}\n".encode()
+
+
+def decode(content: bytes) -> Certificate:
+    """Read what `encode` wrote; raises ValueError for every other sequence of bytes."""
+    try:
+        found = json.loads(content)
+    except RecursionError as error:
+        raise ValueError("it nests too deeply") from error
+    if isinstance(found, dict) and found.get("version") != VERSION:
+        raise ValueError(
+            f"it has version {found.get('version')!r}; this version of fedunlearn reads {VERSION}"
+        )
+    _check(found, _CERTIFICATE, "it")
+    judged = [f.name for f in fields(Judged)]
+    certificate = Certificate(
+        seed=found["seed"],
+        strategy=found["strategy"],
+        request=found["request"],
+        clients=tuple(found["clients"]),
+        served=Served(
+            round=found["round"],
+            hyperparameters=found["hyperparameters"],
+            model_before=found["model_before_sha256"],
+            model_after=found["model_after_sha256"],
+            purged=tuple(
+                Purged(**{**row, "clients": tuple(row["clients"])})
+                for row in found["purged"]["files"]
+            ),
+            audit=Audited(**{**found["audit"], "findings": tuple(found["audit"]["findings"])}),
+        ),
+        costs=found["costs"],
+        metrics=tuple(Judged(**{name: row[name] for name in judged}) for row in found["metrics"]),
+        config_sha256=found["config_sha256"],
+        fedunlearn=found["fedunlearn"],
+        commit=found["commit"],
+        issued=found["issued"],
+        previous=found["previous"],
+    )
+    if encode(certificate) != content:
+        raise ValueError("it is not as fedunlearn wrote it")
+    return certificate
+
+
+def digest(certificate: Certificate) -> str:
+    """Return the SHA-256 of a certificate's JSON file, by which the next one names it."""
+    return hashlib.sha256(encode(certificate)).hexdigest()
+
+
+def plain(value: object) -> object:
+    """Return values as JSON has them: nan becomes null, an object its class and its fields."""
+    match value:
+        case None | str() | bool():
+            return value
+        case Mapping():
+            return {str(name): plain(part) for name, part in value.items()}
+        case list() | tuple():
+            return [plain(part) for part in value]
+        case Integral():
+            return int(value)
+        case Real():
+            number = float(value)
+            if math.isinf(number):
+                return str(number)
+            return None if math.isnan(number) else number
+    kind = value if isinstance(value, type) else type(value)
+    name = {"_target_": f"{kind.__module__}.{kind.__qualname__}"}
+    if not is_dataclass(value) or isinstance(value, type):
+        return name
+    return {**name, **{f.name: plain(getattr(value, f.name)) for f in fields(value)}}
+
+
+def hyperparameters(strategy: object) -> dict[str, object]:
+    """Return a strategy's class as ``_target_`` and its fields, as its YAML has them."""
+    found = plain(strategy)
+    assert isinstance(found, dict)
+    return found
+
+
+def _check(found: Any, wanted: Any, where: str) -> None:
+    """Raise ValueError unless ``found`` has exactly the fields and types ``wanted``."""
+    if isinstance(wanted, dict):
+        if not isinstance(found, dict) or found.keys() != wanted.keys():
+            raise ValueError(f"{where} does not have the fields {', '.join(wanted)}")
+        for name, part in wanted.items():
+            _check(found[name], part, f"its {name}")
+    elif isinstance(wanted, list):
+        if not isinstance(found, list):
+            raise ValueError(f"{where} is no list")
+        for part in found:
+            _check(part, wanted[0], f"a part of {where}")
+    elif type(found) not in (wanted if isinstance(wanted, tuple) else (wanted,)):
+        raise ValueError(f"{where} is a {type(found).__name__}")

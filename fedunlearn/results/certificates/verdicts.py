@@ -1,0 +1,157 @@
+"""Whether a model counts as having forgotten: its gaps to retraining against thresholds."""
+
+import math
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+from fedunlearn import checks
+from fedunlearn.checks import Refused, nearest
+from fedunlearn.results import CARDS, CASE, COSTS, DID_NOT_TAKE, GAP, RETRAIN, is_reference
+
+Verdict = Literal["within", "exceeded", "not judged"]
+
+COMPARISONS = ("_distance", "_cosine", "_divergence", "_agreement", "_cka", "_index")
+"""How metrics end that compare with the retrained model already: they have no gap."""
+
+GAPS = tuple(f"{name}{GAP}" for name in CARDS if not name.endswith(COMPARISONS))
+"""What a threshold can be set for."""
+
+PROBED = "attack_success_rate"
+"""The metric that says nothing where the planted probe did not take."""
+
+
+@dataclass(frozen=True, slots=True)
+class Thresholds:
+    """Up to which distance from retraining a model counts as having forgotten."""
+
+    largest: Mapping[str, float] = field(default_factory=dict)
+    """The largest ``|gap|`` by the gap's column in summary.csv; equal is within."""
+
+    def __post_init__(self) -> None:
+        """Raise `Refused` for a name that no gap has and for a value that is not above 0."""
+        if not isinstance(self.largest, Mapping):
+            raise Refused(
+                f"certificate.largest must map gaps to numbers, not {self.largest!r}: "
+                "{forget_accuracy_gap: 0.05}, say."
+            )
+        for name, value in self.largest.items():
+            if name not in GAPS:
+                raise Refused(
+                    f"certificate.largest.{name} does not exist{nearest(str(name), GAPS)}"
+                )
+            checks.number(f"certificate.largest.{name}", value, above=0)
+        object.__setattr__(self, "largest", {name: float(v) for name, v in self.largest.items()})
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """One metric of the model, next to retraining; None stands for what is no number."""
+
+    metric: str
+    value: float | None
+    retrained: float | None
+    """Mean value of the models retrained under the same seed; for one of them, of the others."""
+    spread: float | None
+    """Sample standard deviation of all retrained values of the run; None where there is one."""
+    seeds: int
+    """How many seeds of the run have a retrained value."""
+    threshold: float | None = None
+    conclusive: bool = True
+    """False for the success of an attack whose probe did not take: it cannot tell anything."""
+
+    @property
+    def gap(self) -> float | None:
+        """``value - retrained``; zero is the goal."""
+        if self.value is None or self.retrained is None:
+            return None
+        return self.value - self.retrained
+
+    @property
+    def verdict(self) -> Verdict:
+        """Whether the gap is within the threshold; one that is no number is not."""
+        measured = self.value is not None or self.retrained is not None
+        if self.threshold is None or not self.conclusive or not measured:
+            return "not judged"
+        if self.gap is None:
+            return "exceeded"
+        size = abs(self.gap)
+        # 0.55 - 0.5 is above 0.05 in floating point
+        equal = math.isclose(size, self.threshold, rel_tol=1e-9)
+        return "within" if size <= self.threshold or equal else "exceeded"
+
+
+def judged(
+    row: Mapping[str, object], summary: Sequence[Mapping[str, object]], thresholds: Thresholds
+) -> tuple[Judged, ...]:
+    """Judge the metrics of one row of a run's ``summary``, which holds the rows of all seeds.
+
+    Raises ValueError where the row's own reference is not in the summary.
+    """
+    references = [
+        r for r in summary if is_reference(str(r["strategy"])) and r["request"] == row["request"]
+    ]
+    own = [r for r in references if r["seed"] == row["seed"]]
+    if RETRAIN not in {r["strategy"] for r in own}:
+        raise ValueError(f"The summary has no row of {RETRAIN} for seed {row['seed']}.")
+    others = [r for r in own if r["strategy"] != row["strategy"]] or own
+    fixed = {*CASE, *COSTS}
+    measured = {name for r in summary for name in r if name not in fixed and not name.endswith(GAP)}
+    measured |= {name.removesuffix(GAP) for name in thresholds.largest}
+    named = [name for name in CARDS if name in measured]
+    found = []
+    for name in [*named, *sorted(measured - {*CARDS})]:
+        has_gap = not name.endswith(COMPARISONS)
+        values = [(r["seed"], _number(r.get(name))) for r in references if has_gap]
+        known = [(seed, value) for seed, value in values if value is not None]
+        retrained = [_number(r.get(name)) for r in others if has_gap]
+        found.append(
+            Judged(
+                metric=name,
+                value=_number(row.get(name)),
+                retrained=_mean(retrained),
+                spread=statistics.stdev(value for _, value in known) if len(known) > 1 else None,
+                seeds=len({seed for seed, _ in known}),
+                threshold=thresholds.largest.get(f"{name}{GAP}"),
+                conclusive=name != PROBED or row["probe"] != DID_NOT_TAKE,
+            )
+        )
+    return tuple(found)
+
+
+def conclusion(metrics: Sequence[Judged], findings: Sequence[str]) -> tuple[bool | None, str]:
+    """Return whether the leavers are forgotten (None: nobody said what counts), and a sentence."""
+    asked = [m for m in metrics if m.threshold is not None]
+    exceeded = _gaps(asked, "exceeded")
+    faults = []
+    if findings:
+        count = "1 finding" if len(findings) == 1 else f"{len(findings)} findings"
+        faults.append(f"the audit found what is left of the leavers ({count})")
+    if exceeded:
+        faults.append(f"exceeds the configured thresholds of {', '.join(exceeded)}")
+    if faults:
+        return False, "; ".join(faults)
+    if not asked:
+        return None, "no thresholds configured"
+    untold = _gaps(asked, "not judged")
+    if len(untold) == len(asked):
+        return None, "none of the metrics that have a threshold could be judged"
+    rest = f", but {', '.join(untold)} could not be judged" if untold else ""
+    return True, f"forgotten within the configured thresholds{rest}"
+
+
+def _gaps(metrics: Sequence[Judged], verdict: Verdict) -> list[str]:
+    return [f"{m.metric}{GAP}" for m in metrics if m.verdict == verdict]
+
+
+def _mean(values: Sequence[float | None]) -> float | None:
+    """Return the mean, or None where one of them is no number."""
+    numbers = [value for value in values if value is not None]
+    return statistics.fmean(numbers) if numbers and len(numbers) == len(values) else None
+
+
+def _number(value: object) -> float | None:
+    """Return a finite number, or None for whatever else stands in a summary."""
+    number = math.nan if value is None or value == "" else float(value)  # type: ignore[arg-type]
+    return number if math.isfinite(number) else None

@@ -1,0 +1,5 @@
+"""What a run would cost outside the simulator: time, bytes, money, and when it pays off."""
+
+from lazy_loader import attach_stub
+
+__getattr__, __dir__, __all__ = attach_stub(__name__, __file__)

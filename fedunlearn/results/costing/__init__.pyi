@@ -1,0 +1,15 @@
+from .devices import Devices as Devices
+from .devices import Kind as Kind
+from .devices import Server as Server
+from .distributions import Constant as Constant
+from .distributions import Lognormal as Lognormal
+from .pay_off import break_even as break_even
+from .pay_off import requests_needed as requests_needed
+from .prices import Prices as Prices
+from .printed import BREAK_EVEN_LEGEND as BREAK_EVEN_LEGEND
+from .printed import COSTS_LEGEND as COSTS_LEGEND
+from .printed import break_even_printed as break_even_printed
+from .printed import costs_printed as costs_printed
+from .printed import span as span
+from .table import costs_table as costs_table
+from .times import time_to_forget as time_to_forget

@@ -1,0 +1,87 @@
+"""Both tables of costs for people's terminals; 100 columns are enough."""
+
+from collections.abc import Hashable, Mapping
+from math import isinf, isnan
+from typing import Any
+
+import pandas as pd
+from rich import box
+from rich.table import Table
+
+from fedunlearn.results import RETRAIN, amount, in_order
+from fedunlearn.results.costing.pay_off import COSTS
+
+UNITS = (("d", 86400.0), ("h", 3600.0), ("min", 60.0), ("s", 1.0))
+
+COSTS_LEGEND = (
+    "Time to forget: mean, and 5-95 % over seeds and draws of devices; it counts unlearning and "
+    "recovery. Share of retraining: that time over retraining's, on the same devices."
+)
+
+BREAK_EVEN_LEGEND = (
+    "The number of requests from which on a strategy costs less in all than retraining, what "
+    "training stored and gathered for it included; in parentheses 5-95 %. 0: from the start."
+)
+
+
+def costs_printed(costs: pd.DataFrame) -> Table:
+    """Return a row for each request and strategy of `table.costs_table`."""
+    table = _table("Costs of a request, unlearning and recovery")
+    table.add_column("\nStrategy", no_wrap=True)
+    for heading in (
+        *("Client\npasses", "MB\nsent", "MB\nstored", "\nRounds"),
+        *("Time to\nforget", "\n5-95 %", "Share of\nretraining"),
+    ):
+        table.add_column(heading, justify="right")
+    for request, rows in costs.groupby("request"):
+        if costs["request"].nunique() > 1:
+            table.add_row(f"Request {request}", style="italic")
+        for row in rows.to_dict("records"):
+            table.add_row(
+                _name(row["strategy"]),
+                amount(row["client_epochs"]),
+                amount((row["bytes_down"] + row["bytes_up"]) / 1e6),
+                amount(row["store_bytes"] / 1e6),
+                amount(row["rounds"]),
+                span(row["seconds"]),
+                f"{span(row['seconds_low'])} - {span(row['seconds_high'])}",
+                "" if isnan(row["relative"]) else f"{row['relative']:.2f}",
+            )
+        table.add_section()
+    return table
+
+
+def break_even_printed(requests: pd.DataFrame) -> Table:
+    """Return a row for each strategy of `break_even.break_even`, a column for each cost."""
+    table = _table("Requests until cheaper than retraining")
+    table.add_column("Strategy", no_wrap=True)
+    for cost in COSTS:
+        table.add_column(f"in {cost}", justify="right")
+    found = {(row["strategy"], row["cost"]): row for row in requests.to_dict("records")}
+    for strategy in in_order(requests["strategy"]):
+        table.add_row(strategy, *(_needed(found[strategy, cost]) for cost in COSTS))
+    return table
+
+
+def span(seconds: float) -> str:
+    """Write a time in the largest unit of which there is at least one: ``90`` as ``1.5 min``."""
+    if isnan(seconds):
+        return "unknown"
+    unit, size = next(((u, s) for u, s in UNITS if seconds >= s), UNITS[-1])
+    return f"{amount(seconds / size)} {unit}"
+
+
+def _needed(row: Mapping[Hashable, Any]) -> str:
+    values = [row["requests"], row["requests_low"], row["requests_high"]]
+    middle, low, high = ("never" if isinf(n) else "" if isnan(n) else f"{n:,.0f}" for n in values)
+    return middle if low == high == middle else f"{middle} ({low} - {high})"
+
+
+def _name(strategy: str) -> str:
+    return f"► {strategy}" if strategy == RETRAIN else strategy
+
+
+def _table(title: str) -> Table:
+    table = Table(title=title, box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
+    table.show_edge = False
+    return table

@@ -1,0 +1,73 @@
+"""Distances to retraining on a scale of their own: 0 is another retrained model, 1 is no change."""
+
+import math
+
+import pandas as pd
+
+from fedunlearn.results.before_after import ends
+from fedunlearn.results.branches import is_reference
+
+DISTANCES = (
+    "weight_distance",
+    "forget_activation_distance",
+    "test_activation_distance",
+    "forget_divergence",
+    "test_divergence",
+    "retained_divergence",
+)
+"""Metrics that are 0 for the retrained model itself and grow with the distance from it."""
+
+WHERE = ["seed", "strategy", "request", "metric"]
+"""What one deletion and one distance is."""
+
+
+def normalised(metrics: pd.DataFrame) -> pd.DataFrame:
+    """Return a row for each request, strategy and distance, with means over seeds.
+
+    ``metrics`` is metrics.csv of a run's folder (`load`). The columns are ``request, strategy,
+    metric``; the ``distance`` of the last model to the retrained one, that of the ``original``
+    model before the request, and the ``floor``, the mean of the further retrained models of the
+    same seed; ``normalised = (distance - floor) / (original - floor)``, no less than 0, whose
+    sample standard deviation over seeds is ``normalised_sd``; and ``seeds``. For a further
+    retrained model the floor is the mean of the others of them. ``floor`` and ``normalised`` are
+    nan where the seed has no further retrained models, and ``normalised`` also where the original
+    is no farther than they are: such a distance sees nothing of the deletion. That is how it goes
+    with weights, since further retrained models start from another first model.
+    """
+    found = ends(metrics[metrics["metric"].isin(DISTANCES)], WHERE).reset_index()
+    found = found.rename(columns={"before": "original", "after": "distance"})
+    found["floor"] = _floors(found)
+    lengths = (found[column].tolist() for column in ("distance", "original", "floor"))
+    found["normalised"] = [above_floor(*each) for each in zip(*lengths, strict=True)]
+    grouped = found.groupby(["request", "strategy", "metric"], sort=False)
+    table = grouped[["distance", "original", "floor", "normalised"]].mean()
+    table["normalised_sd"] = grouped["normalised"].std()
+    table["seeds"] = grouped.size()
+    return table.reset_index()
+
+
+def _floors(found: pd.DataFrame) -> list[float]:
+    """Return for each case the mean distance of the further references, without itself."""
+    further = found[found["strategy"].map(is_reference).astype(bool)]
+    known = {
+        where: dict(zip(rows["strategy"], rows["distance"], strict=True))
+        for where, rows in further.groupby(["seed", "request", "metric"])
+    }
+    floors = []
+    for row in found.itertuples():
+        others = dict(known.get((row.seed, row.request, row.metric), {}))
+        others.pop(row.strategy, None)
+        floors.append(sum(others.values()) / len(others) if others else math.nan)
+    return floors
+
+
+def above_floor(distance: float, original: float, floor: float) -> float:
+    """Return ``(d - d_floor) / (d_o - d_floor)``, no less than 0.
+
+    ``distance`` d is that of a model to the retrained one by any measure, ``original`` d_o that of
+    the model before the request, ``floor`` d_floor that of a second retrained model. 0 is as close
+    as another retrained model, 1 is where nothing happened; there is no upper bound. It is nan
+    where the original is no farther than the floor: the measure sees nothing of the deletion then.
+    """
+    room = original - floor
+    return max(0.0, (distance - floor) / room) if room > 0 else math.nan

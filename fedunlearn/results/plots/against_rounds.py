@@ -1,0 +1,163 @@
+"""How metrics went on after a request: one panel a metric, one line a strategy."""
+
+import math
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib import rc_context
+from matplotlib.artist import Artist
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
+from matplotlib.ticker import MaxNLocator
+
+from fedunlearn.results import CARDS, RETRAIN, SHARED, Card, leave, percent, unit, who
+from fedunlearn.results.plots.curves import Spread, around, goal, horizon, references
+from fedunlearn.results.plots.style import GREY, STYLE, WIDE, looks, widened
+
+PANELS = ("test_accuracy", "forget_accuracy", "attack_success_rate", "membership_auc")
+"""The metrics of the figure, where there are any."""
+
+PHASES = ("train", "unlearn", "recover")
+
+RECOVERY: dict[str, Any] = {"linestyle": (0, (1, 1)), "markerfacecolor": "white"}
+"""How recovery is told from unlearning."""
+
+DIRECTION = {
+    "higher": "higher is better",
+    "lower": "lower is better",
+    "retrained": "goal: as retrained",
+}
+
+
+def panels(summary: pd.DataFrame) -> list[str]:
+    """Return the metrics to show: those of `PANELS` that the retrained model has."""
+    target = summary[summary["strategy"] == RETRAIN]
+    return [name for name in PANELS if name in summary and target[name].notna().any()]
+
+
+@rc_context(STYLE)
+def forgetting(metrics: pd.DataFrame, summary: pd.DataFrame) -> Figure:
+    """Draw metrics against rounds since a request, one line a strategy, next to retraining.
+
+    ``summary`` holds the rows of that request. Lines are means over seeds, shading is a standard
+    deviation to either side; what retrained models reached goes through the whole panel.
+    """
+    curves = around(metrics, int(summary["request"].iloc[0]))
+    shown = panels(summary)
+    look = looks(summary["strategy"])
+    rows = math.ceil(len(shown) / 2)
+    figure = Figure(figsize=(WIDE, 1.9 * rows + 0.5), layout="constrained")
+    grid = figure.subplots(rows, 2, squeeze=False).flatten()
+    for axes, name in zip(grid, shown, strict=False):
+        lines = curves[curves["metric"] == name]
+        for strategy, (colour, marker) in {SHARED: (GREY, ""), **look}.items():
+            mine = lines[lines["strategy"] == strategy]
+            _line(axes, mine, colour, marker)
+            if strategy != RETRAIN:  # its spread is that of the goal
+                _shade(axes, mine, colour, CARDS[name])
+        _goal(axes, goal(summary, name), CARDS[name])
+        _frame(axes, curves, name)
+        _mark_request(axes, who(summary["clients"].iloc[0]))
+    for axes in grid[max(0, len(shown) - 2) : len(shown)]:
+        axes.set_xlabel("Rounds since the request", labelpad=12)
+    keys = _keys(curves, look, _spreads(summary))
+    if len(shown) % 2:
+        grid[-1].axis("off")
+        grid[-1].legend(handles=keys, loc="center left", ncols=2)
+    else:
+        _legend(figure, keys)
+    return figure
+
+
+def _legend(figure: Figure, keys: list[Artist]) -> None:
+    """Put the legend above the panels, in as many columns as there is room for."""
+    for columns in range(6, 0, -1):
+        even = math.ceil(len(keys) / math.ceil(len(keys) / columns))
+        legend = figure.legend(handles=keys, loc="outside upper left", ncols=even)
+        if legend.get_window_extent().width <= figure.bbox.width:
+            return
+        legend.remove()
+
+
+def _line(axes: Axes, rows: pd.DataFrame, colour: str, marker: str) -> None:
+    """Draw training thin, unlearning up to a full marker, recovery dotted up to a hollow one."""
+    training, unlearning, recovery = (rows[rows["phase"] == phase] for phase in PHASES)
+    if len(recovery):
+        recovery = pd.concat([unlearning.tail(1), recovery])
+    for part, form in (
+        (training, {"linewidth": 0.8}),
+        (unlearning, {"marker": marker}),
+        (recovery, {"marker": marker, **RECOVERY}),
+    ):
+        if len(part):
+            axes.plot(part["x"], part["mean"], color=colour, markevery=[-1], **form)
+
+
+def _shade(axes: Axes, rows: pd.DataFrame, colour: str, card: Card) -> None:
+    """Shade a standard deviation to either side of the mean, as far as there are such values."""
+    for _, part in rows.groupby("phase"):
+        if part["sd"].any():
+            low, high = _within(card, part["mean"] - part["sd"], part["mean"] + part["sd"])
+            axes.fill_between(part["x"], low, high, color=colour, alpha=0.15, linewidth=0)
+
+
+def _goal(axes: Axes, reached: Spread, card: Card) -> None:
+    """Draw what the retrained model reached through the whole panel, named at its end."""
+    low, high = _within(card, reached.mean - reached.sd, reached.mean + reached.sd)
+    axes.axhspan(low, high, color="black", alpha=0.12, linewidth=0)
+    axes.axhline(reached.mean, color="black", linewidth=0.8, linestyle=(0, (5, 3)))
+    end = (1, reached.mean), (3, 0), ("axes fraction", "data"), "offset points"
+    axes.annotate("retrained", *end, va="center")
+
+
+def _within(card: Card, *values: Any) -> list[Any]:
+    """Cut values off where the metric ends."""
+    bounds = (unit(card.name) * card.lower_bound, unit(card.name) * card.upper_bound)
+    return [np.clip(value, *bounds) for value in values]
+
+
+def _frame(axes: Axes, curves: pd.DataFrame, name: str) -> None:
+    """Set title, limits and ticks."""
+    card = CARDS[name]
+    axes.set_title(f"{card.label} (%)" if percent(name) else card.label, pad=12)
+    corner = (0, 1), (0, 3), "axes fraction", "offset points"
+    axes.annotate(DIRECTION[card.better], *corner, color=GREY)
+    axes.grid(axis="y")
+    axes.set_xlim(curves["x"].min() - 0.4, horizon(curves) + 0.4)
+    axes.set_ylim(widened(*axes.get_ylim(), 0.03 * unit(name)))
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+
+
+def _mark_request(axes: Axes, leavers: str) -> None:
+    """Draw the moment of the request and name it below the axis."""
+    axes.axvline(0, color=GREY, linewidth=0.8)
+    axes.annotate(
+        f"{leavers} {leave(leavers)}", (0, 0), (0, -14), ("data", "axes fraction"), "offset points",
+        ha="center", va="top", fontsize=7,
+    )  # fmt: skip
+
+
+def _spreads(summary: pd.DataFrame) -> str:
+    """Say what was shaded; nothing where one model each leaves nothing to shade."""
+    seeds, retrained = summary["seed"].nunique(), len(references(summary))
+    strategies = f"± sd of {seeds} seeds" if seeds > 1 else ""
+    band = f"retrained: ± sd of {retrained} models" if retrained > seeds else ""
+    return "; ".join(filter(None, (strategies, band)))
+
+
+def _keys(curves: pd.DataFrame, look: dict[str, tuple[str, str]], spreads: str) -> list[Artist]:
+    """Return the entries of the legend."""
+    last, end = horizon(curves), curves.loc[curves["strategy"] == RETRAIN, "x"].max()
+    late = {RETRAIN: f"{RETRAIN} (until round {end})"} if end > last else {}
+    keys: list[Artist] = [
+        Line2D([], [], color=colour, marker=marker, label=late.get(name, name))
+        for name, (colour, marker) in look.items()
+    ]
+    if (curves["phase"] == "recover").any():
+        keys.append(Line2D([], [], color=GREY, marker="o", label="recovery", **RECOVERY))
+    if spreads:
+        keys.append(Patch(color=GREY, alpha=0.3, linewidth=0, label=spreads))
+    return keys

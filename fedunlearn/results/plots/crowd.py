@@ -1,0 +1,129 @@
+"""Many strategies at a glance: a row each, right after unlearning and after recovery."""
+
+from typing import Any
+
+import pandas as pd
+from matplotlib import rc_context
+from matplotlib.artist import Artist
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
+
+from fedunlearn.results import CARDS, GAP, RETRAIN, is_reference, unit
+from fedunlearn.results.plots.against_rounds import DIRECTION, panels
+from fedunlearn.results.plots.curves import Spread, goal, probe
+from fedunlearn.results.plots.style import GREY, LEAVER, STYLE, WIDE
+
+CROWD = 9
+"""From so many strategies on, one line each in one panel cannot be told apart."""
+
+BLUE = "#0072B2"
+
+TITLES = {
+    "test_accuracy": "Test accuracy (%)",
+    "attack_success_rate": "Attack success (%)",
+    "forget_accuracy": "Leaver's records (%)",
+}
+"""The metrics of the figure, where there are any, and what fits above them."""
+
+
+def crowded(summary: pd.DataFrame) -> bool:
+    """Whether there are too many strategies for a line each."""
+    return sum(not is_reference(name) for name in set(summary["strategy"])) >= CROWD
+
+
+def ends(metrics: pd.DataFrame, request: int) -> pd.DataFrame:
+    """Return ``strategy, phase, metric, mean, sd``: where each phase of a request ended.
+
+    Phases are ``unlearn`` and ``recover``; spreads are sample standard deviations over seeds.
+    """
+    served = metrics[(metrics["request"] == request) & (metrics["phase"] != "train")]
+    keys = ["seed", "strategy", "phase"]
+    last = served["round"] == served.groupby(keys)["round"].transform("max")
+    values = served[last].assign(value=lambda rows: rows["value"] * rows["metric"].map(unit))
+    spread = values.groupby(["strategy", "phase", "metric"])["value"]
+    return spread.agg(mean="mean", sd="std").fillna({"sd": 0.0}).reset_index()
+
+
+def by_success(summary: pd.DataFrame) -> list[str]:
+    """Return the strategies, best first: nearest to retraining in what is left of the leaver.
+
+    Nearness is ``|value - retrained|`` in attack success, or in the accuracy on the leaver's
+    records where no probe took, plus the test accuracy lost; retraining comes before all.
+    """
+    distance = summary[f"{probe(summary)}{GAP}"].abs()
+    lost = (-summary[f"test_accuracy{GAP}"]).clip(lower=0)
+    score = (distance + lost).groupby(summary["strategy"]).mean()
+    return [RETRAIN, *(name for name in score.sort_values().index if not is_reference(name))]
+
+
+@rc_context(STYLE)
+def overview(metrics: pd.DataFrame, summary: pd.DataFrame) -> Figure:
+    """Draw a row a strategy, best first: hollow right after unlearning, full after recovery.
+
+    ``summary`` holds the rows of one request. Marks are means over seeds, bars a standard
+    deviation to either side; the band is what the retrained model reached.
+    """
+    found = ends(metrics, int(summary["request"].iloc[0]))
+    names = by_success(summary)
+    shown = [name for name in TITLES if name in panels(summary)]
+    figure = Figure(figsize=(WIDE, 0.155 * len(names) + 1.0), layout="constrained")
+    grid = figure.subplots(1, len(shown), sharey=True, squeeze=False)[0]
+    recovered = bool((found["phase"] == "recover").any())
+    for axes, metric in zip(grid, shown, strict=True):
+        _band(axes, goal(summary, metric))
+        rows = found[found["metric"] == metric].set_index(["strategy", "phase"])
+        for place, name in enumerate(names):
+            _pair(axes, rows, name, place)
+        axes.set_title(TITLES[metric], pad=11)
+        corner = (0, 1), (0, 3), "axes fraction", "offset points"
+        axes.annotate(DIRECTION[CARDS[metric].better], *corner, color=GREY)
+        axes.grid(axis="both")
+        axes.margins(x=0.06, y=0.02)
+        axes.tick_params(left=False)
+    grid[0].set_yticks(range(len(names)), names)
+    grid[0].invert_yaxis()
+    figure.legend(handles=_keys(recovered), loc="outside upper left", ncols=3)
+    return figure
+
+
+def _keys(recovered: bool) -> list[Artist]:
+    """Return the entries of the legend."""
+    dot: dict[str, Any] = {"linestyle": "none", "marker": "o", "markersize": 4}
+    retrained = Patch(color=GREY, alpha=0.3, linewidth=0, label="retrained ± sd")
+    if not recovered:
+        return [Line2D([], [], color=BLUE, label="unlearned", **dot), retrained]
+    hollow = {**dot, "color": LEAVER, "markerfacecolor": "white"}
+    return [
+        Line2D([], [], label="right after unlearning", **hollow),
+        Line2D([], [], color=BLUE, label="after recovery", **dot),
+        retrained,
+    ]
+
+
+def _band(axes: Axes, reached: Spread) -> None:
+    """Mark what the retrained model reached, from top to bottom."""
+    low, high = reached.mean - reached.sd, reached.mean + reached.sd
+    axes.axvspan(low, high, color="black", alpha=0.12, linewidth=0)
+    axes.axvline(reached.mean, color="black", linewidth=0.8, linestyle=(0, (5, 3)))
+
+
+def _pair(axes: Axes, rows: pd.DataFrame, name: str, place: int) -> None:
+    """Draw both ends of one strategy, joined by a line: the way that recovery took."""
+    before, after = (
+        Spread(*rows.loc[(name, phase), ["mean", "sd"]]) if (name, phase) in rows.index else None
+        for phase in ("unlearn", "recover")
+    )
+    if before is not None and after is not None:
+        axes.plot([before.mean, after.mean], [place, place], color=GREY, linewidth=0.6, zorder=2)
+        _mark(axes, before, place, LEAVER, "white")
+    last = after or before
+    if last is not None:
+        _mark(axes, last, place, BLUE, BLUE)
+
+
+def _mark(axes: Axes, at: Spread, place: int, colour: str, face: str) -> None:
+    form: dict[str, Any] = {"marker": "o", "markersize": 4, "markerfacecolor": face, "zorder": 3}
+    spread = [[min(at.sd, at.mean)], [min(at.sd, 100 - at.mean)]]  # shares are 0 to 100 %
+    axes.errorbar(at.mean, place, xerr=spread, color=colour, elinewidth=1, linestyle="none", **form)

@@ -1,0 +1,86 @@
+"""The figures of a run, from its files alone: no model is touched.
+
+Each function takes tables as in `runs.Run` and returns a matplotlib Figure; `draw` writes all.
+"""
+
+import io
+from collections.abc import Iterable, Iterator
+from itertools import product
+from pathlib import Path
+
+import pandas as pd
+from matplotlib import rc_context
+from matplotlib.figure import Figure
+
+from fedunlearn import files
+from fedunlearn.results import GAP, RETRAIN, Run, is_reference, load, write_index
+from fedunlearn.results.plots.against_rounds import forgetting, panels
+from fedunlearn.results.plots.costs import cost
+from fedunlearn.results.plots.crowd import crowded, overview
+from fedunlearn.results.plots.curves import probe
+from fedunlearn.results.plots.label_map import labels
+from fedunlearn.results.plots.sensitivity import sensitivity
+from fedunlearn.results.plots.style import STYLE
+from fedunlearn.results.plots.tradeoffs import tradeoff
+
+__all__ = ["cost", "draw", "draw_many", "forgetting", "labels", "overview", "tradeoff"]
+
+
+def draw(folder: Path) -> list[Path]:
+    """Draw all figures of a run and return their files, ``figures/<name>.svg`` and ``.png``.
+
+    Raises `Refused` where the run cannot be read or a figure cannot be written.
+    """
+    return _written(folder, _figures(load(folder)))
+
+
+def draw_many(folder: Path) -> list[Path]:
+    """Draw what the swept settings of a multirun do, ``figures/sensitivity.svg`` and ``.png``.
+
+    There is one a strategy and request; nothing where no number was swept. Writes index.csv again,
+    so that runs of a sweep that was stopped are in it. Raises as `draw`.
+    """
+    text = {"overrides": "str", "strategy": "str", "clients": "str", "probe": "str"}
+    index = pd.read_csv(write_index(folder), dtype=text, keep_default_na=False, na_values=[""])
+    index["overrides"] = index["overrides"].fillna("")
+    return _written(folder, _sensitivities(index.dropna(subset="strategy")))
+
+
+def _written(folder: Path, figures: Iterable[tuple[str, Figure]]) -> list[Path]:
+    written = []
+    with rc_context(STYLE):
+        for name, figure in figures:
+            for kind, metadata in (("svg", {"Date": None}), ("png", {"Software": None})):
+                content = io.BytesIO()
+                figure.savefig(content, format=kind, metadata=metadata)
+                file = folder / "figures" / f"{name}.{kind}"
+                written.append(files.write(file, content.getvalue()))
+    return written
+
+
+def _sensitivities(index: pd.DataFrame) -> Iterator[tuple[str, Figure]]:
+    reference = index["strategy"].map(is_reference)
+    strategies = index.loc[~reference, "strategy"].unique()
+    for strategy, (request, rows) in product(strategies, index.groupby("request")):
+        ending = f"-{strategy}" if len(strategies) > 1 else ""
+        ending += f"-request{request}" if request != 1 else ""
+        drawn = sensitivity(rows[reference | (rows["strategy"] == strategy)])
+        if drawn is not None:
+            yield f"sensitivity{ending}", drawn
+
+
+def _figures(run: Run) -> Iterator[tuple[str, Figure]]:
+    for request, summary in run.summary.groupby("request"):
+        ending = f"-request{request}" if request != 1 else ""
+        wanted = {"test_accuracy", f"{probe(summary)}{GAP}"}
+        comparable = RETRAIN in set(summary["strategy"]) and wanted <= set(summary)
+        if comparable and crowded(summary):
+            yield f"overview{ending}", overview(run.metrics, summary)
+        else:
+            if panels(summary):
+                yield f"forgetting{ending}", forgetting(run.metrics, summary)
+            if comparable:
+                yield f"tradeoff{ending}", tradeoff(summary)
+        yield f"cost{ending}", cost(summary)
+    if len(run.clients):
+        yield "labels", labels(run.clients, run.summary)

@@ -1,0 +1,75 @@
+"""Who holds how many records of which label, and who leaves."""
+
+import math
+
+import numpy as np
+import pandas as pd
+from matplotlib import rc_context
+from matplotlib.axes import Axes
+from matplotlib.colors import PowerNorm
+from matplotlib.figure import Figure
+
+from fedunlearn.results import leave, who
+from fedunlearn.results.plots.style import LEAVER, NARROW, STYLE, WIDE
+
+
+@rc_context(STYLE)
+def labels(clients: pd.DataFrame, summary: pd.DataFrame) -> Figure:
+    """Draw how many records of each label every client trains on, and who leaves.
+
+    The first seed is shown: unless ``split`` is set, every seed divides the records anew. An empty
+    cell is zero.
+    """
+    seed = clients["seed"].min()
+    table = clients[clients["seed"] == seed].pivot_table("train", "label", "client", sort=False)
+    names, numbers = list(table.index), list(table.columns)
+    few = len(numbers) <= 20
+    width = NARROW if len(numbers) <= 8 else WIDE
+    figure = Figure(figsize=(width, min(4.5, 0.17 * len(names) + 0.9)), layout="constrained")
+    axes = figure.subplots()
+    norm = PowerNorm(0.5, vmin=0, vmax=table.max(axis=None))  # shows small counts, too
+    mesh = axes.pcolormesh(
+        table.where(table > 0), cmap="Blues", norm=norm, edgecolors="white",
+        linewidth=0.5 if few else 0, rasterized=table.size > 2000,
+    )  # fmt: skip
+    if few:
+        _write_counts(axes, table)
+        totals = [f"{number}\n{total:.0f}" for number, total in table.sum().items()]
+        axes.set_xticks(np.arange(len(numbers)) + 0.5, totals)
+        axes.set_xlabel("Client, and how many records it trains on")
+    else:
+        figure.colorbar(mesh, label="Records", pad=0.01, fraction=0.05)
+        axes.set_xticks(np.arange(0, len(numbers), 10) + 0.5, numbers[::10])
+        axes.set_xlabel("Client")
+    step = math.ceil(len(names) / 25)
+    axes.set_yticks(np.arange(0, len(names), step) + 0.5, names[::step])
+    axes.set_ylabel("Label")
+    axes.invert_yaxis()
+    axes.tick_params(length=0)
+    axes.spines[:].set_visible(False)
+    axes.set_title(f"Training records (seed {seed})", pad=12)
+    _mark_leavers(axes, numbers, summary)
+    return figure
+
+
+def _write_counts(axes: Axes, table: pd.DataFrame) -> None:
+    dark = 0.4 * table.to_numpy().max()
+    for (row, column), count in np.ndenumerate(table.to_numpy()):
+        if count:
+            colour = "white" if count > dark else "black"
+            place = (column + 0.5, row + 0.5)
+            axes.text(*place, f"{count:.0f}", color=colour, ha="center", va="center")
+
+
+def _mark_leavers(axes: Axes, numbers: list[int], summary: pd.DataFrame) -> None:
+    """Point at the columns of those who leave, and name them."""
+    gone = {int(client) for left in summary["clients"] for client in left.split("+") if client}
+    if not gone:
+        return
+    leavers = who("+".join(str(client) for client in sorted(gone)))
+    places = [place + 0.5 for place, client in enumerate(numbers) if client in gone]
+    axes.plot(
+        places, [1.02] * len(places), "v", color=LEAVER, clip_on=False,
+        transform=axes.get_xaxis_transform(), label=f"{leavers} {leave(leavers)}",
+    )  # fmt: skip
+    axes.legend(loc="lower right", bbox_to_anchor=(1, 1.03), borderpad=0, handletextpad=0.2)

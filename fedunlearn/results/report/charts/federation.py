@@ -1,0 +1,217 @@
+"""The federation and what it keeps: label map, timeline of requests, store, who pays."""
+
+import json
+from typing import Any
+
+import altair as alt
+import pandas as pd
+
+from fedunlearn.results import who
+from fedunlearn.results.report.cells import Cell, Table, number
+from fedunlearn.results.report.charts.chart import Chart, Controls, finished, named
+from fedunlearn.results.report.looks import CONTEXT, DEEP, GREY, SHADES
+
+LEAVER = "#C04A00"
+"""Marks those who leave."""
+
+MANY = 2500
+"""Beyond so many cells of the label map its table is left to clients.csv."""
+
+
+def label_map(clients: pd.DataFrame, summary: pd.DataFrame) -> Chart:
+    """Draw how many records of each label every client trains on, under the first seed."""
+    seed = clients["seed"].min()
+    mine = clients[clients["seed"] == seed][["client", "label", "train"]]
+    gone = {int(c) for left in summary["clients"] for c in str(left).split("+") if c}
+    mine = mine.assign(leaver=mine["client"].isin(gone))
+    labels, numbers = list(dict.fromkeys(mine["label"])), sorted(set(mine["client"]))
+    few = len(numbers) <= 20 and len(labels) <= 25
+    axis = alt.Axis(labelAngle=0, orient="bottom", title="Client; ▼ leaves")
+    x = alt.X("client:O", axis=axis)
+    y = alt.Y("label:N", sort=labels, title="Label")
+    base = named("records")
+    most = float(mine["train"].max())
+    fill = alt.Color(
+        "train:Q", scale=alt.Scale(type="sqrt", range=SHADES, domain=[0, most],
+                         interpolate="rgb"),
+        title="Records", legend=None if few else alt.Legend(orient="bottom", gradientLength=200),
+    )  # fmt: skip
+    tips = [
+        alt.Tooltip("client:O"),
+        alt.Tooltip("label:N"),
+        alt.Tooltip("train:Q", title="records"),
+    ]
+    layers = [base.mark_rect(stroke="white").encode(x=x, y=y, color=fill, tooltip=tips)]
+    if few:
+        ink = alt.condition(
+            f"datum.train > {DEEP**2 * most}", alt.value("white"), alt.value("black")
+        )
+        counts = base.transform_filter("datum.train > 0").mark_text(fontSize=11)
+        layers.append(counts.encode(x=x, y=y, text="train:Q", color=ink))
+    leavers = pd.DataFrame({"client": sorted(gone & set(numbers))})
+    mark = named("leavers").mark_point(shape="triangle-down", filled=True, size=70, opacity=1)
+    layers.append(mark.encode(x=x, y=alt.value(-8), color=alt.value(LEAVER)))
+    text = (
+        f"Heat map of training records: {len(labels)} labels by {len(numbers)} clients under seed "
+        f"{seed}; {who('+'.join(map(str, sorted(gone))))} left."
+    )
+    wide = mine.pivot_table("train", "client", "label", sort=False)
+    table = Table(
+        name="labels",
+        caption=f"Training records of each client, seed {seed}",
+        headings=("Client", *(f"label {name}" for name in labels), "all"),
+        rows=tuple(
+            (
+                Cell(f"{client}{' (leaves)' if client in gone else ''}"),
+                *(Cell(number(float(row[name]), 0)) for name in labels),
+                Cell(number(float(row.sum()), 0)),
+            )
+            for client, row in wide.iterrows()
+        ),
+    )
+    data = {"records": mine, "leavers": leavers}
+    height = max(140, 22 * min(len(labels), 25))
+    spec = finished(alt.layer(*layers), data, title="", height=height, description=text)
+    return Chart("label-map", "Who holds what", text, spec, table if len(mine) <= MANY else None)
+
+
+def timeline(requests: pd.DataFrame, rounds: int) -> Chart:
+    """Draw training as a line and each request on it."""
+    left = requests.assign(who=[who(str(clients)) for clients in requests["clients"]])
+    x = alt.X(
+        "after:Q", title="Training round", scale=alt.Scale(domain=[0, rounds], nice=False),
+        axis=alt.Axis(format="d", tickMinStep=1, grid=False),
+    )  # fmt: skip
+    whole = pd.DataFrame({"after": [0], "end": [rounds]})
+    late = f"datum.after > {0.6 * rounds}"
+    label = named("left").mark_text(baseline="bottom", dy=-12)
+    layers = [
+        named("training").mark_rule(color=CONTEXT, strokeWidth=6).encode(x=x, x2="end:Q"),
+        named("left")
+        .mark_point(shape="triangle-down", filled=True, size=140, opacity=1, color=LEAVER)
+        .encode(x=x, tooltip=["request:O", "who:N", "after:Q"]),
+        label.transform_filter(late)
+        .encode(x=x, text="who:N")
+        .mark_text(align="right", baseline="bottom", dy=-12, dx=8),
+        label.transform_filter(f"!({late})")
+        .encode(x=x, text="who:N")
+        .mark_text(align="left", baseline="bottom", dy=-12, dx=-8),
+    ]
+    told = [f"{row['who']} after round {row['after']}" for _, row in left.iterrows()]
+    text = f"Timeline of {rounds} training rounds; leaving: {', '.join(told)}."
+    rows = tuple(
+        (Cell(f"request {row['request']}"), Cell(row["who"]), Cell(str(row["after"])))
+        for _, row in left.iterrows()
+    )
+    caption = "Who left, and after which training round"
+    table = Table("requests", caption, ("Request", "Who left", "After round"), rows, numeric=False)
+    data = {"left": left, "training": whole}
+    spec = finished(alt.layer(*layers), data, title="", height=70, description=text)
+    return Chart("timeline", "Requests", text, spec, table)
+
+
+def store(kept: pd.DataFrame, order: list[str]) -> Chart:
+    """Draw what training had to keep for each strategy by each request: the store's growth."""
+    final = kept.sort_values("after").drop_duplicates("strategy", keep="last")
+    several = kept["request"].nunique() > 1
+    tips = [
+        alt.Tooltip("strategy:N"),
+        alt.Tooltip("after:Q", title="training rounds"),
+        alt.Tooltip("stored:Q", format=",.2~f", title="MB kept"),
+    ]
+    y = alt.Y("strategy:N", sort=order, title=None, axis=alt.Axis(labelLimit=140))
+    bars = named("final").mark_bar(color="#0072B2", height={"band": 0.6}).encode(
+        x=alt.X("stored:Q", title="Megabytes kept by the last request"), y=y, tooltip=tips
+    )  # fmt: skip
+    ends = named("final").mark_text(align="left", dx=4).encode(
+        x="stored:Q", y=y, text=alt.Text("stored:Q", format=",.2~f")
+    )  # fmt: skip
+    layers: Any = alt.layer(bars, ends)
+    if several:
+        marks = named("grown")
+        ticks = marks.mark_tick(color="white", thickness=2, height=12)
+        layers = alt.layer(bars, ticks.encode(x="stored:Q", y=y, tooltip=tips), ends)
+    most = final.iloc[int(final["stored"].to_numpy().argmax())]
+    text = (
+        "Bar chart of the megabytes that the server kept for each strategy; the most for "
+        f"{most['strategy']}, {number(float(most['stored']), 1)} MB."
+    )
+    rows = tuple(
+        (
+            Cell(str(row["strategy"])),
+            Cell(f"request {row['request']}"),
+            Cell(number(float(row["after"]), 0)),
+            Cell(number(float(row["stored"]), 2)),
+            Cell(number(float(row["per_round"]), 3)),
+        )
+        for _, row in kept.iterrows()
+    )
+    headings = ("Strategy", "By", "Training rounds", "MB kept", "MB a round")
+    table = Table("store", "What training kept for each strategy", headings, rows)
+    height = 24 * len(final) + 10
+    data = {"final": final, "grown": kept}
+    spec = finished(layers, data, title="", height=height, description=text)
+    return Chart("store", "The store's growth", text, spec, table)
+
+
+def harm(paid: pd.DataFrame, controls: Controls, order: list[str]) -> Chart:
+    """Draw each remaining client's change in accuracy, a mark a client and a row a strategy.
+
+    ``paid`` has the columns of `fedunlearn.results.who_pays`; accuracies are fractions.
+    """
+    shown = paid[["request", "strategy", "client", "before", "after", "retrained", "similarity"]]
+    shown = shown.assign(change=100 * paid["change"])
+    base = named("paid").transform_filter(f"datum.request == {controls.request.param}")
+    y = alt.Y("strategy:N", sort=order, title=None, axis=alt.Axis(grid=True, labelLimit=140))
+    x = alt.X("change:Q", title="Change in accuracy (points), from before to after forgetting")
+    tips = [
+        alt.Tooltip("strategy:N"),
+        alt.Tooltip("client:O"),
+        alt.Tooltip("change:Q", format="+.1f", title="change (points)"),
+        alt.Tooltip("before:Q", format=".1%"),
+        alt.Tooltip("after:Q", format=".1%"),
+        alt.Tooltip("retrained:Q", format=".1%"),
+        alt.Tooltip("similarity:Q", format=".2f", title="similarity to the leaver"),
+    ]
+    worst = base.transform_window(
+        rank="rank()", sort=[alt.SortField("change")], groupby=["strategy"]
+    ).transform_filter("datum.rank == 1 && datum.change < 0")
+    layers = [
+        named("nothing").mark_rule(color=GREY).encode(x="x:Q"),
+        base.mark_tick(thickness=2, color="#0072B2", opacity=0.7).encode(x=x, y=y, tooltip=tips),
+        worst.mark_point(shape="diamond", filled=True, color=LEAVER, size=70, opacity=1).encode(
+            x=x, y=y, tooltip=tips
+        ),
+    ]
+    text = (
+        "Strip chart of each remaining client's change in accuracy, a row a strategy; a diamond "
+        "marks the client who lost most."
+    )
+    layered = alt.layer(*layers).add_params(*controls.parameters[:2])
+    data = {"paid": shown, "nothing": pd.DataFrame({"x": [0]})}
+    height = 26 * paid["strategy"].nunique() + 10
+    spec = finished(layered, data, title="", height=height, description=text)
+    return Chart("harm", "Who pays", text, spec, worst_off(paid))
+
+
+def worst_off(paid: pd.DataFrame) -> Table:
+    """Return who lost most with each strategy in the last request, and whom that client is like."""
+    last = paid[paid["request"] == paid["request"].max()].dropna(subset=["change"])
+    rows = []
+    for strategy, case in last.groupby("strategy", sort=False):
+        row = case.loc[case["change"].idxmin()]
+        values = [100 * float(row[name]) for name in ("before", "after", "retrained", "change")]
+        rows.append(
+            (
+                Cell(str(strategy)),
+                Cell(json.dumps(int(row["client"]))),
+                *(Cell(number(value, 1)) for value in values),
+                Cell(number(float(row["similarity"]), 2)),
+            )
+        )
+    return Table(
+        name="who-pays",
+        caption="The remaining client who lost most accuracy with each strategy (%)",
+        headings=("Strategy", "Client", "Before", "After", "Retrained", "Change", "Similarity"),
+        rows=tuple(rows),
+    )

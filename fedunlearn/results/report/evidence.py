@@ -1,0 +1,143 @@
+"""Everything that a report is made of, read from a run's folder."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from fedunlearn.checks import Refused
+from fedunlearn.results import PART, Run, attack_table, is_reference, judge, load, who_pays
+from fedunlearn.results.costing import Devices
+from fedunlearn.results.report.references import further
+
+
+@dataclass(frozen=True, slots=True)
+class Capability:
+    """What a strategy says of itself."""
+
+    strategy: str
+    idea: str
+    stores: str
+    works: str
+    promises: str
+
+
+@dataclass(frozen=True, slots=True)
+class Declared:
+    """What a run's files do not tell by themselves: somebody must build its configuration."""
+
+    capabilities: Sequence[Capability] = ()
+    gathering: frozenset[str] = frozenset()
+    """The strategies for which clients gather statistics before training."""
+    devices: Mapping[str, Devices] = field(default_factory=dict)
+    """On which devices the time to forget is told, by the names of columns."""
+
+
+@dataclass(frozen=True, slots=True)
+class Certified:
+    """The outcome of one deletion certificate."""
+
+    seed: int
+    strategy: str
+    request: int
+    forgotten: bool | None
+    """None where no thresholds were set."""
+    findings: int
+    """Traces of the leavers that the audit found."""
+    file: str
+    """Its text, relative to the run's folder."""
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """One run, and what was concluded from it."""
+
+    run: Run
+    verdicts: pd.DataFrame
+    """Empty where there are too few seeds or references to judge."""
+    paid: pd.DataFrame
+    """What forgetting cost each remaining client; empty where that was not measured."""
+    attacks: pd.DataFrame
+    """What `fedunlearn attack` found; empty where nobody attacked."""
+    certificates: Sequence[Certified]
+    declared: Declared
+
+    @property
+    def config(self) -> Mapping[str, Any]:
+        """The run's configuration."""
+        found = self.run.manifest.get("config")
+        return found if isinstance(found, dict) else {}
+
+    @property
+    def strategies(self) -> list[str]:
+        """All strategies but retraining, as they come."""
+        names = dict.fromkeys(self.run.summary["strategy"])
+        return [name for name in names if not is_reference(name)]
+
+
+def gather(folder: Path, declared: Declared) -> Evidence:
+    """Read a run; raises `Refused` where it cannot be read."""
+    run = load(folder)
+    return Evidence(
+        run=run,
+        verdicts=judged(run.summary),
+        paid=burdens(run),
+        attacks=attacks(folder),
+        certificates=certificates(folder),
+        declared=declared,
+    )
+
+
+def judged(summary: pd.DataFrame) -> pd.DataFrame:
+    """Return the verdicts on every measure of every strategy, single clients and layers apart."""
+    found = judge(summary)
+    return found[~found["metric"].str.contains(PART, regex=False)]
+
+
+def burdens(run: Run) -> pd.DataFrame:
+    """Return each remaining client's accuracy before and after; empty where it is not known."""
+    found = who_pays(run.metrics, run.summary, run.clients)
+    return found[~further(found)] if len(found) else found
+
+
+def attacks(folder: Path) -> pd.DataFrame:
+    """Return the rows of attacks.csv, or none; raises `Refused` where it is no such file."""
+    path = folder / attack_table.FILE
+    if not path.is_file():
+        return pd.DataFrame(columns=list(attack_table.COLUMNS))
+    try:
+        return pd.read_csv(path, usecols=list(attack_table.COLUMNS), dtype=attack_table.COLUMNS)
+    except (OSError, ValueError) as error:
+        raise Refused(
+            f"{path} is no table of attacks ({error}). Delete it, or write it anew: `fedunlearn "
+            f"attack {folder}`."
+        ) from error
+
+
+def certificates(folder: Path) -> list[Certified]:
+    """Return what the certificates of a run say, in the order of their names.
+
+    They are read, not verified: `fedunlearn verify` compares them with the files.
+    """
+    found = []
+    for path in sorted((folder / "certificates").glob("*.json")):
+        try:
+            content = json.loads(path.read_text(encoding="utf-8"))
+            found.append(
+                Certified(
+                    seed=int(content["seed"]),
+                    strategy=str(content["strategy"]),
+                    request=int(content["request"]),
+                    forgotten=content["forgotten"],
+                    findings=len(content["audit"]["findings"]),
+                    file=f"certificates/{path.stem}.md",
+                )
+            )
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise Refused(
+                f"{path} is no certificate ({error!r}). `fedunlearn verify {folder}` tells more."
+            ) from error
+    return found

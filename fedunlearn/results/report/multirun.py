@@ -1,0 +1,90 @@
+"""What a multirun tried: its settings, and what each reached."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import quote
+
+import pandas as pd
+import yaml
+
+from fedunlearn.checks import Refused
+from fedunlearn.results import load
+from fedunlearn.results.report.frames import points
+from fedunlearn.results.report.pareto import front
+from fedunlearn.results.report.references import ALL
+
+PLAIN = ("seed", "seeds")
+"""Overrides over which one averages: they are no settings."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sweep:
+    """The runs of a multirun as one table."""
+
+    settings: Sequence[str]
+    """What was varied, by the names of overrides."""
+    tried: pd.DataFrame
+    """A row for each setting, strategy and measure: ``strategy, metric``, the settings,
+    ``distance, change, utility, passes, sent`` as in `frames.points`, means over runs of equal
+    settings, of which there are ``runs``; ``name``, ``href`` and ``front``, whether it is on the
+    Pareto front of distance, lost accuracy and bytes sent."""
+    unfinished: Sequence[str]
+    """Runs without a result."""
+
+
+def sweep(folder: Path, runs: Sequence[Path]) -> Sweep:
+    """Read all runs of a multirun; raises `Refused` where none of them has a result."""
+    parts, unfinished = [], []
+    for run in runs:
+        name = run.relative_to(folder).as_posix()
+        try:
+            found = load(run)
+        except Refused:
+            unfinished.append(name)
+            continue
+        table = points(found.summary, run)
+        if table.empty:
+            unfinished.append(name)
+            continue
+        last = table[(table["seed"] == ALL) & (table["request"] == table["request"].max())]
+        page = "report.html" if (run / "report.html").is_file() else ""
+        own = {key: value for key, value in overrides(run).items() if key not in last}
+        parts.append(last.assign(name=name, href=f"{quote(name)}/{page}", **own))
+    if not parts:
+        raise Refused(f"{folder} holds no run that is finished, so there is nothing to report.")
+    everything = pd.concat(parts, ignore_index=True)
+    known = [key for run in runs for key in overrides(run)]
+    settings = [
+        key
+        for key in dict.fromkeys(known)
+        if key in everything and key not in PLAIN and everything[key].nunique(dropna=False) > 1
+    ]
+    return Sweep(settings, _tried(everything, settings), unfinished)
+
+
+def overrides(run: Path) -> dict[str, str]:
+    """Return what was set on the command line, or by a sweeper: values by their names."""
+    file = run / ".hydra" / "overrides.yaml"
+    listed = yaml.safe_load(file.read_text(encoding="utf-8")) if file.is_file() else []
+    pairs = [str(word).lstrip("+~").partition("=") for word in listed or []]
+    return {key: value for key, _, value in pairs}
+
+
+def numeric(values: pd.Series) -> pd.Series | None:
+    """Return a setting's values as numbers, or None where one of them is none."""
+    numbers = pd.to_numeric(values, errors="coerce")
+    return None if numbers.isna().any() else numbers
+
+
+def _tried(everything: pd.DataFrame, settings: list[str]) -> pd.DataFrame:
+    """Average over runs of equal settings, and find the front of each measure."""
+    keys = [*settings, "strategy", "metric"]
+    grouped = everything.groupby(keys, sort=False, dropna=False)
+    means = grouped[["distance", "change", "utility", "passes", "sent"]].mean()
+    table = means.join(grouped[["name", "href"]].first())
+    table = table.join(grouped.size().rename("runs")).reset_index()
+    table["lost"] = -table["change"]
+    fronts = [front(part, ["distance", "lost", "sent"]) for _, part in table.groupby("metric")]
+    table["front"] = pd.concat(fronts).reindex(table.index)
+    return table.drop(columns="lost")

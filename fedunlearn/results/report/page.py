@@ -1,0 +1,32 @@
+"""The page: one HTML file that asks nobody for anything."""
+
+from functools import cache
+from importlib.resources import files as packaged
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from fedunlearn.results.report.charts.export import bundle, placed
+
+
+def page(template: str, **content: Any) -> str:
+    """Return the page that a template makes of ``content``; every text is escaped."""
+    environment = Environment(
+        loader=PackageLoader("fedunlearn.results.report", "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.policies["json.dumps_kwargs"] = {"sort_keys": False, "separators": (",", ":")}
+    style = packaged("fedunlearn.results.report").joinpath("templates/style.css").read_text("utf-8")
+    environment.filters["placed"] = placed
+    found = environment.get_template(template)
+    return found.render(style=Markup(style), vega=Markup(_script()), **content)
+
+
+@cache
+def _script() -> str:
+    """Return the library, which may not end the element that it stands in."""
+    return bundle().replace("</script", "<\\/script")

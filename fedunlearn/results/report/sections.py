@@ -1,0 +1,268 @@
+"""The sections of a run's report, in the order in which they are read."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import pandas as pd
+
+from fedunlearn.results import RETRAIN, who
+from fedunlearn.results.plots import horizon, probe
+from fedunlearn.results.report import facts, frames
+from fedunlearn.results.report.answers import Answer, answer
+from fedunlearn.results.report.cells import Table
+from fedunlearn.results.report.charts import attacked, layers
+from fedunlearn.results.report.charts.chart import Chart, Choice, Controls
+from fedunlearn.results.report.charts.federation import harm, label_map, store, timeline
+from fedunlearn.results.report.charts.forgetting import against_rounds
+from fedunlearn.results.report.charts.tradeoffs import PASSES, SENT, UTILITY, against
+from fedunlearn.results.report.evidence import Evidence
+from fedunlearn.results.report.looks import looks
+from fedunlearn.results.report.naming import label
+from fedunlearn.results.report.references import ALL, bands, references
+from fedunlearn.results.report.spans import spans
+from fedunlearn.results.report.standings import everything, in_rank, standings
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """What came of one request."""
+
+    request: int
+    leavers: str
+    answers: Sequence[Answer]
+    judged: bool
+    """Whether there are verdicts."""
+    table: Table
+    measures: Table
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """A heading, what is said below it, and charts and tables."""
+
+    name: str
+    title: str
+    text: str = ""
+    charts: Sequence[Chart] = ()
+    choices: Sequence[Choice] = ()
+    """Inputs that its charts obey."""
+    tables: Sequence[Table] = ()
+    lead: bool = False
+    """Whether the first of its charts takes the whole width."""
+    folded: bool = False
+    """Whether its tables are shown on demand: long ones, for looking things up."""
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """All of a report, before it is written in any format."""
+
+    served: Sequence[Served]
+    controls: Controls
+    picking: Sequence[Section]
+    """Those whose charts obey the inputs for strategies, seed and request."""
+    rest: Sequence[Section]
+    glossary: Sequence[tuple[str, str]]
+
+    @property
+    def charts(self) -> list[Chart]:
+        """All charts, in order."""
+        return [chart for section in (*self.picking, *self.rest) for chart in section.charts]
+
+    @property
+    def tables(self) -> list[Table]:
+        """The tables for papers: the standings, then those of the sections."""
+        found = [table for served in self.served for table in (served.table, served.measures)]
+        sections = (*self.picking, *self.rest)
+        return found + [table for section in sections for table in section.tables]
+
+
+def report(evidence: Evidence) -> Report:
+    """Arrange what is known of a run."""
+    summary = evidence.run.summary
+    order = frames.leading(summary)
+    requests = sorted(set(summary["request"]))
+    controls = Controls.of(looks(order, order), sorted(set(summary["seed"])), requests)
+    return Report(
+        served=[served(evidence, request) for request in requests],
+        controls=controls,
+        picking=[section for section in _steered(evidence, controls, order) if section],
+        rest=[section for section in _others(evidence, controls, order) if section],
+        glossary=facts.glossary(frames.measured(summary)),
+    )
+
+
+def served(evidence: Evidence, request: int) -> Served:
+    """Return the answers and the tables of one request."""
+    summary, verdicts = evidence.run.summary, evidence.verdicts
+    mine = summary[summary["request"] == request]
+    chief = probe(mine)
+    order = in_rank(summary, verdicts, request, chief)
+    return Served(
+        request=request,
+        leavers=who(str(mine["clients"].iloc[0])),
+        answers=[answer(summary, verdicts, name, request, chief) for name in order],
+        judged=bool((verdicts["request"] == request).any()),
+        table=standings(summary, verdicts, order, request),
+        measures=everything(summary, verdicts, order, request),
+    )
+
+
+def _steered(evidence: Evidence, controls: Controls, order: list[str]) -> list[Section | None]:
+    """Return the sections whose charts follow the inputs."""
+    run, verdicts = evidence.run, evidence.verdicts
+    metrics = frames.measured(run.summary)
+    metrics = sorted(metrics, key=lambda name: name not in frames.forgetting(run.summary))
+    first = frames.forgetting(run.summary)[:1]
+    metrics = list(dict.fromkeys([*first, *metrics]))
+    curves = frames.curves(run.metrics, metrics)
+    points = frames.points(run.summary, run.folder)
+    found: list[Section | None] = []
+    if len(curves):
+        last = horizon(curves)
+        metric = Choice("metric", "Measure", tuple((n, label(n)) for n in metrics))
+        band = bands(run.summary, verdicts, metrics)
+        chart = against_rounds(curves, band, metric, controls, last)
+        found.append(
+            Section(
+                "rounds",
+                "Forgetting against rounds",
+                "The shaded band is where retrained models lie: the goal, from whichever side a "
+                "line comes. Dotted lines are the ordinary rounds that follow unlearning.",
+                [chart],
+                [metric],
+            )
+        )
+    measures = frames.forgetting(run.summary)
+    if not points.empty and measures:
+        measure = Choice("measure", "Measure", tuple((n, label(n)) for n in measures))
+        charts = [
+            against(what, points, goals(run.summary, what.column), measure, controls)
+            for what in (UTILITY, PASSES, SENT)
+        ]
+        found.append(
+            Section(
+                "tradeoffs",
+                "Forgetting against what it costs",
+                "Each point is a strategy; the nearer to the bottom, the nearer to a model that "
+                "never saw the leaver. No strategy beats one on the dashed front in both "
+                "respects. Scales are stretched near retraining, where the differences are that "
+                "matter. Click a point to open its certificate or model.",
+                charts,
+                [measure],
+                lead=True,
+            )
+        )
+    if len(evidence.paid):
+        found.append(
+            Section(
+                "harm",
+                "Who pays",
+                "How accuracy changed for each client who stays. The mean hides whom forgetting "
+                f"hurts: often those whose data are most like the leaver's.{_divided(evidence)}",
+                [harm(evidence.paid, controls, [RETRAIN, *order])],
+            )
+        )
+    else:
+        found.append(
+            Section(
+                "harm",
+                "Who pays",
+                "This run did not measure the accuracy of each client who stays, so that it "
+                "cannot be told whom forgetting hurt.",
+            )
+        )
+    return [*found, *_looked_into(evidence, controls, order)]
+
+
+def _looked_into(evidence: Evidence, controls: Controls, order: list[str]) -> Iterator[Section]:
+    """Yield what only some runs hold: layer by layer, and under attack."""
+    similarity = layers.alike(evidence.run.metrics)
+    if len(similarity):
+        compared = layers.choice(similarity)
+        yield Section(
+            "layers",
+            "Layer by layer",
+            "How alike each layer represents the same records in the strategy's and in the "
+            "retrained model (CKA). Another retrained model shows how alike is alike; a dark "
+            "cell tells where in the net a strategy left its mark.",
+            [layers.layers(similarity, compared, controls, order)],
+            [compared],
+            tables=[layers.table(similarity, compared, order)],
+            folded=True,
+        )
+    if len(evidence.attacks):
+        areas = attacked.areas(evidence.attacks)
+        attack = attacked.choice(areas)
+        yield Section(
+            "attacks",
+            "Under attack",
+            "Whether somebody who holds the model can tell that the leaver's records were in it. "
+            "The retrained row never saw them and shows what chance looks like here; only what "
+            "lies beyond its line is a trace.",
+            [attacked.attacked(areas, attack, controls, order)],
+            [attack],
+            tables=[attacked.table(evidence.attacks, order)],
+            folded=True,
+        )
+
+
+def _divided(evidence: Evidence) -> str:
+    """Warn of means over clients who share nothing but a number."""
+    several = evidence.run.summary["seed"].nunique() > 1
+    if not several or evidence.config.get("split") is not None:
+        return ""
+    return (
+        " These are means over seeds, each of which divided the data anew, so that a client is "
+        "somebody else in each: `split=0` keeps them the same."
+    )
+
+
+def goals(summary: pd.DataFrame, column: str) -> pd.DataFrame:
+    """Return where retraining stands on an axis: columns ``request, seed, x``."""
+    retrained = references(summary)
+    values = {
+        "change": lambda rows: 0.0 * rows["rounds"],
+        "passes": lambda rows: rows["client_epochs"],
+        "sent": lambda rows: (rows["bytes_down"] + rows["bytes_up"]) / 1e6,
+    }[column](retrained)
+    each = retrained.assign(x=values, seed=retrained["seed"].astype(str))
+    single = each.groupby(["request", "seed"])["x"].mean().reset_index()
+    mean = each.groupby("request")["x"].mean().reset_index().assign(seed=ALL)
+    return pd.concat([mean, single], ignore_index=True)[["request", "seed", "x"]]
+
+
+def _others(evidence: Evidence, controls: Controls, order: list[str]) -> list[Section | None]:
+    """Return the sections that stand as they are."""
+    run = evidence.run
+    left = frames.requests(run.summary, run.metrics)
+    rounds = run.metrics.loc[run.metrics["phase"] == "train", "round"].max()
+    listed = facts.capabilities(evidence.declared.capabilities)
+    timed = spans(run, evidence.declared, order)
+    proofs = facts.certified(evidence.certificates)
+    return [
+        Section(
+            "store",
+            "The store's growth",
+            "What training had to keep so that a strategy can work later, for as long as nobody "
+            "leaves.",
+            [store(frames.kept(run.summary, run.metrics), [RETRAIN, *order])],
+        ),
+        Section(
+            "time",
+            "Time to forget, and when it pays",
+            "What the ledger's bytes and records would take on other devices, and from how many "
+            "requests on a strategy costs less than retraining, what training stored and gathered "
+            "for it included.",
+            tables=timed,
+        )
+        if timed
+        else None,
+        Section("timeline", "The requests", "", [timeline(left, int(rounds))]),
+        Section("labels", "Who holds what", "", [label_map(run.clients, run.summary)])
+        if len(run.clients)
+        else None,
+        Section("certificates", "Certificates", "", tables=[proofs]) if proofs.rows else None,
+        Section("strategies", "The strategies", "", tables=[listed]) if listed.rows else None,
+        Section("settings", "The settings", "", tables=[facts.settings(run.manifest)], folded=True),
+    ]

@@ -1,0 +1,191 @@
+"""All strategies next to retraining: what each measure says, its verdict, and the costs."""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+
+import pandas as pd
+
+from fedunlearn.results import AGAIN, DID_NOT_TAKE, GAP, RETRAIN, unit, who
+from fedunlearn.results.report.cells import (
+    ABSENT,
+    MEANINGS,
+    SYMBOLS,
+    Cell,
+    Table,
+    measure,
+    number,
+    with_best,
+)
+from fedunlearn.results.report.frames import measured
+from fedunlearn.results.report.naming import better, digits, label
+from fedunlearn.results.report.references import others, references
+
+CHIEF = (
+    "test_accuracy",
+    "retained_accuracy_worst",
+    "forget_accuracy",
+    "attack_success_rate",
+    "membership_auc",
+)
+"""The measures of the first table, where there are any; all are in the second."""
+
+PROBED = "attack_success_rate"
+
+COSTS: Mapping[str, Callable[[pd.DataFrame], "pd.Series[float]"]] = {
+    "Client passes": lambda rows: rows["client_epochs"],
+    "MB sent": lambda rows: (rows["bytes_down"] + rows["bytes_up"]) / 1e6,
+    "Rounds": lambda rows: rows["rounds"].astype(float),
+    "MB stored": lambda rows: rows["store_bytes"] / 1e6,
+}
+"""The headings of the costs, and their values."""
+
+Verdicts = Mapping[tuple[str, str], str]
+"""The verdict by strategy and metric."""
+
+
+def standings(
+    summary: pd.DataFrame, verdicts: pd.DataFrame, order: Sequence[str], request: int
+) -> Table:
+    """Return the chief measures and the costs of one request: a row a strategy, in ``order``."""
+    served = summary[summary["request"] == request]
+    cases, goal = _cases(served), references(served)
+    metrics = [metric for metric in CHIEF if metric in measured(served)]
+    judged = _judged(verdicts, request)
+    columns = [_column(cases, goal, judged, order, metric) for metric in metrics]
+    for read in COSTS.values():
+        spent = [read(cases[name]) for name in order]
+        means = [float(values.mean()) for values in spent]
+        columns.append([_cost(read(goal)), *with_best([_cost(v) for v in spent], means)])
+    names = [Cell(RETRAIN), *(Cell(strategy) for strategy in order)]
+    rows = list(zip(names, *columns, strict=True))
+    again = _again(verdicts, request, metrics)
+    if again:
+        rows.insert(1, (Cell(AGAIN), *again, *(Cell(ABSENT) for _ in COSTS)))
+    seeds = served["seed"].nunique()
+    spread = f"mean ± standard deviation over {seeds} seeds" if seeds > 1 else "one seed"
+    models = goal["strategy"].nunique()
+    spread += f", of retraining over {models} models each" if models > 1 else ""
+    leavers = who(str(served["clients"].iloc[0]))
+    return Table(
+        name=f"standings-{request}",
+        caption=f"All strategies next to retraining, after {leavers} left; {spread}",
+        headings=("Strategy", *map(label, metrics), *COSTS),
+        rows=tuple(rows),
+        notes=_notes(verdicts, request),
+    )
+
+
+def everything(
+    summary: pd.DataFrame, verdicts: pd.DataFrame, order: Sequence[str], request: int
+) -> Table:
+    """Return all measures of one request: a row a measure, a column a strategy."""
+    served = summary[summary["request"] == request]
+    cases, goal, judged = _cases(served), references(served), _judged(verdicts, request)
+    rows = [
+        (Cell(label(metric)), *_column(cases, goal, judged, order, metric))
+        for metric in measured(served)
+    ]
+    return Table(
+        name=f"measures-{request}",
+        caption=f"Every measure after {who(str(served['clients'].iloc[0]))} left",
+        headings=("Measure", RETRAIN, *order),
+        rows=tuple(rows),
+        notes=_notes(verdicts, request),
+    )
+
+
+def in_rank(summary: pd.DataFrame, verdicts: pd.DataFrame, request: int, chief: str) -> list[str]:
+    """Return the strategies of a request, the best first.
+
+    Those outside the band on the fewest measures come first, then those nearest to retraining in
+    the measure ``chief``; diverged ones come last.
+    """
+    judged = _judged(verdicts, request)
+    ranks = {}
+    for strategy, case in _cases(summary[summary["request"] == request]).items():
+        mine = [verdict for (name, _), verdict in judged.items() if name == strategy]
+        missed = sum(verdict not in ("inside", "undecided") for verdict in mine)
+        far = abs(_gap(case, chief))
+        ranks[strategy] = (missed, math.inf if math.isnan(far) else far)
+    return sorted(ranks, key=lambda name: ranks[name])
+
+
+def _cases(served: pd.DataFrame) -> dict[str, pd.DataFrame]:
+    """Return the rows of each strategy but retraining."""
+    return {str(name): rows for name, rows in others(served).groupby("strategy", sort=False)}
+
+
+def _judged(verdicts: pd.DataFrame, request: int) -> Verdicts:
+    mine = verdicts[verdicts["request"] == request]
+    found = zip(mine["strategy"], mine["metric"], mine["verdict"], strict=True)
+    return {(str(strategy), str(metric)): str(verdict) for strategy, metric, verdict in found}
+
+
+def _column(
+    cases: Mapping[str, pd.DataFrame],
+    goal: pd.DataFrame,
+    judged: Verdicts,
+    order: Sequence[str],
+    metric: str,
+) -> list[Cell]:
+    """Return one measure of retraining, then of each strategy, the best of these marked."""
+    found, badness = [], []
+    for strategy in order:
+        case = cases[strategy]
+        if metric == PROBED:
+            case = case[case["probe"] != DID_NOT_TAKE]
+        cell = measure(case[metric], digits(metric), unit(metric))
+        if metric == PROBED and case.empty:
+            cell = Cell(DID_NOT_TAKE)
+        found.append(Cell(cell.text, cell.spread, verdict=judged.get((strategy, metric), "")))
+        badness.append(_badness(case, metric))
+    return [measure(goal[metric], digits(metric), unit(metric)), *with_best(found, badness)]
+
+
+def _badness(case: pd.DataFrame, metric: str) -> float:
+    """Return how far a measure is from its best; nan where there is no number."""
+    if better(metric) == "retrained":
+        return abs(_gap(case, metric))
+    mean = float(case[metric].mean(skipna=False))
+    return -mean if better(metric) == "higher" else mean
+
+
+def _gap(case: pd.DataFrame, metric: str) -> float:
+    """Return the mean difference from retraining; nan where there is none."""
+    there = f"{metric}{GAP}" in case and len(case)
+    return float(case[f"{metric}{GAP}"].mean(skipna=False)) if there else math.nan
+
+
+def _cost(values: "pd.Series[float]") -> Cell:
+    """Return the mean of a cost, with a spread only where seeds differ."""
+    cell = measure(values, 0 if (values % 1 == 0).all() else 1)
+    return cell if values.nunique() > 1 else Cell(cell.text)
+
+
+def _again(verdicts: pd.DataFrame, request: int, metrics: Sequence[str]) -> list[Cell]:
+    """Return retraining judged against retraining: what perfection looks like."""
+    mine = verdicts[(verdicts["request"] == request) & (verdicts["strategy"] == AGAIN)]
+    if mine.empty:
+        return []
+    values = dict(zip(mine["metric"], mine["value"], strict=True))
+    judged = _judged(mine, request)
+    return [
+        Cell(
+            number(unit(metric) * float(values[metric]), digits(metric)),
+            verdict=judged[AGAIN, metric],
+        )
+        if metric in values
+        else Cell(ABSENT)
+        for metric in metrics
+    ]
+
+
+def _notes(verdicts: pd.DataFrame, request: int) -> tuple[str, ...]:
+    """Return how to read the table."""
+    goal = (
+        "Where retraining is the goal, the value nearest to it is the best one, not the lowest. "
+        "The best strategy of each measure is in bold."
+    )
+    there = set(verdicts.loc[verdicts["request"] == request, "verdict"])
+    keys = [f"{SYMBOLS[one]} {one}: {MEANINGS[one]}" for one in SYMBOLS if one in there]
+    return (goal, f"{'; '.join(keys)}.") if keys else (goal,)

@@ -1,0 +1,108 @@
+"""Writing a report: the page, Markdown, LaTeX tables and figures of one folder."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from fedunlearn import files
+from fedunlearn.checks import Refused
+from fedunlearn.results import BY_CHANCE, find_runs
+from fedunlearn.results.report.answers import SIGNS, UNJUDGED
+from fedunlearn.results.report.cells import Table
+from fedunlearn.results.report.charts.chart import Chart
+from fedunlearn.results.report.charts.export import export
+from fedunlearn.results.report.evidence import Declared, gather
+from fedunlearn.results.report.latex import document, latex
+from fedunlearn.results.report.markdown import escape, figure, markdown
+from fedunlearn.results.report.overview import overview
+from fedunlearn.results.report.page import page
+from fedunlearn.results.report.sections import Report, Section, report
+from fedunlearn.results.report.story import setting, title
+
+
+def write(folder: Path, declared: Declared | None = None) -> list[Path]:
+    """Write the report of a run or a multirun into its folder; return its files, the page first.
+
+    Raises `Refused` where there is no run, or where a file cannot be read or written.
+    """
+    runs = find_runs(folder)
+    if runs == [folder]:
+        return _of_run(folder, declared or Declared())
+    return _of_multirun(folder, runs)
+
+
+def _of_run(folder: Path, declared: Declared) -> list[Path]:
+    evidence = gather(folder, declared)
+    if evidence.run.summary.empty:
+        raise Refused(f"{folder} has served no request yet, so there is nothing to report.")
+    found = report(evidence)
+    head = title(evidence.run.summary)
+    below = setting(evidence.run.summary, evidence.config)
+    content = {"report": found, "signs": SIGNS, "unjudged": UNJUDGED, "by_chance": BY_CHANCE}
+    html = page("run.html", title=head, setting=below, **content)
+    text = _markdown(head, below, found)
+    return _written(folder, html, text, found.tables, found.charts)
+
+
+def _of_multirun(folder: Path, runs: Sequence[Path]) -> list[Path]:
+    found = overview(folder, runs)
+    content = {name: getattr(found, name) for name in ("sentences", "sections", "glossary")}
+    html = page("multirun.html", title=found.title, setting=found.setting, **content)
+    parts = [f"# {escape(found.title)}\n", f"{escape(found.setting)}\n"]
+    parts += [f"- {escape(sentence)}" for sentence in found.sentences]
+    text = "\n".join([*parts, "", *_sections(found.sections)])
+    return _written(folder, html, text, found.tables, found.charts)
+
+
+def _written(
+    folder: Path, html: str, text: str, found: Sequence[Table], charts: Sequence[Chart]
+) -> list[Path]:
+    return [
+        files.write(folder / "report.html", html.encode()),
+        files.write(folder / "report.md", text.encode()),
+        *tables(folder, found),
+        *figures(folder, charts),
+    ]
+
+
+def tables(folder: Path, found: Sequence[Table]) -> list[Path]:
+    """Write each table for LaTeX, and a document that prints all."""
+    written = [
+        files.write(folder / "tables" / f"{table.name}.tex", latex(table).encode())
+        for table in found
+    ]
+    whole = document([table.name for table in found])
+    return [*written, files.write(folder / "tables" / "all.tex", whole.encode())]
+
+
+def figures(folder: Path, found: Sequence[Chart]) -> list[Path]:
+    """Write each chart as SVG, PDF and PNG."""
+    return [file for chart in found for file in export(chart, folder / "figures")]
+
+
+def _markdown(head: str, below: str, found: Report) -> str:
+    parts = [f"# {escape(head)}\n", f"{escape(below)}\n"]
+    for served in found.served:
+        parts.append(f"## Request {served.request}: {escape(served.leavers)}\n")
+        parts += [] if served.judged else [f"{escape(UNJUDGED)}\n"]
+        parts += [
+            f"- {SIGNS[one.outcome]} **{escape(one.strategy)}** {escape(one.sentence)}"
+            for one in served.answers
+        ]
+        parts += ["", f"*{escape(BY_CHANCE)}*"] if served.judged else []
+        parts += ["", markdown(served.table), markdown(served.measures)]
+    parts += _sections([*found.picking, *found.rest])
+    parts.append("## Glossary\n")
+    parts += [f"- **{escape(term)}**: {escape(meaning)}" for term, meaning in found.glossary]
+    return "\n".join(parts) + "\n"
+
+
+def _sections(found: Sequence[Section]) -> list[str]:
+    parts = []
+    for section in found:
+        parts.append(f"## {escape(section.title)}\n")
+        parts += [f"{escape(section.text)}\n"] if section.text else []
+        for chart in section.charts:
+            parts.append(figure(chart.title, f"figures/report-{chart.name}.png"))
+            parts += [markdown(chart.table)] if chart.table else []
+        parts += [markdown(table) for table in section.tables]
+    return parts

@@ -1,0 +1,210 @@
+"""The files of a run as tables: their columns, and loading one run or many."""
+
+import csv
+import io
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import chain
+from pathlib import Path
+
+import pandas as pd
+import yaml
+
+from fedunlearn import files
+from fedunlearn.checks import Refused
+
+MANIFEST = "manifest.json"
+"""The file that says what a run is made of, and whether it is through."""
+
+MOMENT = {"seed": "int64", "strategy": "str", "request": "int64", "phase": "str", "round": "int64"}
+"""Where a row belongs. Training before the first request has request 0 and strategy ``shared``;
+round 0 of phase ``unlearn`` is the model before it, all other rounds count from 1."""
+
+METRICS = {**MOMENT, "metric": "str", "value": "float64"}
+"""Columns of metrics.csv, and their types."""
+
+LEDGER = {
+    **MOMENT,
+    "client": "int64",
+    "bytes_down": "int64",
+    "bytes_up": "int64",
+    "samples": "int64",
+    "seconds": "float64",
+}
+"""Columns of ledger.csv; client -1 is the server itself."""
+
+CLIENTS = {"seed": "int64", "client": "int64", "label": "str", "train": "int64", "heldout": "int64"}
+"""Columns of clients.csv: records of each label that a client trains on and holds out."""
+
+CASE = {"seed": "int64", "strategy": "str", "request": "int64", "clients": "str", "probe": "str"}
+"""The first columns of summary.csv; ``clients`` are the leavers, joined by ``+``, and ``probe``
+says ``took``, ``did not take``, or nothing where no backdoor was planted."""
+
+COSTS = {
+    "bytes_down": "int64",
+    "bytes_up": "int64",
+    "client_epochs": "float64",
+    "samples": "int64",
+    "rounds": "int64",
+    "seconds": "float64",
+    "store_bytes": "int64",
+}
+"""The last columns of summary.csv: what unlearning and recovery cost."""
+
+VERDICTS = {
+    "request": "int64",
+    "strategy": "str",
+    "metric": "str",
+    "value": "float64",
+    "reference": "float64",
+    "low": "float64",
+    "high": "float64",
+    "gap": "float64",
+    "gap_low": "float64",
+    "gap_high": "float64",
+    "p_value": "float64",
+    "verdict": "str",
+}
+"""Columns of verdicts.csv, and their types: numbers are empty where there is nothing to tell."""
+
+GAP = "_gap"
+"""Ends the name of a metric's difference from the retrained models of its seed, on average."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """What one run wrote, or several: then every table starts with a column ``run``."""
+
+    folder: Path
+    metrics: pd.DataFrame
+    ledger: pd.DataFrame
+    summary: pd.DataFrame
+    """Between the case and the costs: final metrics, then each one's ``<name>_gap``."""
+    clients: pd.DataFrame
+    manifest: dict[str, object]
+
+
+def load(folder: Path) -> Run:
+    """Read a run's folder; raises `Refused` for files that are missing or not as written."""
+    manifest = folder / MANIFEST
+    try:
+        content = json.loads(_text(manifest))
+    except json.JSONDecodeError as error:
+        raise Refused(f"{manifest} is not JSON: {error}.") from error
+    return Run(
+        folder=folder,
+        metrics=_read(folder / "metrics.csv", METRICS),
+        ledger=_read(folder / "ledger.csv", LEDGER),
+        summary=_read(folder / "summary.csv", {**CASE, **COSTS}, others=True),
+        clients=_read(folder / "clients.csv", CLIENTS),
+        manifest=content,
+    )
+
+
+def load_many(folders: Sequence[Path]) -> Run:
+    """Read several runs; the column ``run`` is the folder, seen from their common parent."""
+    if not folders:
+        raise Refused("There is no run to load.")
+    places = [folder.resolve() for folder in folders]
+    parent = Path(os.path.commonpath([place.parent for place in places]))
+    runs = {place.relative_to(parent).as_posix(): load(place) for place in places}
+    return Run(
+        folder=parent,
+        metrics=_joined({name: run.metrics for name, run in runs.items()}),
+        ledger=_joined({name: run.ledger for name, run in runs.items()}),
+        summary=_joined({name: run.summary for name, run in runs.items()}),
+        clients=_joined({name: run.clients for name, run in runs.items()}),
+        manifest={name: run.manifest for name, run in runs.items()},
+    )
+
+
+def find_runs(folder: Path) -> list[Path]:
+    """Return ``folder`` itself if it is a run, else the runs in it; 2 comes before 10.
+
+    Raises `Refused` where there is none.
+    """
+    if (folder / "metrics.csv").is_file():
+        return [folder]
+    found = [file.parent for file in folder.rglob("metrics.csv")]
+    if not found:
+        raise Refused(f"{folder} holds no run: there is no metrics.csv in it or below it.")
+    return sorted(found, key=lambda run: [_numerically(part) for part in run.parts])
+
+
+def write_index(folder: Path) -> Path:
+    """Write ``index.csv`` of a multirun: a row for each row of each run's summary.
+
+    Its columns are the run's folder, what was overridden on the command line, and the summary's.
+    A run that finished no request has one row, which is empty otherwise.
+    """
+    rows: list[Mapping[str, str]] = []
+    for run in find_runs(folder):
+        name = {"run": run.relative_to(folder).as_posix(), "overrides": _overrides(run)}
+        summary = run / "summary.csv"
+        cases = list(csv.DictReader(io.StringIO(_text(summary)))) if summary.exists() else []
+        rows += [{**name, **case} for case in cases or [{}]]
+    text = io.StringIO()
+    columns = list(dict.fromkeys(["run", "overrides", *summary_columns(rows)]))
+    writer = csv.DictWriter(text, columns, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return files.write(folder / "index.csv", text.getvalue().encode())
+
+
+def summary_columns(rows: Sequence[Mapping[str, object]]) -> list[str]:
+    """Return the columns of a summary with these rows: case, metrics, gaps, costs."""
+    fixed = {*CASE, *COSTS}
+    measured = [name for name in dict.fromkeys(chain(*rows)) if name not in fixed]
+    values = [name for name in measured if not name.endswith(GAP)]
+    return [*CASE, *values, *(name for name in measured if name.endswith(GAP)), *COSTS]
+
+
+def _read(path: Path, columns: Mapping[str, str], *, others: bool = False) -> pd.DataFrame:
+    """Read a table and check its columns; ``others`` may stand between the ones named."""
+    found, *rows = list(csv.reader(io.StringIO(_text(path)))) or [[]]
+    if not set(columns) <= set(found) or (len(found) > len(columns) and not others):
+        raise Refused(
+            f"{path} has the columns {', '.join(found)}; expected {', '.join(columns)}. Was it "
+            "written by another version of fedunlearn?"
+        )
+    for number, row in enumerate(rows, start=2):
+        if len(row) != len(found):
+            raise Refused(f"{path} is cut off: line {number} has {len(row)} of {len(found)} cells.")
+    table = pd.DataFrame(rows, columns=found, dtype="str")
+    try:
+        return pd.DataFrame(
+            {name: _typed(table[name], columns.get(name, "float64")) for name in found}
+        )
+    except ValueError as error:
+        raise Refused(f"{path} holds what is no number: {error}.") from error
+
+
+def _typed(column: pd.Series, kind: str) -> pd.Series:
+    if kind == "str":
+        return column
+    return column.replace("", "nan").astype(kind)  # type: ignore[call-overload, no-any-return]
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise Refused(
+            f"{path} cannot be read ({error}); {path.parent} is not the folder of a whole run."
+        ) from error
+
+
+def _joined(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
+    named = [table.assign(run=run)[["run", *table]] for run, table in tables.items()]
+    return pd.concat(named, ignore_index=True)
+
+
+def _overrides(run: Path) -> str:
+    file = run / ".hydra" / "overrides.yaml"
+    return " ".join(yaml.safe_load(_text(file)) or []) if file.exists() else ""
+
+
+def _numerically(part: str) -> tuple[int, str]:
+    return (int(part), "") if part.isdecimal() else (-1, part)

@@ -1,0 +1,174 @@
+"""A run's summary as one table for people, and the sentences that tell how to read it."""
+
+from collections.abc import Callable, Iterator
+
+import pandas as pd
+from rich import box
+from rich.table import Table
+
+from fedunlearn.results.branches import RETRAIN, is_reference, reference_number
+from fedunlearn.results.permutation_test import enough
+from fedunlearn.results.run_files import GAP
+from fedunlearn.results.verdicts import AGAIN, BY_CHANCE, judge, sentences
+from fedunlearn.results.wording import DID_NOT_TAKE, MINUS, amount, in_order, percent, unit, who
+
+METRICS = {
+    "test_accuracy": "Test\naccuracy %",
+    "forget_accuracy": "Leaver's\nrecords %",
+    "attack_success_rate": "Attack\nsuccess %",
+    "membership_auc": "Membership\nAUC",
+}
+"""The metrics that the table shows where there are any, and their headings."""
+
+COSTS: dict[str, Callable[[pd.DataFrame], float]] = {
+    "Client\nepochs": lambda rows: rows["client_epochs"].mean(),
+    "MB\nsent": lambda rows: (rows["bytes_down"] + rows["bytes_up"]).mean() / 1e6,
+    "\nRounds": lambda rows: rows["rounds"].mean(),
+    "MB\nstored": lambda rows: rows["store_bytes"].mean() / 1e6,
+}
+"""The headings of the costs, and what stands below them: means over seeds."""
+
+
+def printed_summary(summary: pd.DataFrame) -> Table:
+    """Return a row a strategy and request: what it kept, forgot and cost, next to retraining.
+
+    Values are means over seeds, with the sample standard deviation where there are several; in
+    parentheses stands the mean difference from the retrained models. The row of retraining holds
+    all references of all seeds; the row below it, where there are several a seed, the further ones,
+    with the mean size of a reference's difference from the others. 100 columns are enough.
+    """
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False)
+    if summary.empty:
+        return table
+    metrics = [name for name in METRICS if name in summary and summary[name].notna().any()]
+    table.title = _title(summary)
+    table.add_column("\nStrategy", no_wrap=True)
+    for name in metrics:
+        table.add_column(METRICS[name], overflow="fold")
+    for heading in COSTS:
+        table.add_column(heading, justify="right")
+    cases = dict(iter(_told(summary).groupby(["request", "strategy"])))
+    cells = [_aligned([_measured(rows, name) for rows in cases.values()]) for name in metrics]
+    measured = {case: [column[n] for column in cells] for n, case in enumerate(cases)}
+    for request, rows in summary.groupby("request"):
+        if summary["request"].nunique() > 1:
+            table.add_row(f"Request {request}", style="italic")
+        for strategy in in_order(rows["strategy"]):
+            costs = [amount(cost(cases[request, strategy])) for cost in COSTS.values()]
+            name, style = (f"► {RETRAIN}", "bold") if strategy == RETRAIN else (strategy, "")
+            table.add_row(name, *measured[request, strategy], *costs, style=style)
+            if strategy == RETRAIN and (request, AGAIN) in cases:
+                table.add_row(AGAIN, *measured[request, AGAIN])
+        table.add_section()
+    return table
+
+
+def summary_notes(summary: pd.DataFrame) -> list[str]:
+    """Return sentences on how to read the table: the goal, the probe, and what was saved."""
+    if summary.empty:
+        return []
+    return [*_goal(summary), *_verdicts(summary), *_probe(summary), *_savings(summary)]
+
+
+def _told(summary: pd.DataFrame) -> pd.DataFrame:
+    """Put all references into the row of retraining, and the further ones into one of their own."""
+    numbers = summary["strategy"].map(reference_number)
+    names = summary["strategy"].mask(numbers > 0, RETRAIN)
+    further = summary[numbers > 1].assign(strategy=AGAIN)
+    return pd.concat([summary.assign(strategy=names), further], ignore_index=True)
+
+
+def _title(summary: pd.DataFrame) -> str:
+    leavers = summary.drop_duplicates("request")["clients"]
+    left = ", then ".join(who(clients) for clients in leavers)
+    seeds = summary["seed"].nunique()
+    means = f"mean ± standard deviation over {seeds} seeds" if seeds > 1 else "one seed"
+    return f"{left[0].upper()}{left[1:]} left; {means}"
+
+
+def _measured(rows: pd.DataFrame, name: str) -> tuple[str, str]:
+    """Write a metric's value and, in parentheses, its difference from the retrained model's."""
+    if name == "attack_success_rate":
+        rows = rows[rows["probe"] != DID_NOT_TAKE]
+        if rows.empty:
+            return DID_NOT_TAKE, ""
+    digits = 1 if percent(name) else 2
+    values, gaps = unit(name) * rows[name], unit(name) * rows[f"{name}{GAP}"]
+    value = f"{values.mean(skipna=False):.{digits}f}"
+    spread = f" ±{values.std():.{digits}f}" if len(rows) > 1 else ""
+    difference = f"({gaps.mean(skipna=False):+z.{digits}f})".replace("-", MINUS)
+    if (rows["strategy"] == AGAIN).all():
+        difference = f"(±{gaps.abs().mean(skipna=False):.{digits}f})"
+    # The differences of a seed's references from each other add up to nothing.
+    is_goal = (rows["strategy"] == RETRAIN).all() and abs(gaps.mean()) < 1e-9
+    return f"{value}{spread}", "" if is_goal else difference
+
+
+def _aligned(cells: list[tuple[str, str]]) -> list[str]:
+    """Put differences beside the values, or below them where a spread takes their place."""
+    value_width, gap_width = (max(map(len, column)) for column in zip(*cells, strict=True))
+    if any("±" in value for value, _ in cells):
+        return [f"{value:>{value_width}}\n{gap}".rstrip() for value, gap in cells]
+    return [f"{value:>{value_width}} {gap:>{gap_width}}".rstrip() for value, gap in cells]
+
+
+def _goal(summary: pd.DataFrame) -> Iterator[str]:
+    again = ""
+    if (summary["strategy"].map(reference_number) > 1).any():
+        again = (
+            f" Row {AGAIN!r}: further models retrained with other first models and other luck, and "
+            "how far one of them is from the others on average (±): as good as it gets."
+        )
+    yield (
+        "► The goal is the retrain row, not zero: that model never saw the leaver. In parentheses: "
+        f"difference from it, in percentage points (AUC: as a number); 0 is best.{again}"
+    )
+    yield (
+        "Leaver's records: accuracy on what the leaver trained on. Costs are those of unlearning "
+        "and recovery; MB stored is what training had to keep for the strategy."
+    )
+
+
+def _verdicts(summary: pd.DataFrame) -> Iterator[str]:
+    """Say of each strategy on how many measures it could pass for retrained."""
+    found = judge(summary)
+    if len(found):
+        yield from sentences(found)
+        yield BY_CHANCE
+        return
+    references = summary["strategy"].map(is_reference)
+    seeds, few = summary["seed"].nunique(), summary.loc[references, "strategy"].nunique()
+    if few and not references.all():
+        least = next(n for n in range(1, 20) if enough(seeds, n))
+        yield (
+            f"No verdicts: {_counted(seeds, 'seed')} with {_counted(few, 'retrained model')} each "
+            f"cannot tell a difference from chance at 95 % confidence. references={least} could, "
+            "and so could more seeds."
+        )
+
+
+def _counted(number: int, what: str) -> str:
+    return f"{number} {what}{'s' * (number != 1)}"
+
+
+def _probe(summary: pd.DataFrame) -> Iterator[str]:
+    failed = summary.loc[summary["probe"] == DID_NOT_TAKE, "seed"].unique()
+    if len(failed):
+        seeds = ", ".join(map(str, failed))
+        yield (
+            f"The probe did not take ({'seed' if len(failed) == 1 else 'seeds'} {seeds}): attack "
+            "success fell by less than 50 points from the original to the retrained model, so it "
+            "cannot tell forgetting from remembering and is left out there. Plant more or train "
+            "longer."
+        )
+
+
+def _savings(summary: pd.DataFrame) -> Iterator[str]:
+    """Compare client epochs, where both sides spent any."""
+    told = summary[summary["strategy"].map(reference_number) <= 1]
+    epochs = told.groupby("strategy", sort=False)["client_epochs"].mean().to_dict()
+    full = epochs.pop(RETRAIN, 0.0)
+    saved = {name: full / spent for name, spent in epochs.items() if spent > 0 and full > 0}
+    if saved:
+        listed = ", ".join(f"{name} {ratio:.1f} times" for name, ratio in saved.items())
+        yield f"Speed-up over retraining, in client epochs: {listed}."

@@ -1,0 +1,53 @@
+"""How tables and figures call leavers, and in which order and unit they show things."""
+
+from collections.abc import Iterable
+
+from fedunlearn.results.branches import RETRAIN, reference_number
+
+DID_NOT_TAKE = "did not take"
+"""The word of summary.csv's column ``probe`` for a backdoor that cannot tell anything."""
+
+MINUS = "\N{MINUS SIGN}"
+
+NAMED = 3
+"""So many leavers are listed; more are counted."""
+
+
+def who(clients: str) -> str:
+    """Spell out the column ``clients`` of a summary: ``0+3`` becomes ``clients 0 and 3``."""
+    names = clients.split("+") if clients else []
+    if len(names) > NAMED:
+        return f"{len(names)} clients"
+    listed = " and ".join(filter(None, (", ".join(names[:-1]), *names[-1:])))
+    return {0: "nobody", 1: f"client {listed}"}.get(len(names), f"clients {listed}")
+
+
+def leave(leavers: str) -> str:
+    """Return the verb that goes with what `who` returned."""
+    return "leaves" if leavers.startswith(("client ", "nobody")) else "leave"
+
+
+def in_order(strategies: Iterable[str]) -> list[str]:
+    """Return each strategy once: retraining first, the others as they come.
+
+    Further references of a seed are left out: `RETRAIN` stands for all of them.
+    """
+    names = [name for name in dict.fromkeys(strategies) if reference_number(name) <= 1]
+    return sorted(names, key=lambda name: name != RETRAIN)
+
+
+def percent(metric: str) -> bool:
+    """Whether people know this metric in percent: accuracies, rates and agreements."""
+    return "accuracy" in metric or metric.endswith(("_rate", "_agreement"))
+
+
+def unit(metric: str) -> int:
+    """Return what a value is multiplied with to be shown: 100 for percent, else 1."""
+    return 100 if percent(metric) else 1
+
+
+def amount(cost: float) -> str:
+    """Write a cost with as many digits as matter; only nothing is zero."""
+    if 0 < cost < 0.05:
+        return "<0.1"
+    return f"{cost:,.1f}" if cost % 1 and cost < 100 else f"{cost:,.0f}"

@@ -1,0 +1,115 @@
+"""The rounds after unlearning, shared by all strategies so that they are compared at equal cost."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+from fedunlearn import checks
+from fedunlearn.history import Updates
+from fedunlearn.local import LocalWork
+from fedunlearn.models import Vector, deflect, mean
+from fedunlearn.unlearning.strategy import Clients
+
+
+class Recovery(Protocol):
+    """What happens between a strategy's last model and the next training round."""
+
+    @property
+    def rounds(self) -> int:
+        """How many rounds `recover` takes."""
+
+    def recover(
+        self, weights: Vector, original: Vector, after: int, clients: Clients
+    ) -> Iterator[tuple[Updates, Vector]]:
+        """Yield the updates of each recovery round and the model [d] after it.
+
+        ``weights`` [d] is the unlearned model, ``original`` [d] the one before unlearning, and
+        ``after`` the training round at which the request came.
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class NoRecovery:
+    """No recovery: the strategy's last model is the result."""
+
+    @property
+    def rounds(self) -> int:
+        """Take no rounds."""
+        return 0
+
+    def recover(
+        self, weights: Vector, original: Vector, after: int, clients: Clients
+    ) -> Iterator[tuple[Updates, Vector]]:
+        """Yield nothing."""
+        yield from ()
+
+
+@dataclass(frozen=True, slots=True)
+class Plain:
+    """Ordinary training rounds with those who remain."""
+
+    rounds: int = 5
+    batches: int | None = None
+    """The most steps of a client in a round; None: as in training."""
+
+    def __post_init__(self) -> None:
+        """Raise `Refused` for values outside their range."""
+        _checked(self.rounds, self.batches)
+
+    def recover(
+        self, weights: Vector, original: Vector, after: int, clients: Clients
+    ) -> Iterator[tuple[Updates, Vector]]:
+        """Train on, with the learning rate that the rounds after the request would have had."""
+        work = _limited(clients.work, self.batches)
+        return clients.rounds(weights, after + 1, after + self.rounds, work)
+
+
+@dataclass(frozen=True, slots=True)
+class Projected:
+    """Ordinary training that may not go back: FedOSD's second stage, for any strategy.
+
+    ``w <- w + lr sum_k n_k g'_k / sum_k n_k`` with ``g'_k = g_k - (g_k . a / |a|^2) a`` at the
+    length of g_k, client k's update, and ``a = w - w_pre``, the way that unlearning and recovery
+    have come from the model before. Its opposite is the way back to what was forgotten; both
+    directions along it are closed. Where a = 0 this is `Plain` with a server that averages.
+
+    Updates are yielded as they moved the model: projected, and ``lr`` times as long.
+
+    Pan, Wang, Li, Zheng, Wang, Tang, Zhao. Federated unlearning with gradient descent and conflict
+    mitigation. AAAI 2025, arXiv 2412.20200.
+    """
+
+    rounds: int = 5
+    lr: float = 1.0
+    """Of the server: 1 takes the average of the projected updates."""
+    batches: int | None = None
+    """The most steps of a client in a round; None: as in training."""
+
+    def __post_init__(self) -> None:
+        """Raise `Refused` for values outside their range."""
+        _checked(self.rounds, self.batches)
+        checks.number("recovery.lr", self.lr, above=0)
+
+    def recover(
+        self, weights: Vector, original: Vector, after: int, clients: Clients
+    ) -> Iterator[tuple[Updates, Vector]]:
+        """Train on, across the way from ``original`` [d]."""
+        work = _limited(clients.work, self.batches)
+        for number in range(after + 1, after + self.rounds + 1):
+            updates = clients.train(weights, work=work, round=number)
+            deflect(updates.deltas, weights - original)
+            if self.lr != 1:
+                updates.deltas.mul_(self.lr)
+            if updates.clients:
+                weights = weights + mean(updates.deltas, updates.examples)
+            yield updates, weights
+
+
+def _checked(rounds: int, batches: int | None) -> None:
+    checks.whole("recovery.rounds", rounds)
+    if batches is not None:
+        checks.whole("recovery.batches", batches)
+
+
+def _limited(work: LocalWork, batches: int | None) -> LocalWork:
+    return work if batches is None else replace(work, batches=batches)

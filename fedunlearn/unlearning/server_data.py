@@ -1,0 +1,43 @@
+"""Unlabelled records on the server, and what a strategy may do with them."""
+
+import time
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from fedunlearn.local import LocalWork, train_locally
+from fedunlearn.models import Network, Vector
+from fedunlearn.unlearning.ledger import SERVER, Ledger
+
+
+@dataclass(frozen=True)
+class Proxy:
+    """Images that the server owns; no client trained on them and nobody labelled them."""
+
+    network: Network
+    images: Tensor
+    """[n, c, h, w], on the device that is to train."""
+    ledger: Ledger
+    seed: int
+
+    def distil(self, teacher: Vector, student: Vector, work: LocalWork, *, round: int) -> Vector:
+        """Train ``student`` [d] towards the logits of ``teacher`` [d] and return it.
+
+        ``work.objective`` gets the teacher's logits in place of labels. The server is charged
+        for the records of the student's epochs and for the teacher's one pass.
+        """
+        started = time.perf_counter()
+        teacher, student = teacher.to(self.images.device), student.to(self.images.device)
+        with torch.no_grad():
+            logits = torch.cat([self.network(teacher, x) for x in torch.split(self.images, 1024)])
+        rng = np.random.default_rng([self.seed, PROXY_STREAM, round])
+        weights = train_locally(self.network, student, self.images, logits, work, round, rng).cpu()
+        samples = work.samples(len(self.images)) + len(self.images)
+        self.ledger.charge(SERVER, samples=samples, seconds=time.perf_counter() - started)
+        return weights
+
+
+PROXY_STREAM = 1_000_000
+"""Keeps the server's random numbers apart from those of every client stream."""

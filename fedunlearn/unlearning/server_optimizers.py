@@ -1,0 +1,141 @@
+"""How the server turns the mean update of a round into the next model.
+
+An optimizer is a pure function with explicit state, so that a request can start it afresh:
+momentum is made of past updates, the leavers' among them.
+"""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+
+from fedunlearn import checks
+from fedunlearn.models import Vector
+
+State = tuple[Vector, ...]
+"""What an optimizer carries from round to round, each [d]."""
+
+
+class ServerOptimizer(Protocol):
+    """A step rule; ``update`` [d] is the cohort's mean of ``local - broadcast``."""
+
+    def start(self, weights: Vector) -> State:
+        """Return the state before the first step."""
+
+    def step(self, weights: Vector, update: Vector, state: State) -> tuple[Vector, State]:
+        """Return the next model [d] and state."""
+
+
+@dataclass(frozen=True, slots=True)
+class FedAvg:
+    """FedAvg: ``w <- w + lr u``; with lr = 1 the clients' weighted mean.
+
+    McMahan, Moore, Ramage, Hampson, Agüera y Arcas. Communication-efficient learning of deep
+    networks from decentralized data. AISTATS 2017, arXiv 1602.05629.
+    """
+
+    lr: float = 1.0
+
+    def __post_init__(self) -> None:
+        """Raise `Refused` for a learning rate that is not positive."""
+        checks.number("training.server.lr", self.lr, above=0)
+
+    def start(self, weights: Vector) -> State:
+        """Nothing is carried over."""
+        return ()
+
+    def step(self, weights: Vector, update: Vector, state: State) -> tuple[Vector, State]:
+        """Take one step."""
+        return weights + self.lr * update, state
+
+
+@dataclass(frozen=True, slots=True)
+class FedAvgM:
+    """FedAvgM: ``m <- beta m + u``, ``w <- w + lr m``.
+
+    Hsu, Qi, Brown. Measuring the effects of non-identical data distribution for federated visual
+    classification. 2019, arXiv 1909.06335.
+    """
+
+    lr: float = 1.0
+    beta: float = 0.9
+
+    def __post_init__(self) -> None:
+        """Raise `Refused` for values outside their range."""
+        checks.number("training.server.lr", self.lr, above=0)
+        checks.number("training.server.beta", self.beta, at_least=0, at_most=1)
+
+    def start(self, weights: Vector) -> State:
+        """Start from momentum zero."""
+        return (torch.zeros_like(weights),)
+
+    def step(self, weights: Vector, update: Vector, state: State) -> tuple[Vector, State]:
+        """Take one step."""
+        momentum = self.beta * state[0] + update
+        return weights + self.lr * momentum, (momentum,)
+
+
+@dataclass(frozen=True, slots=True)
+class FedAdam:
+    """FedAdam: ``w <- w + lr m / (sqrt(v) + tau)`` with running means m of u and v of u^2.
+
+    ``m <- b1 m + (1-b1) u`` and ``v <- b2 v + (1-b2) u^2``;
+    ``v`` starts at tau^2 and neither is corrected for its start, as in the paper.
+
+    Reddi, Charles, Zaheer, Garrett, Rush, Konečný, Kumar, McMahan. Adaptive federated
+    optimization. ICLR 2021, arXiv 2003.00295.
+    """
+
+    lr: float = 0.01
+    beta1: float = 0.9
+    beta2: float = 0.99
+    tau: float = 0.001
+
+    def __post_init__(self) -> None:
+        """Raise `Refused` for values outside their range."""
+        _check_adaptive(self.lr, self.beta1, self.beta2, self.tau)
+
+    def start(self, weights: Vector) -> State:
+        """Start from ``m = 0``, ``v = tau^2``."""
+        return torch.zeros_like(weights), torch.full_like(weights, self.tau**2)
+
+    def step(self, weights: Vector, update: Vector, state: State) -> tuple[Vector, State]:
+        """Take one step."""
+        first = self.beta1 * state[0] + (1 - self.beta1) * update
+        second = self.beta2 * state[1] + (1 - self.beta2) * update.square()
+        return weights + self.lr * first / (second.sqrt() + self.tau), (first, second)
+
+
+@dataclass(frozen=True, slots=True)
+class FedYogi:
+    """FedYogi: as `FedAdam`, but ``v <- v - (1-b2) u^2 sign(v - u^2)``.
+
+    Reddi et al. Adaptive federated optimization. ICLR 2021, arXiv 2003.00295.
+    """
+
+    lr: float = 0.01
+    beta1: float = 0.9
+    beta2: float = 0.99
+    tau: float = 0.001
+
+    def __post_init__(self) -> None:
+        """Raise `Refused` for values outside their range."""
+        _check_adaptive(self.lr, self.beta1, self.beta2, self.tau)
+
+    def start(self, weights: Vector) -> State:
+        """Start from ``m = 0``, ``v = tau^2``."""
+        return torch.zeros_like(weights), torch.full_like(weights, self.tau**2)
+
+    def step(self, weights: Vector, update: Vector, state: State) -> tuple[Vector, State]:
+        """Take one step."""
+        first = self.beta1 * state[0] + (1 - self.beta1) * update
+        square = update.square()
+        second = state[1] - (1 - self.beta2) * square * torch.sign(state[1] - square)
+        return weights + self.lr * first / (second.sqrt() + self.tau), (first, second)
+
+
+def _check_adaptive(lr: float, beta1: float, beta2: float, tau: float) -> None:
+    checks.number("training.server.lr", lr, above=0)
+    checks.number("training.server.beta1", beta1, at_least=0, at_most=1)
+    checks.number("training.server.beta2", beta2, at_least=0, at_most=1)
+    checks.number("training.server.tau", tau, above=0)

@@ -1,0 +1,130 @@
+"""What an unlearning method is: read this file before you write one.
+
+A strategy is a frozen dataclass of hyperparameters. It declares what training must record
+(`needs`), and when clients leave it yields the global model after every unlearning round
+(`unlearn`). Whoever loops over it gets the forgetting curve, the cost curve and early stopping.
+"""
+
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
+from typing import ClassVar, Literal, Protocol
+
+import numpy as np
+from torch import Tensor
+
+from fedunlearn.data import ClientId
+from fedunlearn.history import History, Needs, Updates
+from fedunlearn.local import LocalWork
+from fedunlearn.models import Vector
+from fedunlearn.unlearning.server_data import Proxy
+
+__all__ = [
+    "ClientId",
+    "Clients",
+    "Guarantee",
+    "History",
+    "LocalWork",
+    "Needs",
+    "Request",
+    "UnlearningStrategy",
+    "Updates",
+    "Vector",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """Clients ask to be forgotten after a training round."""
+
+    clients: frozenset[ClientId]
+    after: int
+
+
+class Clients(Protocol):
+    """Those who remain. Every call is charged to the ledger; asking a leaver raises."""
+
+    @property
+    def ids(self) -> frozenset[ClientId]:
+        """Who may be asked."""
+
+    @property
+    def work(self) -> LocalWork:
+        """What a client does in an ordinary round."""
+
+    @property
+    def proxy(self) -> Proxy:
+        """Unlabelled records on the server; raises unless `Needs.proxy` was declared."""
+
+    @property
+    def leavers(self) -> "Clients":
+        """Those who leave; raises unless `Needs.leaver` was declared."""
+
+    def train(
+        self,
+        weights: Vector,
+        who: Collection[ClientId] | None = None,
+        work: LocalWork | None = None,
+        *,
+        round: int,
+        other: Vector | None = None,
+    ) -> Updates:
+        """Let clients train from ``weights`` [d] and return their updates.
+
+        ``who`` defaults to the cohort that the schedule draws for training round ``round`` from
+        those who remain, ``work`` to the ordinary work; ``other`` [d] is a second model that is
+        sent along for work which compares with it. All randomness is a function of the run's
+        seed, ``round`` and the client: never of the order of calls or of who else is asked.
+        Raises PermissionError if ``who`` names a client who left, and unless `Needs.remaining` was
+        declared.
+        """
+
+    def rounds(
+        self, weights: Vector, first: int, last: int, work: LocalWork | None = None
+    ) -> Iterator[tuple[Updates, Vector]]:
+        """Run ordinary training rounds ``first … last`` from ``weights`` [d].
+
+        Yields each round's updates and the model after it, aggregated as in training. ``work``
+        defaults to the ordinary work.
+        """
+
+    def statistics(self, weights: Vector) -> Mapping[ClientId, Tensor]:
+        """Return the sums over each client's records that `ridge.sums` makes on ``weights`` [d].
+
+        All of `ids` are asked, none of them trains. Raises `Refused` for a model whose last layer
+        is not linear, and PermissionError unless `Needs.remaining` was declared.
+        """
+
+    def rng(self, round: int) -> np.random.Generator:
+        """Return the server's random numbers of unlearning round ``round``.
+
+        They are a function of the run's seed and of ``round``, apart from those of all clients.
+        """
+
+
+Guarantee = Literal["none", "certified", "exact"]
+"""What a method's own mathematics promises: nothing, indistinguishable from retraining within a
+stated (epsilon, delta), or the distribution of retraining itself."""
+
+
+class UnlearningStrategy(Protocol):
+    """One unlearning method."""
+
+    guarantee: ClassVar[Guarantee]
+    """What the method promises."""
+
+    @property
+    def needs(self) -> Needs:
+        """What training must record for it."""
+
+    def length(self, request: Request) -> int:
+        """Return how many models `unlearn` will yield, for progress bars and estimates.
+
+        Recovery rounds after an earlier request are stored as well, and may add to it.
+        """
+
+    def unlearn(self, request: Request, history: History, clients: Clients) -> Iterator[Vector]:
+        """Yield the global model [d] after every unlearning round.
+
+        ``history`` holds what `needs` declared, the leavers' updates included. The first model
+        yielded is the result of round 1; the model before it is ``history.final``.
+        """

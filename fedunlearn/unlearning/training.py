@@ -1,0 +1,90 @@
+"""Ordinary federated training: who is asked in a round, and how a round moves the model."""
+
+import math
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from fedunlearn import checks
+from fedunlearn.data import ClientId
+from fedunlearn.history import Updates
+from fedunlearn.local import LocalWork
+from fedunlearn.models import Vector, mean
+from fedunlearn.unlearning.server_optimizers import FedAvg, ServerOptimizer
+from fedunlearn.unlearning.strategy import Clients
+
+COHORT_STREAM = 2_000_000
+"""Keeps the draw of cohorts apart from the random numbers of clients."""
+
+SERVER_STREAM = 3_000_000
+"""Keeps the server's own random numbers apart from all others."""
+
+
+@dataclass(frozen=True, slots=True)
+class Training:
+    """How a federation trains."""
+
+    rounds: int = 24
+    cohort: float = 1.0
+    """Share of all clients that a round asks."""
+    tolerated_failures: int = 0
+    """Clients of a round that may fail before the run stops."""
+    work: LocalWork = field(default_factory=LocalWork)
+    server: ServerOptimizer = field(default_factory=FedAvg)
+
+    def __post_init__(self) -> None:
+        """Raise `Refused` for values outside their range."""
+        checks.whole("training.rounds", self.rounds)
+        checks.number("training.cohort", self.cohort, above=0, at_most=1)
+        checks.whole("training.tolerated_failures", self.tolerated_failures, at_least=0)
+
+    def cohort_size(self, clients: int) -> int:
+        """Return how many of ``clients`` a round asks: their share, rounded, and at least one."""
+        return max(1, math.floor(self.cohort * clients + 0.5))
+
+
+def cohort(present: Collection[ClientId], size: int, seed: int, round: int) -> tuple[ClientId, ...]:
+    """Draw the clients of a round: the ``size`` smallest of independent uniform numbers.
+
+    A client's number is a function of ``(seed, round, client)`` alone. So a round without a
+    client who was not in its cohort stays as it was, and where the client was in it, the next in
+    line steps in: nobody else is reshuffled. Returns ascending ids, all of ``present`` if they
+    are not more than ``size``.
+    """
+    ids = sorted(present)
+    if len(ids) <= size:
+        return tuple(ids)
+    # The i-th number of a stream does not depend on how many are drawn after it.
+    draws = np.random.default_rng([seed, COHORT_STREAM, round]).random(ids[-1] + 1)
+    return tuple(sorted(sorted(ids, key=draws.__getitem__)[:size]))
+
+
+def server_rng(seed: int, leavers: Collection[ClientId], round: int) -> np.random.Generator:
+    """Return the server's random numbers of an unlearning round, say for noise.
+
+    Other leavers get other numbers: noise that is used twice would cancel in a difference.
+    """
+    return np.random.default_rng([seed, SERVER_STREAM, round, *sorted(leavers)])
+
+
+def run_rounds(
+    clients: Clients,
+    server: ServerOptimizer,
+    weights: Vector,
+    first: int,
+    last: int,
+    work: LocalWork | None = None,
+) -> Iterator[tuple[Updates, Vector]]:
+    """Run rounds ``first … last`` from ``weights`` [d]; yield updates and the model after each.
+
+    ``work`` is the ordinary work unless given. The server's optimizer starts afresh. A round in
+    which every client failed changes nothing.
+    """
+    state = server.start(weights)
+    for number in range(first, last + 1):
+        updates = clients.train(weights, work=work, round=number)
+        if updates.clients:
+            update = mean(updates.deltas, updates.examples)
+            weights, state = server.step(weights, update, state)
+        yield updates, weights

@@ -1,0 +1,200 @@
+"""A run that is killed at any moment and resumed ends as one that nobody disturbed."""
+
+import os
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from rich.console import Console
+
+from fedunlearn.checks import Refused
+from fedunlearn.experiment import run
+from fedunlearn.experiment.checkpoint import Checkpoint, Standing
+from fedunlearn.experiment.whole_run import LOCK
+from fedunlearn.flower import GridClients
+from fedunlearn.history import History, OnDisk, Round, Updates, Window, round_files
+from fedunlearn.locks import alone
+from fedunlearn.models import Layout
+from fedunlearn.sealed_files import DamagedFile
+from fedunlearn.unlearning import Course
+from tests.support.killed import KEPT, SEEDS, WAVES, carry_out, killed
+
+KILLS = int(os.environ.get("FEDUNLEARN_KILLS", "21"))
+
+
+@pytest.fixture(
+    scope="module", params=["memory", "float32", pytest.param("int8", marks=pytest.mark.slow)]
+)
+def undisturbed(request, tmp_path_factory):
+    folder = tmp_path_factory.mktemp(request.param)
+    carry_out(folder, request.param, resume=False)
+    return request.param, folder
+
+
+def contents(folder):
+    """Return what a run wrote, without what the clock or the process had to do with."""
+    found = {
+        path.relative_to(folder).as_posix(): path.read_bytes()
+        for path in folder.rglob("*")
+        if path.is_file() and path.suffix in (".safetensors", ".csv")
+    }
+    for name in ("summary.csv", "ledger.csv"):
+        found[name] = pd.read_csv(folder / name).drop(columns="seconds").to_csv()
+    return found
+
+
+def require_equal(one, other):
+    found, wanted = contents(one), contents(other)
+    assert sorted(found) == sorted(wanted)
+    assert [name for name in wanted if found[name] != wanted[name]] == []
+    assert not [*one.rglob(".*.partial"), *one.rglob("checkpoint")]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("trial", range(KILLS))
+def test_runs_killed_at_random_moments_end_as_one_that_was_not(
+    trial, tmp_path_factory, record_property
+):
+    rng = np.random.default_rng([2026, trial])
+    kept = list(KEPT)[trial % len(KEPT)]
+    whole, folder = (tmp_path_factory.getbasetemp() / f"whole-{kept}", tmp_path_factory.mktemp("k"))
+    if not whole.exists():
+        carry_out(whole, kept, resume=False)
+    deaths = 0
+    for _ in range(int(rng.integers(1, 4))):
+        by_event = {"event": int(rng.integers(1, 900))}
+        by_clock = {"seconds": float(rng.uniform(0.05, 2.0))}
+        deaths += killed(folder, kept, **(by_event if rng.random() < 0.7 else by_clock))
+    record_property("kills", deaths)  # for --junit-xml FILE -o junit_family=xunit1
+    carry_out(folder, kept)
+    require_equal(folder, whole)
+
+
+class Died(BaseException):
+    pass
+
+
+def interrupted(monkeypatch, folder, kept, owner, name, calls):
+    """Carry out until ``owner.name`` is called for the ``calls``-th time."""
+    real, left = getattr(owner, name), [calls]
+
+    def dying(*args, **kwargs):
+        left[0] -= 1
+        if left[0] == 0:
+            raise Died
+        return real(*args, **kwargs)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(owner, name, dying)
+        with pytest.raises(Died):
+            carry_out(folder, kept)
+
+
+class TestStages:
+    """The same within one process, at moments that random kills may miss."""
+
+    @pytest.mark.parametrize("calls", [1, 2, 5, 9])
+    def test_in_the_middle_of_a_purge(self, undisturbed, calls, tmp_path, monkeypatch):
+        kept, whole = undisturbed
+        if kept == "memory":
+            pytest.skip("nothing is on disk")
+        interrupted(monkeypatch, tmp_path, kept, round_files, "rewrite_without", calls)
+        carry_out(tmp_path, kept)
+        require_equal(tmp_path, whole)
+
+    @pytest.mark.parametrize("calls", [1, 3, 17, 30, 44, 60])
+    def test_in_the_middle_of_training_unlearning_and_recovery(
+        self, undisturbed, calls, tmp_path, monkeypatch
+    ):
+        kept, whole = undisturbed
+        interrupted(monkeypatch, tmp_path, kept, GridClients, "train", calls)
+        carry_out(tmp_path, kept)
+        require_equal(tmp_path, whole)
+
+    def test_what_was_finished_is_not_done_again(self, undisturbed, tmp_path, monkeypatch):
+        kept, _ = undisturbed
+        asked, real = [], GridClients.train
+        interrupted(monkeypatch, tmp_path, kept, GridClients, "train", 60)
+        monkeypatch.setattr(GridClients, "train", lambda *a, **k: asked.append(1) or real(*a, **k))
+        carry_out(tmp_path, kept)
+        again = len(asked)
+        asked.clear()
+        carry_out(tmp_path / "anew", kept)
+        assert len(asked) - 60 <= again <= len(asked) - 60 + 8  # a stage has at most 8 rounds
+
+    def test_a_finished_run_is_only_read(self, undisturbed, monkeypatch):
+        kept, whole = undisturbed
+        before = contents(whole)
+        monkeypatch.setattr(GridClients, "train", None)
+        summary = carry_out(whole, kept)
+        assert contents(whole) == before
+        assert len(summary) == len(SEEDS) * 3 * 2
+
+
+class TestRefusals:
+    def test_another_configuration_is_not_mixed_in(self, undisturbed):
+        kept, whole = undisturbed
+        other = replace(WAVES, keep=KEPT[kept])
+        with pytest.raises(Refused, match="another configuration of kept"):
+            run(other, SEEDS, whole, {"kept": "other"}, Console(quiet=True), resume=True)
+        with pytest.raises(Refused, match=r"other seeds: \[0, 1\], and here it would be \[0\]"):
+            run(other, (0,), whole, {"kept": kept}, Console(quiet=True), resume=True)
+
+    def test_two_processes_do_not_share_a_folder(self, tmp_path):
+        with alone(tmp_path / LOCK, "it"), pytest.raises(Refused, match="in use by another proc"):
+            carry_out(tmp_path, "memory")
+        assert not (tmp_path / "metrics.csv").exists()
+
+    def test_a_damaged_checkpoint_is_named_and_nothing_is_lost(self, tmp_path, monkeypatch):
+        interrupted(monkeypatch, tmp_path, "float32", GridClients, "train", 20)
+        path = tmp_path / "checkpoint" / "standing.safetensors"
+        content = bytearray(path.read_bytes())
+        content[-1] ^= 1
+        path.write_bytes(content)
+        metrics = (tmp_path / "metrics.csv").read_bytes()
+        with pytest.raises(DamagedFile, match=r"standing\.safetensors cannot be used"):
+            carry_out(tmp_path, "float32")
+        assert (tmp_path / "metrics.csv").read_bytes() == metrics
+
+    def test_a_folder_begun_anew_holds_nothing_of_the_run_before(self, tmp_path, monkeypatch):
+        interrupted(monkeypatch, tmp_path, "float32", GridClients, "train", 20)
+        assert (tmp_path / "checkpoint").exists()
+        tiny = replace(WAVES, strategies={}, keep=OnDisk(limit=1e9))
+        run(tiny, (0,), tmp_path, {}, Console(quiet=True))
+        assert not (tmp_path / "history").exists()
+        assert not (tmp_path / "checkpoint").exists()
+
+
+def test_another_process_overwrites_no_round_that_is_still_wanted(tmp_path):
+    """Rounds in memory are numbered in their files; a later process must not start over."""
+    layout = Layout.of_tensors({"w": torch.zeros(3)})
+    empty = History(layout, torch.zeros(3), torch.zeros(3))
+
+    def course(value):
+        sent = Updates((0, 1), torch.full((2, 3), value), torch.tensor([1, 1]))
+        return Course(replace(empty, rounds=(Round(1, sent, 2),)), frozenset({0, 1}))
+
+    Checkpoint(tmp_path).save(Standing(0, "shared", shared=course(1.0)))
+    for value in (2.0, 3.0):  # two more processes
+        checkpoint = Checkpoint(tmp_path)
+        at = checkpoint.load().standing(empty)
+        checkpoint.save(replace(at, strategy="a", course=course(value)))
+        again = Checkpoint(tmp_path).load().standing(empty)
+        assert (again.shared.history[0].updates.deltas == 1).all()
+        assert (again.course.history[0].updates.deltas == value).all()
+    assert len(list((tmp_path / "checkpoint" / "rounds").iterdir())) == 2
+
+
+def test_what_a_policy_and_a_request_left_in_a_history_goes_on(tmp_path):
+    layout = Layout.of_tensors({"w": torch.zeros(3)})
+    empty = History(layout, torch.zeros(3), torch.zeros(3))
+    sums = {4: torch.arange(6.0, dtype=torch.float64).view(2, 3)}
+    history = replace(empty, window=Window(3, (0.5, 1 / 3)), forgot=2, statistics=sums)
+    course = Course(history, frozenset({4}), round=5, request=1)
+    Checkpoint(tmp_path).save(Standing(0, "a", course=course))
+    found = Checkpoint(tmp_path).load().standing(empty).course
+    assert (found.history.window, found.history.forgot) == (history.window, 2)
+    assert torch.equal(found.history.statistics[4], sums[4])
+    assert (found.present, found.round, found.request) == ({4}, 5, 1)

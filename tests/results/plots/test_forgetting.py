@@ -1,0 +1,139 @@
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib.colors import to_hex
+
+from fedunlearn.results import CARDS
+from fedunlearn.results.plots.against_rounds import forgetting
+from fedunlearn.results.plots.style import looks
+from tests.support.simulated_runs import ENDS, NAMES, texts
+
+
+@pytest.fixture(scope="module")
+def of_seven(seven):
+    return forgetting(seven.metrics, seven.summary)
+
+
+@pytest.fixture(scope="module")
+def of_one(one):
+    return forgetting(one.metrics, one.summary)
+
+
+def panel(figure, title):
+    return next(axes for axes in figure.axes if axes.get_title(loc="left").startswith(title))
+
+
+def lines(axes, colour):
+    return [line for line in axes.lines if to_hex(line.get_color()) == colour.lower()]
+
+
+def test_one_panel_a_metric_named_as_on_its_card(of_seven, of_one):
+    titles = [axes.get_title(loc="left") for axes in of_seven.axes]
+    assert [title.removesuffix(" (%)") for title in titles] == [CARDS[n].label for n in NAMES]
+    assert not any("Attack" in text for text in texts(of_one))
+
+
+def test_a_line_runs_through_the_means_and_recovery_starts_where_unlearning_ended(seven, of_seven):
+    axes = panel(of_seven, "Test accuracy")
+    colour, marker = looks(["federaser"])["federaser"]
+    unlearning, recovery = lines(axes, colour)
+    chosen = seven.metrics.query(
+        "strategy == 'federaser' and phase == 'unlearn' and metric == 'test_accuracy'"
+    )
+    means = 100 * chosen.groupby("round")["value"].mean()
+    np.testing.assert_array_equal(unlearning.get_xdata(), means.index)
+    np.testing.assert_allclose(unlearning.get_ydata(), means)
+    assert recovery.get_xydata()[0] == pytest.approx(unlearning.get_xydata()[-1])
+    assert len(recovery.get_xdata()) == 1 + 4
+    assert recovery.get_linestyle() != unlearning.get_linestyle()
+    assert unlearning.get_marker() == recovery.get_marker() == marker
+
+
+def test_a_strategy_of_a_single_round_is_marked(of_one):
+    axes = panel(of_one, "Test accuracy")
+    (line,) = lines(axes, looks(["none"])["none"][0])
+    assert list(line.get_xdata()) == [0, 1]
+    assert line.get_marker() == "X"
+    assert line.get_markevery() == [-1]
+
+
+def test_the_retrained_value_goes_through_every_panel_and_is_named(seven, of_seven):
+    assert texts(of_seven).count("retrained") == len(NAMES)
+    axes = panel(of_seven, "Accuracy on the leaver's records")
+    retrained = seven.metrics.query("strategy == 'retrain' and metric == 'forget_accuracy'")
+    reached = retrained.groupby("seed")["value"].last()
+    *_, across = (line for line in axes.lines if list(line.get_xdata()) == [0, 1])
+    assert across.get_ydata() == pytest.approx([100 * reached.mean()] * 2)
+    (band,) = [patch for patch in axes.patches if patch.get_width() == 1]
+    assert band.get_height() == pytest.approx(200 * reached.std())
+
+
+@pytest.mark.parametrize(("best_seeds", "edge"), [(2, 100), (1, 0)])
+def test_shading_ends_where_the_metric_ends(seven, best_seeds, edge):
+    apart = (seven.metrics["seed"] < best_seeds).astype(float)
+    figure = forgetting(seven.metrics.assign(value=apart), seven.summary)
+    areas = [area for area in panel(figure, "Test accuracy").collections if area.get_paths()]
+    heights = np.concatenate([area.get_paths()[0].vertices[:, 1] for area in areas])
+    assert len(areas) > len(ENDS)
+    assert (heights.min(), heights.max())[edge == 100] == edge
+
+
+def test_small_differences_are_not_blown_up(one):
+    still = one.summary.assign(test_accuracy=0.0, test_accuracy_gap=0.0)
+    axes = panel(forgetting(one.metrics.assign(value=0.0), still), "Test accuracy")
+    assert axes.get_ylim() == pytest.approx((-1.5, 1.5))
+
+
+def test_a_legend_of_many_long_names_stays_in_the_figure(seven):
+    names = {name: f"{name} with every second round and a longer name" for name in ENDS}
+    names["retrain"] = "retrain"
+    metrics, summary = (
+        frame.assign(strategy=frame["strategy"].replace(names))
+        for frame in (seven.metrics, seven.summary)
+    )
+    figure = forgetting(metrics, summary)
+    (legend,) = figure.legends
+    assert legend.get_window_extent().width <= figure.bbox.width
+
+
+def test_long_retraining_is_cut_and_the_legend_says_so(of_one):
+    assert panel(of_one, "Test accuracy").get_xlim()[1] < 13
+    assert "retrain (until round 24)" in texts(of_one)
+
+
+def test_the_legend_explains_recovery_and_shading_only_where_they_are(of_seven, of_one):
+    many, single = texts(of_seven), texts(of_one)
+    assert {"recovery", "± sd of 3 seeds"} <= set(many)
+    assert not {"recovery", "± sd of 1 seeds"} & set(single)
+
+
+@pytest.mark.parametrize(
+    ("clients", "sentence"), [("0", "client 0 leaves"), ("1+3", "clients 1 and 3 leave")]
+)
+def test_the_request_is_marked_by_who_leaves(one, clients, sentence):
+    figure = forgetting(one.metrics, one.summary.assign(clients=clients))
+    assert texts(figure).count(sentence) == 3
+
+
+def test_the_band_is_that_of_all_references_and_the_legend_counts_them(seven):
+    again = seven.metrics[seven.metrics.strategy == "retrain"].assign(strategy="retrain-2")
+    again["value"] -= 0.1 * (again["metric"] == "test_accuracy")
+    metrics = pd.concat([seven.metrics, again])
+    summary = pd.concat(
+        [
+            seven.summary,
+            seven.summary[seven.summary.strategy == "retrain"].assign(
+                strategy="retrain-2", test_accuracy=lambda rows: rows.test_accuracy - 0.1
+            ),
+        ]
+    )
+    figure = forgetting(metrics, summary)
+    assert "± sd of 3 seeds; retrained: ± sd of 6 models" in texts(figure)
+    assert "retrain-2" not in texts(figure)
+    values = summary[summary.strategy.str.startswith("retrain")].test_accuracy
+    (band,) = [p for p in panel(figure, "Test accuracy").patches if p.get_width() == 1]
+    low, high = 100 * (values.mean() - values.std()), 100 * (values.mean() + values.std())
+    assert band.get_y() == pytest.approx(low)
+    assert band.get_y() + band.get_height() == pytest.approx(min(100, high))
+    seed = forgetting(metrics[metrics.seed == 0], summary[summary.seed == 0])
+    assert "retrained: ± sd of 2 models" in texts(seed)

@@ -1,0 +1,44 @@
+import pytest
+from matplotlib.colors import to_hex
+from matplotlib.text import Text
+
+from fedunlearn.results.plots import WIDE
+from fedunlearn.results.plots.against_rounds import forgetting
+from fedunlearn.results.plots.costs import cost
+from fedunlearn.results.plots.label_map import labels
+from fedunlearn.results.plots.style import NARROW, looks
+from fedunlearn.results.plots.tradeoffs import tradeoff
+from tests.support.simulated_runs import ENDS
+
+
+@pytest.fixture(scope="module")
+def figures(seven):
+    return {
+        forgetting: forgetting(seven.metrics, seven.summary),
+        tradeoff: tradeoff(seven.summary),
+        cost: cost(seven.summary),
+        labels: labels(seven.clients, seven.summary),
+    }
+
+
+def test_a_strategy_has_one_colour_in_all_figures(figures):
+    look = {name: colour.lower() for name, (colour, _) in looks(ENDS).items()}
+    assert len(set(look.values())) == len(look)
+    legend = figures[forgetting].legends[0]
+    named = zip(legend.get_texts(), legend.legend_handles, strict=True)
+    shown = {text.get_text(): handle for text, handle in named}
+    assert {name: to_hex(shown[name].get_color()) for name in look} == look
+    bars = figures[cost].axes[0].patches
+    assert [to_hex(bar.get_facecolor()) for bar in bars] == list(look.values())
+
+
+def test_a_strange_strategy_keeps_its_look_when_known_ones_come_and_go():
+    assert looks(["none", "mine", "retrain"])["mine"] == looks(["mine", "federaser"])["mine"]
+
+
+def test_all_text_can_be_read_in_print(figures):
+    for figure in figures.values():
+        figure.draw_without_rendering()
+        shown = [text for text in figure.findobj(Text) if text.get_text().strip()]
+        assert min(text.get_fontsize() for text in shown) >= 7
+        assert figure.get_figwidth() in (NARROW, WIDE)

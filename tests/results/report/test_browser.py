@@ -1,0 +1,224 @@
+"""The page in a real browser. FEDUNLEARN_BROWSER=required fails where there is none."""
+
+import base64
+import json
+import os
+import shutil
+
+import pytest
+
+from fedunlearn.results.report import write, writing
+
+pytestmark = pytest.mark.slow
+
+BROWSERS = ("chromium", "chromium-browser", "google-chrome")
+
+CONTRASTS = """
+const rgb = text => text.match(/[\\d.]+/g).map(Number);
+const light = ([r, g, b]) => {
+  const f = v => (v /= 255) <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4;
+  return 0.2126 * f(r) + 0.7152 * f(g) + 0.0722 * f(b);
+};
+const behind = node => {
+  if (node.closest("#label-map, #layers")) {
+    node.scrollIntoView({block: "center"});
+    const { x, y, width, height } = node.getBoundingClientRect();
+    const cell = document.elementsFromPoint(x + width / 2, y + height / 2)
+      .find(e => e.tagName === "path" && e.closest(".mark-rect") && e.getAttribute("fill"));
+    if (cell) return rgb(getComputedStyle(cell).fill);
+  }
+  for (; node; node = node.parentElement) {
+    const found = rgb(getComputedStyle(node).backgroundColor);
+    if (found.length < 4 || found[3] > 0) return found;
+  }
+  return [255, 255, 255];
+};
+const low = [];
+let count = 0;
+const walk = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+while (walk.nextNode()) {
+  const node = walk.currentNode.parentElement;
+  if (!walk.currentNode.data.trim() || node.closest("script, style")) continue;
+  if (!node.checkVisibility()) continue;
+  const style = getComputedStyle(node);
+  const ink = rgb(node.closest("svg") ? style.fill : style.color);
+  const [a, b] = [light(ink), light(behind(node))].sort((x, y) => y - x);
+  count += 1;
+  if ((a + 0.05) / (b + 0.05) < 4.5) low.push([walk.currentNode.data, style.color, style.fill]);
+}
+return [count, low];
+"""
+
+
+@pytest.fixture(scope="module")
+def driver(tmp_path_factory):
+    browser = next(filter(None, map(shutil.which, BROWSERS)), None)
+    chauffeur = shutil.which("chromedriver")
+    if browser is None or chauffeur is None:
+        message = "needs Chromium and its chromedriver (Debian: apt install chromium-driver)"
+        if os.environ.get("FEDUNLEARN_BROWSER") == "required":
+            pytest.fail(f"FEDUNLEARN_BROWSER=required: this test {message}.")
+        pytest.skip(message)
+    from selenium import webdriver
+
+    options = webdriver.ChromeOptions()
+    options.binary_location = browser
+    profile = tmp_path_factory.mktemp("profile")
+    for flag in ("--headless=new", "--no-sandbox", f"--user-data-dir={profile}"):
+        options.add_argument(flag)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
+    with webdriver.Chrome(options, webdriver.ChromeService(chauffeur)) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def pages(two_requests, sweeping):
+    """The pages of a run and of a multirun, without the figures beside them."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(writing, "figures", lambda folder, charts: [])
+        return {"run": write(two_requests)[0], "multirun": write(sweeping)[0]}
+
+
+@pytest.fixture
+def page(driver, pages, request):
+    """Open a page and wait until every chart is drawn."""
+    show(driver, pages[getattr(request, "param", "run")])
+    return driver
+
+
+def show(driver, path, width=1400):
+    size = {"width": width, "height": 1000, "deviceScaleFactor": 1, "mobile": False}
+    driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+    for kind in ("browser", "performance"):
+        driver.get_log(kind)
+    driver.get(path.as_uri())
+    wait(driver, "return document.readyState === 'complete'")
+    wait(driver, "return document.querySelectorAll('.chart:not(:has(svg))').length === 0")
+
+
+def wait(driver, script):
+    from selenium.webdriver.support.ui import WebDriverWait
+
+    WebDriverWait(driver, 60).until(lambda found: found.execute_script(script))
+
+
+def settle(driver, act):
+    """Do something and wait until all charts were drawn again."""
+    act()
+    driver.execute_async_script("setTimeout(arguments[0], 400)")
+
+
+def drawn(driver, chart, layer="picked_marks"):
+    """Where the marks of a chart's layer are."""
+    marks = f"#{chart} .{layer} path"
+    return driver.execute_script(
+        f"return [...document.querySelectorAll('{marks}')].map(m => m.getAttribute('transform'))"
+    )
+
+
+def choose(driver, name, value):
+    from selenium.webdriver.support.ui import Select
+
+    settle(driver, lambda: Select(driver.find_element("id", name)).select_by_value(value))
+
+
+@pytest.mark.parametrize("page", ["run", "multirun"], indirect=True)
+def test_every_chart_is_drawn_without_an_error_or_a_request(page):
+    assert page.get_log("browser") == []
+    events = [json.loads(entry["message"])["message"] for entry in page.get_log("performance")]
+    sent = [event for event in events if event["method"] == "Network.requestWillBeSent"]
+    asked = [event["params"]["request"]["url"] for event in sent]
+    assert [url for url in asked if not url.startswith("data:")] == [page.current_url]
+    marks = page.execute_script(
+        "return [...document.querySelectorAll('.chart')]"
+        ".map(c => c.querySelectorAll('svg .role-mark path, svg .role-mark line').length)"
+    )
+    assert len(marks) >= (9 if "section-layers" in page.page_source else 7)
+    assert min(marks) > 0
+
+
+def test_a_strategy_that_is_unchecked_turns_grey(page):
+    assert len(drawn(page, "tradeoff-utility")) == 6
+    assert drawn(page, "tradeoff-utility", "grey_marks") == []
+    settle(page, page.find_element("css selector", "input[type=checkbox]").click)
+    assert len(drawn(page, "tradeoff-utility")) == 5
+    assert len(drawn(page, "tradeoff-passes")) == 5
+    assert len(drawn(page, "tradeoff-utility", "grey_marks")) == 1
+    settle(page, page.find_element("css selector", "input[type=checkbox]").click)
+    assert len(drawn(page, "tradeoff-utility")) == 6
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "charts"),
+    [
+        ("measure", "forget_accuracy", ("tradeoff-utility", "tradeoff-sent")),
+        ("seed", "1", ("tradeoff-utility", "tradeoff-passes")),
+        ("request", "1", ("tradeoff-utility",)),
+    ],
+)
+def test_a_choice_moves_the_points(page, name, value, charts):
+    before = {chart: drawn(page, chart) for chart in charts}
+    choose(page, name, value)
+    for chart in charts:
+        assert len(drawn(page, chart)) == len(before[chart])
+        assert drawn(page, chart) != before[chart]
+
+
+def test_the_measure_of_the_curves_is_in_their_title(page):
+    title = "return document.querySelector('#forgetting .role-title').textContent"
+    assert "Attack success rate (%)" in page.execute_script(title)
+    choose(page, "metric", "membership_auc")
+    assert "Membership AUC" in page.execute_script(title)
+
+
+def test_every_input_is_reached_by_tab(page):
+    from selenium.webdriver import ActionChains, Keys
+
+    wanted = page.execute_script(
+        "document.body.focus(); return [...document.querySelectorAll("
+        "'input, select, summary, a[href], .scroll')].filter(e => e.checkVisibility())"
+        ".map((e, n) => e.dataset.stop = String(n))"
+    )
+    reached = set()
+    for _ in range(len(wanted) + 5):
+        ActionChains(page).send_keys(Keys.TAB).perform()
+        reached.add(page.execute_script("return document.activeElement.dataset.stop"))
+    assert len(wanted) > 15
+    assert set(wanted) <= reached
+
+
+@pytest.mark.parametrize("page", ["run", "multirun"], indirect=True)
+def test_all_text_stands_out_from_what_is_behind_it(page):
+    page.execute_script("document.querySelectorAll('details').forEach(d => d.open = true)")
+    count, low = page.execute_script(CONTRASTS)
+    assert count > 100
+    assert low == []
+
+
+@pytest.mark.parametrize("width", [400, 1400])
+@pytest.mark.parametrize("name", ["run", "multirun"])
+def test_the_page_is_never_wider_than_the_window(driver, pages, name, width):
+    show(driver, pages[name], width)
+    driver.execute_script("document.querySelectorAll('details').forEach(d => d.open = true)")
+    assert driver.execute_script("return innerWidth") == width
+    assert driver.execute_script("return document.documentElement.scrollWidth") <= width
+    charts = driver.execute_script(
+        "return [...document.querySelectorAll('.chart svg')]"
+        ".map(c => c.getBoundingClientRect().width)"
+    )
+    assert min(charts) > 200
+
+
+def test_a_click_on_a_point_opens_its_files(page):
+    from selenium.webdriver import ActionChains
+
+    start = page.current_url
+    mark = page.find_element("css selector", "#tradeoff-passes .picked_marks path")
+    page.execute_script("arguments[0].scrollIntoView({block: 'center'})", mark)
+    ActionChains(page).move_to_element(mark).click().perform()
+    wait(page, f"return location.href !== {json.dumps(start)}")
+    assert page.current_url.startswith(start.removesuffix("report.html"))
+
+
+def test_the_page_prints(page):
+    assert base64.b64decode(page.print_page()).startswith(b"%PDF")

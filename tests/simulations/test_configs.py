@@ -1,0 +1,259 @@
+"""Every YAML composes and instantiates; what a user gets wrong is a sentence."""
+
+import dataclasses
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from hydra import compose, initialize_config_dir
+from hydra.utils import get_class
+
+from fedunlearn.checks import Refused
+from fedunlearn.unlearning import Request
+from simulations import compare, configured, guard, withdraw
+from strategies.federaser import FedEraser
+from strategies.pga import PGA
+
+GROUPS = sorted(
+    path.relative_to(guard.CONF).with_suffix("")
+    for path in Path(guard.CONF).glob("*/*.yaml")
+    if path.parent.name != "hydra"
+)
+
+
+@pytest.fixture
+def conf():
+    with initialize_config_dir(version_base="1.3", config_dir=guard.CONF):
+        yield
+
+
+def composed(*overrides):
+    return compose("config", overrides=list(overrides), return_hydra_config=True)
+
+
+@pytest.mark.parametrize("choice", GROUPS, ids=str)
+def test_every_choice_makes_an_experiment(conf, choice):
+    overrides = [f"{choice.parent}={choice.name}"]
+    if choice.name in ("parquet", "imagefolder"):
+        overrides.append("dataset.root=somewhere")
+    if choice == Path("history/none"):
+        overrides.append("strategy=retrain")
+    cfg = composed(*overrides)
+    made = configured.experiment(cfg, {"tried": cfg.strategy})
+    assert made.branches["tried"] == configured.build("strategy", cfg.strategy)
+
+
+@pytest.mark.parametrize("path", sorted(Path(guard.CONF).glob("strategy/*.yaml")), ids=str)
+def test_a_strategy_s_yaml_lists_every_field_with_its_default(conf, path):
+    part = composed(f"strategy={path.stem}").strategy
+    strategy = configured.build("strategy", part)
+    assert strategy == get_class(part["_target_"])()
+    assert {f.name for f in dataclasses.fields(strategy)} == set(part) - {"_target_"}
+    assert part["_target_"].split(".")[:2] == ["strategies", path.stem]
+
+
+def test_the_names_that_scripts_rely_on(conf):
+    cfg = composed(
+        "experiment=digits_backdoor",
+        "partition=dirichlet",
+        "partition.alpha=0.3",
+        "partition.clients=7",
+        "training.rounds=9",
+        "strategy.interval=3",
+        "withdrawal.clients=[2,4]",
+        "withdrawal.after=6",
+        "seed=8",
+    )
+    made = configured.experiment(cfg, {"federaser": cfg.strategy})
+    assert made.partition.alpha == 0.3
+    assert made.partition.clients == 7
+    assert made.requests == (Request(frozenset({2, 4}), 6),)
+    assert made.strategies == {"federaser": FedEraser(interval=3)}
+    assert made.planting.target == 9
+    assert configured.seeds(cfg.seeds) == [0, 1, 2]
+
+
+def test_a_timeline_and_its_shorthand(conf):
+    timeline = composed("withdrawal.timeline=[{after: 9, clients: [1]}, {after: 4, clients: 3}]")
+    assert configured.requests(timeline.withdrawal, 24) == (
+        Request(frozenset({1}), 9),
+        Request(frozenset({3}), 4),
+    )
+    assert configured.requests(composed().withdrawal, 24) == (Request(frozenset({0}), 24),)
+    single = composed("withdrawal.clients=3", "withdrawal.after=5").withdrawal
+    assert configured.requests(single, 24) == (Request(frozenset({3}), 5),)
+
+
+def test_compare_takes_names_all_and_the_chosen_strategy_s_fields(conf):
+    cfg = composed("strategies=[none,federaser,fedaccum]", "strategy.interval=4")
+    chosen = compare.strategies(cfg, "federaser")
+    assert list(chosen) == ["none", "federaser", "fedaccum"]
+    assert chosen["federaser"].interval == 4
+    assert chosen["fedaccum"].interval == 1
+    files = {path.stem for path in Path(guard.CONF).glob("strategy/*.yaml")}
+    assert set(compare.strategies(composed("strategies=all"), "federaser")) == files
+
+
+def test_compare_takes_variants_of_a_strategy(conf):
+    cfg = composed("strategies=[puf,{puf: {eta: 20}},{pga: {stop: 3, work: {epochs: 4}}}]")
+    chosen = compare.strategies(cfg, "federaser")
+    assert list(chosen) == ["puf", "puf(eta=20)", "pga(stop=3,epochs=4)"]
+    plain, varied, _ = (configured.experiment(cfg, chosen).strategies[name] for name in chosen)
+    assert (plain.eta, varied) == (composed("strategy=puf").strategy.eta, replace(plain, eta=20))
+    assert list(compare.strategies(composed("strategies=[{puf: {eta: null}}]"), "")) == [
+        "puf(eta=null)"
+    ]
+    pga = configured.experiment(cfg, chosen).strategies["pga(stop=3,epochs=4)"]
+    assert pga == replace(PGA(), stop=3, work=replace(PGA().work, epochs=4))
+
+
+@pytest.mark.parametrize(
+    ("entry", "sentence"),
+    {
+        "{puf: {etaa: 20}}": r"puf\(etaa=20\) sets etaa, which does not exist; did you mean eta",
+        "{puf: {}}": "one name with the fields that differ",
+        "{puf: 20}": "one name with the fields that differ",
+        "{}": "one name with the fields that differ",
+        "{puf: {eta: 2}, pga: {stop: 3}}": "one name with the fields that differ",
+        "{puff: {eta: 2}}": "did you mean puf",
+        "{none: {eta: 2}}": "does not exist",
+    }.items(),
+)
+def test_compare_refuses_variants_that_are_none(conf, entry, sentence):
+    with pytest.raises(Refused, match=sentence):
+        compare.strategies(composed(f"strategies=[{entry}]"), "federaser")
+
+
+def test_all_strategies_can_stand_beside_variants(conf):
+    every = list(compare.strategies(composed("strategies=all"), ""))
+    more = compare.strategies(composed("strategies=[{puf: {eta: 20}},all]"), "")
+    assert list(more) == ["puf(eta=20)", *every]
+    with pytest.raises(Refused, match="names puf twice"):
+        compare.strategies(composed("strategies=[puf,all]"), "")
+
+
+def test_compare_refuses_the_same_variant_twice(conf):
+    cfg = composed("strategies=[{puf: {eta: 20}},{puf: {eta: 20}}]")
+    with pytest.raises(Refused, match=r"names puf\(eta=20\) twice"):
+        compare.strategies(cfg, "federaser")
+
+
+WITHDRAW = {
+    "strategy=federazer": "strategy=federazer does not exist; did you mean federaser?",
+    "strategy.intervall=2": "strategy.intervall does not exist; did you mean interval?",
+    "training.work.epoch=2": "training.work.epoch does not exist; did you mean epochs?",
+    "strategi=none": "strategi does not exist; did you mean",
+    "experiment=nope": "experiment=nope does not exist",
+    "partition.alpha=1": "partition.alpha does not exist. The choices are: clients, minimum.",
+    "+partition.alpha=1": "partition cannot be built",
+    "strategy.interval=": "strategy.interval must be a whole number",
+    "training.rounds=abc": "training.rounds must be a whole number of at least 1, not 'abc'",
+    "seed=-1": None,
+    "withdrawal.clients=[7]": r"names \[7\], but the federation has clients 0 to 4",
+    "withdrawal.clients=[0,1,2,3,4]": "nobody would remain",
+    "withdrawal.clients=[a]": "Each of withdrawal.clients must be a whole number",
+    "withdrawal.clients=abc": "must list client numbers, not 'abc'",
+    "withdrawal.after=25": "rounds are 1 to 24",
+    "withdrawal.timeline=[{after: 3, clients: [1]}, {after: 5, clients: [1]}]": "they left",
+    "withdrawal.timeline=[{when: 3}]": "Each entry of withdrawal.timeline",
+    "history=none": "strategy=federaser needs stored updates, but history.updates=false",
+    "evaluators.every=0": "evaluators.every must be",
+    "devices.draws=0": "devices.draws must be",
+    "strategy=none,retrain": "Ambiguous value",
+    "strategy=[": ".",
+    "engine.workers=0": "engine.workers",
+}
+
+
+@pytest.mark.parametrize(("override", "sentence"), WITHDRAW.items(), ids=WITHDRAW)
+def test_withdraw_refuses_before_training(monkeypatch, capsys, tmp_path, override, sentence):
+    def never(*args, **kwargs):
+        raise LookupError("the run was started")
+
+    monkeypatch.setattr(withdraw, "app", never)
+    monkeypatch.setattr(sys, "argv", ["fedunlearn withdraw", override, f"hydra.run.dir={tmp_path}"])
+    if sentence is None:  # only the data layer can tell
+        with pytest.raises(LookupError):
+            withdraw.main()
+        return
+    with pytest.raises(SystemExit) as left:
+        withdraw.main()
+    assert left.value.code == 2
+    error = capsys.readouterr().err
+    assert len(error.strip().splitlines()) == 1
+    with pytest.raises(AssertionError, match=sentence):
+        raise AssertionError(error)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["strategies=[none,retrin]"], "strategies=retrin does not exist; did you mean retrain?"),
+        (["strategies=none"], "strategies must be all, or a list"),
+        (["strategies=[none,none]"], "twice"),
+        (["hydra.run.dir=/proc/nope/nope"], "cannot be written"),
+    ],
+)
+def test_compare_refuses_before_training(monkeypatch, capsys, arguments, sentence):
+    monkeypatch.setattr(sys, "argv", ["fedunlearn compare", *arguments])
+    with pytest.raises(SystemExit) as left:
+        compare.main()
+    assert left.value.code == 2
+    assert sentence in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["strategy=none,federazer"], "strategy=federazer does not exist"),
+        (["strategy.interval=1,2,0", "seed=0,1"], "strategy.interval must be"),
+        (["seed=0,1", "strategy.interval=choice(1,99)"], "keeps one round in 99"),
+        (["strategy=glob([none,fedaccum])", "strategy.rounds=1"], "strategy.rounds does not exist"),
+    ],
+)
+def test_every_value_of_a_sweep_is_checked_before_the_first_run(
+    monkeypatch, capsys, tmp_path, arguments, sentence
+):
+    monkeypatch.setattr(
+        sys, "argv", ["fedunlearn withdraw", "-m", *arguments, f"hydra.sweep.dir={tmp_path}"]
+    )
+    with pytest.raises(SystemExit) as left:
+        withdraw.main()
+    assert left.value.code == 2
+    assert sentence in capsys.readouterr().err
+    assert not any(tmp_path.iterdir())
+
+
+def test_a_folder_of_one_s_own_adds_choices(monkeypatch, capsys, tmp_path):
+    seen = []
+    monkeypatch.setattr(compare, "app", lambda: seen.append("started"))
+    (tmp_path / "strategy").mkdir()
+    (tmp_path / "strategy/mine.yaml").write_text(
+        "_target_: strategies.finetune.FineTune\nrounds: 1\n"
+    )
+    run = f"hydra.run.dir={tmp_path / 'run'}"
+    arguments = ["--config-dir", str(tmp_path), "strategies=[none,mine]", run]
+    monkeypatch.setattr(sys, "argv", ["fedunlearn compare", *arguments])
+    compare.main()
+    assert seen == ["started"]
+    assert not (tmp_path / "run").exists()
+    for wrong, sentence in (
+        (["--config-dir", str(tmp_path), "strategies=[mine,mime]"], "did you mean mine"),
+        (["--config-dir", str(tmp_path / "none")], "is not a folder"),
+    ):
+        monkeypatch.setattr(sys, "argv", ["fedunlearn compare", *wrong, run])
+        with pytest.raises(SystemExit):
+            compare.main()
+        assert sentence in capsys.readouterr().err
+
+
+def test_the_objective_is_the_sum_of_sizes_in_the_last_row():
+    summary = pd.DataFrame({"seed": [0, 0], "a_gap": [9.0, -0.5], "b_gap": [9.0, 0.25]})
+    assert withdraw.objective(["a_gap", "b_gap"], summary) == 0.75
+    second = pd.DataFrame({"seed": [1, 1], "a_gap": [9.0, 0.5], "b_gap": [9.0, -1.0]})
+    assert withdraw.objective(["a_gap", "b_gap"], pd.concat([summary, second])) == 1.125
+    with pytest.raises(Refused, match="c_gap is minimised, which does not exist; did you"):
+        withdraw.objective(["c_gap"], summary)
+    assert pd.isna(withdraw.objective(["a_gap"], summary.iloc[:0]))

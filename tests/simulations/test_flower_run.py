@@ -1,0 +1,272 @@
+"""The Flower app of `flwr run`: the run config, the apps in this process, and Flower's own way."""
+
+import io
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import tomllib
+from dataclasses import replace
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+from flwr.app import Context, RecordDict
+from flwr.clientapp import ClientApp
+from flwr.common.config import parse_config_args
+from flwr.serverapp import ServerApp
+from rich.console import Console
+
+import fedunlearn
+from fedunlearn.checks import Refused
+from fedunlearn.experiment import run
+from fedunlearn.flower import InProcessGrid, Local
+from fedunlearn.results import load
+from fedunlearn.unlearning import ClientFailed
+from simulations import flower_app
+from simulations.run_config import asked, split
+
+APP = Path(__file__).parents[2] / "simulations/flower"
+PROJECT = tomllib.loads((APP / "pyproject.toml").read_text())
+FLOWER = PROJECT["tool"]["flwr"]["app"]
+TINY = (
+    "partition.clients=3 model=mlp 'model.hidden=[8]' training.rounds=2 training.work.epochs=1 "
+    "strategy=federaser strategy.interval=1 figures=false seed=4"
+)
+
+
+def config(folder="/nowhere", overrides="", command="withdraw"):
+    return {"folder": str(folder), "overrides": overrides, "command": command}
+
+
+class TestRunConfig:
+    def test_overrides_are_split_as_a_shell_does(self):
+        assert split("") == []
+        assert split("a=1  b=[x,y]\n'c=[{after: 1}]'") == ["a=1", "b=[x,y]", "c=[{after: 1}]"]
+
+    def test_flower_s_own_parser_hands_them_through(self, tmp_path):
+        line = f'command="compare" overrides="{TINY}"'
+        file = tmp_path / "run.toml"
+        file.write_text(line.replace(" overrides=", "\noverrides="))
+        for given in ([line], [str(file)]):
+            assert parse_config_args(given) == {"command": "compare", "overrides": TINY}
+        assert "model.hidden=[8]" in split(TINY)
+
+    @pytest.mark.parametrize(
+        ("overrides", "sentence"),
+        [
+            (3, "overrides must be one string"),
+            ("a='b", "overrides cannot be split: No closing quotation"),
+            ("-m seed=0,1", "holds -m, an option of the command line"),
+            ("engine=ray", "holds engine=ray, but under `flwr run`"),
+            ("engine.workers=3", "Leave it out; --federation-config"),
+        ],
+    )
+    def test_what_has_no_meaning_here_is_refused(self, overrides, sentence):
+        with pytest.raises(Refused, match=sentence):
+            split(overrides)
+
+    @pytest.mark.parametrize(
+        ("given", "sentence"),
+        [
+            (config(overrides="strategy=federasr"), "did you mean federaser"),
+            (config(overrides="training.round=3"), "did you mean rounds"),
+            (config(command="plot"), "command=plot does not exist"),
+            (config(folder="results"), "results. is relative"),
+        ],
+    )
+    def test_mistakes_are_sentences(self, given, sentence):
+        with pytest.raises(Refused, match=sentence):
+            asked(given)
+
+    def test_withdraw_asks_for_one_strategy_and_seed(self):
+        found = asked(config("/results", TINY))
+        assert list(found.strategies) == ["federaser"]
+        assert found.experiment.strategies["federaser"].interval == 1
+        assert list(found.seeds) == [4]
+        assert found.folder.parent == Path("/results/outputs/withdraw")
+
+    def test_compare_asks_for_several(self):
+        given = f"{TINY} strategies=[none,federaser] seeds=[1,2] hydra.run.dir=mine"
+        found = asked(config("~/results", given, "compare"))
+        assert list(found.strategies) == ["none", "federaser"]
+        assert found.experiment.strategies["federaser"].interval == 1
+        assert list(found.seeds) == [1, 2]
+        assert found.folder == Path.home() / "results" / "mine"
+
+    def test_an_absolute_run_folder_stays(self):
+        assert asked(config(overrides="hydra.run.dir=/there")).folder == Path("/there")
+
+
+class TestApp:
+    def test_the_app_is_this_version_and_its_components_exist(self):
+        assert PROJECT["project"]["version"] == fedunlearn.__version__
+        for component, kind in (("serverapp", ServerApp), ("clientapp", ClientApp)):
+            module, _, name = FLOWER["components"][component].partition(":")
+            assert isinstance(getattr(import_module(module), name), kind)
+
+    def test_its_defaults_can_be_run(self):
+        assert asked(FLOWER["config"]).experiment.strategies
+
+
+def flown(run_config, supernodes):
+    """Run the two apps as Flower does, in this process."""
+
+    def client(message, context):
+        context.run_config = run_config
+        return flower_app.client(message, context)
+
+    grid = InProcessGrid(client, supernodes, workers=2)
+    context = Context(
+        run_id=1, node_id=1, node_config={}, state=RecordDict(), run_config=run_config
+    )
+    try:
+        flower_app.server(grid, context)
+    finally:
+        grid.close()
+
+
+def ordinary(run_config, folder):
+    """Run the same without Flower's grid, each client by itself; return metrics.csv."""
+    plain, console = asked(run_config), Console(file=io.StringIO())
+    experiment = replace(plain.experiment, engine=Local(mode="workers"))
+    run(experiment, plain.seeds, folder, {}, console)
+    return (folder / "metrics.csv").read_bytes()
+
+
+class TestInProcess:
+    @pytest.mark.parametrize(
+        ("command", "more"),
+        [
+            ("withdraw", "planting=backdoor"),
+            ("compare", "strategies=[none] seeds=[3,5]"),
+            ("compare", "strategies=[ridge_head] seeds=[4]"),
+        ],
+    )
+    def test_the_numbers_are_those_of_the_ordinary_run(self, tmp_path, capsys, command, more):
+        given = config(tmp_path, f"{TINY} {more} hydra.run.dir=flown", command)
+        flown(given, supernodes=3)
+        folder = tmp_path / "flown"
+        assert (folder / "metrics.csv").read_bytes() == ordinary(given, tmp_path / "ordinary")
+        shown = capsys.readouterr().out
+        assert shown.rstrip().endswith(f"fedunlearn finished: {folder}")
+        manifest = load(folder).manifest
+        assert manifest["status"] == "finished"
+        assert manifest["config"]["engine"]["_target_"] == "simulations.flower_app.GivenGrid"
+
+    @pytest.mark.parametrize("supernodes", [2, 4])
+    def test_every_client_needs_its_supernode(self, tmp_path, capsys, supernodes):
+        sentence = f'simulates {supernodes}. Add --federation-config "num-supernodes=3"'
+        with pytest.raises(Refused, match=sentence):
+            flown(config(tmp_path, TINY), supernodes)
+        assert "fedunlearn FAILED: partition.clients=3 needs 3" in capsys.readouterr().out
+        assert list(tmp_path.iterdir()) == []
+
+    def test_a_failing_client_ends_the_run_and_the_manifest_says_so(self, tmp_path, capsys):
+        fails = "+training.work.objective._target_=tests.support.world.Fragile hydra.run.dir=."
+        with pytest.raises(ClientFailed, match=r"(?s)Client \d failed.*odd batch"):
+            flown(config(tmp_path, f"{TINY} ~training.work.objective {fails}"), supernodes=3)
+        assert "fedunlearn FAILED: Client 0 failed" in capsys.readouterr().out
+        assert json.loads((tmp_path / "manifest.json").read_text())["status"] == "failed"
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return str(probe.getsockname()[1])
+
+
+def processes_of(home):
+    """Return the processes that were started with this FLWR_HOME, and what these started."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            if f"FLWR_HOME={home}".encode() in (process / "environ").read_bytes().split(b"\0"):
+                found.append(int(process.name))
+        except OSError:
+            continue  # ended meanwhile, or another user's
+    return found
+
+
+def end(home):
+    """End these processes; what has not ended within some seconds is killed."""
+    for how, seconds in ((signal.SIGTERM, 10), (signal.SIGKILL, 10)):
+        for process in processes_of(home):
+            try:
+                os.kill(process, how)
+            except ProcessLookupError:
+                continue
+        deadline = time.monotonic() + seconds
+        while processes_of(home) and time.monotonic() < deadline:
+            time.sleep(0.1)
+
+
+@pytest.fixture(scope="module")
+def flwr(tmp_path_factory):
+    """Yield a function that calls `flwr` with a SuperLink of its own, and offline."""
+    home = tmp_path_factory.mktemp("flower")
+    tools = Path(sys.executable).parent
+    inherited = {k: v for k, v in os.environ.items() if not k.startswith(("FLWR_", "RAY_"))}
+    environment = inherited | {
+        "PATH": f"{tools}{os.pathsep}{os.environ['PATH']}",
+        "FLWR_HOME": str(home),
+        "FLWR_TELEMETRY_ENABLED": "0",
+        "FLWR_DISABLE_UPDATE_CHECK": "1",
+        "FLWR_LOCAL_SUPERLINK_HTTP_API_PORT": free_port(),
+        "FLWR_LOCAL_CONTROL_API_PORT": free_port(),
+        "UV_OFFLINE": "1",
+    }
+
+    def call(*arguments):
+        return subprocess.run(
+            [str(tools / "flwr"), *arguments],
+            cwd=APP,
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=120,
+        )
+
+    try:
+        yield call
+    finally:
+        end(home)
+        assert processes_of(home) == []
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="finds processes in /proc")
+class TestFlwrRun:
+    def test_it_writes_what_the_ordinary_run_writes(self, flwr, tmp_path):
+        overrides = f"{TINY} figures=true hydra.run.dir=flown"
+        done = flwr(
+            "run", ".", "--stream",
+            "--federation-config", "num-supernodes=3 client-resources-num-cpus=1",
+            "--run-config", f'overrides="{overrides}" folder="{tmp_path}"',
+        )  # fmt: skip
+        folder = tmp_path / "flown"
+        assert f"fedunlearn finished: {folder}" in done.stdout, done.stdout + done.stderr
+        assert done.returncode == 0
+        assert load(folder).manifest["status"] == "finished"
+        assert (folder / "figures" / "forgetting.png").exists()
+        assert len(list((folder / "models").glob("*.safetensors"))) == 5
+        expected = ordinary(config(tmp_path, overrides), tmp_path / "ordinary")
+        assert (folder / "metrics.csv").read_bytes() == expected
+
+    def test_a_refusal_reaches_the_log_and_the_list_but_not_the_exit_code(self, flwr, tmp_path):
+        done = flwr("run", ".", "--stream",
+                    "--run-config", f'overrides="{TINY}" folder="{tmp_path}"')  # fmt: skip
+        sentence = 'but Flower simulates 2. Add --federation-config "num-supernodes=3"'
+        failed = [line for line in done.stdout.splitlines() if line.startswith("fedunlearn FAILED")]
+        assert len(failed) == 1, done.stdout + done.stderr
+        assert sentence in failed[0]
+        assert done.returncode == 0  # Flower's; docs/flower-run.md says so
+        latest = json.loads(flwr("list", "--format", "json").stdout)["runs"][0]
+        assert latest["status"] == "finished:failed"
+        assert sentence in latest["status-details"]
+        assert list(tmp_path.iterdir()) == []
