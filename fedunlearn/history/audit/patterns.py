@@ -31,15 +31,18 @@ class Patterns:
         self.longest = max(map(len, strings), default=SHORTEST)
         self._strings = [np.frombuffer(string, np.uint8) for string in strings]
         self._lengths = np.array([len(string) for string in strings], np.int64)
-        tails = [string[-_WORD:] for string in self._strings]
-        self._tails = np.stack(tails) if tails else np.empty((0, _WORD), np.uint8)
-        starts = np.array([_richest(string) for string in self._strings], np.int64)
-        places = starts[:, None] + np.arange(_WORD)
-        words = [
-            np.lib.stride_tricks.sliding_window_view(string, _WORD)[row]
-            for string, row in zip(self._strings, places, strict=True)
-        ]
-        anchors = np.concatenate([*words, np.empty((0, _WORD), np.uint8)]).view(np.uint64).ravel()
+        self._tails = np.empty((len(strings), _WORD), np.uint8)
+        words = np.empty((len(strings), _WORD, _WORD), np.uint8)
+        places = np.empty((len(strings), _WORD), np.int64)
+        for length in np.unique(self._lengths):
+            alike = np.flatnonzero(self._lengths == length)
+            for some in np.array_split(alike, len(alike) * length // _BLOCK + 1):
+                rows = np.stack([self._strings[number] for number in some])
+                windows = np.lib.stride_tricks.sliding_window_view(rows, _WORD, axis=1)
+                places[some] = _richest(windows)[:, None] + np.arange(_WORD)
+                words[some] = np.take_along_axis(windows, places[some][:, :, None], axis=1)
+                self._tails[some] = rows[:, -_WORD:]
+        anchors = words.view(np.uint64).ravel()
         order = np.argsort(anchors, kind="stable")
         self._anchors = anchors[order]
         self._owners, self._places = order // _WORD, places.ravel()[order]
@@ -88,9 +91,13 @@ class Patterns:
         return slots
 
 
-def _richest(string: np.ndarray) -> int:
-    """Return where the eight words start whose poorest has the most different bytes."""
-    words = np.sort(np.lib.stride_tricks.sliding_window_view(string, _WORD), axis=1)
-    different = (words[:, 1:] != words[:, :-1]).sum(axis=1)
-    poorest = np.lib.stride_tricks.sliding_window_view(different, _WORD).min(axis=1)
-    return int(poorest.argmax())
+def _richest(words: np.ndarray) -> np.ndarray:
+    """Return [n] where in ``words`` [n, m, 8] the eight start whose poorest has the most bytes.
+
+    Of bytes that occur twice in a word one counts.
+    """
+    ordered = np.sort(words, axis=2)
+    different = (ordered[:, :, 1:] != ordered[:, :, :-1]).sum(axis=2)
+    poorest = np.lib.stride_tricks.sliding_window_view(different, _WORD, axis=1).min(axis=2)
+    first: np.ndarray = poorest.argmax(axis=1)
+    return first
