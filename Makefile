@@ -11,6 +11,9 @@ PYTEST := $(BIN)/python -m pytest
 export FLWR_TELEMETRY_ENABLED ?= 0
 export FLWR_DISABLE_UPDATE_CHECK ?= 1
 
+# Where it is set, each of some sixty processes compiles torch anew, which takes two seconds.
+unexport PYTHONDONTWRITEBYTECODE
+
 .NOTPARALLEL:
 .PHONY: setup demo test check slow pins clean
 
@@ -20,7 +23,7 @@ demo: $(READY)
 	$(BIN)/fedunlearn compare experiment=demo
 
 test: $(READY)
-	$(PYTEST) -m "not slow" -n $(WORKERS)
+	$(PYTEST) -m "not slow" -n $(WORKERS) --dist worksteal
 
 slow: $(READY)
 	$(PYTEST) -m slow

@@ -4,6 +4,7 @@ The slow tests start Ray. In the others a stand-in for Flower's simulation plays
 this process, and says what Ray says when something breaks.
 """
 
+import gc
 import os
 import signal
 import socket
@@ -227,7 +228,8 @@ class Flower:
 def flower(monkeypatch):
     stand_in = Flower()
     monkeypatch.setattr("flwr.simulation.run_simulation", stand_in.run_simulation)
-    return stand_in
+    yield stand_in
+    gc.freeze()  # Ray was not there: of what has been made nothing is to be looked through
 
 
 DIED = (
