@@ -1,6 +1,7 @@
 """What one run trained, others read: the same results, and nothing is trained twice."""
 
 import multiprocessing
+import shutil
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -52,6 +53,14 @@ def trained(monkeypatch):
     return asked
 
 
+@pytest.fixture(scope="module")
+def filled(tmp_path_factory):
+    """A cache that holds the training of `ONE`."""
+    folder = tmp_path_factory.mktemp("filled")
+    carried_out(replace(ONE, strategies={}, cache=folder / "cache"), folder / "one")
+    return folder / "cache"
+
+
 @pytest.mark.parametrize("keep", [Keep(), OnDisk(encoding="bfloat16")])
 def test_a_sweep_trains_each_federation_once_and_changes_no_number(keep, tmp_path, trained):
     shared = replace(ONE, keep=keep, cache=tmp_path / "cache")
@@ -93,10 +102,8 @@ def test_a_sweep_trains_each_federation_once_and_changes_no_number(keep, tmp_pat
         ({"keep": OnDisk()}, False),
     ],
 )
-def test_only_what_matters_makes_another_entry(change, hits, tmp_path, trained):
-    shared = replace(ONE, strategies={}, cache=tmp_path / "cache")
-    carried_out(shared, tmp_path / "one")
-    trained.clear()
+def test_only_what_matters_makes_another_entry(change, hits, filled, tmp_path, trained):
+    shared = replace(ONE, strategies={}, cache=shutil.copytree(filled, tmp_path / "cache"))
     carried_out(replace(shared, **change), tmp_path / "two")
     assert trained.count(("train", 0)) == (
         0 if hits else change.get("requests", ONE.requests)[0].after
@@ -179,12 +186,19 @@ def test_two_processes_at_once_make_one_entry(tmp_path):
     assert contents(tmp_path / "one") == contents(tmp_path / "two")
 
 
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """What filled a cache with its training and its reference."""
+    folder = tmp_path_factory.mktemp("whole")
+    shared = replace(ONE, strategies={"none": Nothing()}, cache=folder / "cache")
+    carried_out(shared, folder / "one")
+    return shared
+
+
 class TestDamage:
     @pytest.fixture
-    def cached(self, tmp_path):
-        shared = replace(ONE, strategies={"none": Nothing()}, cache=tmp_path / "cache")
-        carried_out(shared, tmp_path / "one")
-        return shared
+    def cached(self, whole, tmp_path):
+        return replace(whole, cache=shutil.copytree(whole.cache, tmp_path / "cache"))
 
     @pytest.mark.parametrize(
         "name",

@@ -17,7 +17,7 @@ import fedunlearn.experiment.estimate.dry_run as library
 import fedunlearn.experiment.estimate.timing as pacing
 import fedunlearn.unlearning.server_data as proxies
 from fedunlearn.checks import Refused
-from fedunlearn.data import Backdoor, Digits, Dirichlet, build_federation
+from fedunlearn.data import Backdoor, Dirichlet, build_federation
 from fedunlearn.data import NoPlanting as Unplanted
 from fedunlearn.evaluators import BackdoorProbe, Distance, Forgetting, Utility
 from fedunlearn.experiment import Evaluation, Experiment, run
@@ -37,7 +37,7 @@ from strategies.finetune import FineTune
 from strategies.none import Nothing
 from strategies.retrain import Retrain
 from strategies.subtraction import Subtraction
-from tests.support.world import World, without_leavers
+from tests.support.world import FewDigits, World, without_leavers
 
 DISTIL = LocalWork(epochs=2, optimizer=Sgd(0.01), objective=Distillation())
 SIX = {
@@ -49,7 +49,7 @@ SIX = {
     "subtraction": Subtraction(rounds=2, work=DISTIL),
 }
 WAVES = Experiment(
-    dataset=Digits(),
+    dataset=FewDigits(),
     partition=Dirichlet(clients=6),
     planting=Backdoor(),
     model=Mlp((4,)),
@@ -425,7 +425,7 @@ class TestPace:
             trained.append((len(images), work.epochs))
             return start
 
-        here = build_federation(WAVES.scenario(0))
+        here = build_federation(replace(WAVES, proxy=0.2).scenario(0))
         proxy = Proxy(here.network, here.proxy, Ledger(), 0)
         monkeypatch.setattr(proxies, "train_locally", train)
         clock = itertools.count(step=6)

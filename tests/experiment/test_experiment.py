@@ -12,7 +12,7 @@ from rich.console import Console
 from safetensors.torch import load_file
 
 from fedunlearn.checks import Refused
-from fedunlearn.data import Backdoor, Digits, Dirichlet, build_federation
+from fedunlearn.data import Backdoor, Dirichlet, build_federation
 from fedunlearn.data import NoPlanting as Unplanted
 from fedunlearn.evaluators import BackdoorProbe, Distance, Forgetting, Membership, Utility
 from fedunlearn.experiment import Evaluation, Experiment, run
@@ -27,13 +27,14 @@ from strategies.finetune import FineTune
 from strategies.none import Nothing
 from strategies.retrain import Retrain
 from strategies.subtraction import Subtraction
+from tests.support.world import FewDigits
 
 SUBTRACTION = Subtraction(
     rounds=2, work=LocalWork(epochs=1, optimizer=Sgd(0.01), objective=Distillation())
 )
 MEASURES = (Utility(), Forgetting(), BackdoorProbe(), Membership(), Distance())
 SMALL = Experiment(
-    dataset=Digits(),
+    dataset=FewDigits(),
     partition=Dirichlet(clients=4),
     planting=Backdoor(),
     model=Mlp((16,)),

@@ -10,7 +10,7 @@ from PIL import Image
 from rich.console import Console
 
 from fedunlearn.checks import Refused
-from fedunlearn.data import Digits, Iid
+from fedunlearn.data import Iid
 from fedunlearn.data import NoPlanting as Unplanted
 from fedunlearn.evaluators import Utility
 from fedunlearn.experiment import Evaluation, Experiment, run
@@ -26,9 +26,10 @@ from fedunlearn.results import load
 from fedunlearn.unlearning import Moment, Plain, Request, Training
 from strategies.fedaccum import FedAccum
 from strategies.retrain import Retrain
+from tests.support.world import FewDigits
 
 WAVES = Experiment(
-    dataset=Digits(),
+    dataset=FewDigits(),
     partition=Iid(clients=4),
     planting=Unplanted(),
     model=Mlp((4,)),

@@ -148,15 +148,21 @@ def test_gaps_follow_from_rows_alone():
     assert np.isnan([each["a_gap"] for each in lost]).tolist() == [True, True, True]
 
 
-@pytest.mark.parametrize("keep", [Keep(), OnDisk()])
+@pytest.fixture(scope="module", params=[Keep(), OnDisk()], ids=str)
+def undisturbed(request, tmp_path_factory):
+    """An experiment, and the folder of a run of it that was not killed."""
+    experiment = replace(BAND, keep=request.param, strategies={"fedaccum": FedAccum()})
+    folder = tmp_path_factory.mktemp("undisturbed")
+    carried_out(experiment, folder, seeds=(0,))
+    return experiment, folder
+
+
 @pytest.mark.parametrize("calls", [23, 33, 45])
-def test_a_run_killed_in_a_further_reference_goes_on(keep, calls, tmp_path, monkeypatch):
+def test_a_run_killed_in_a_further_reference_goes_on(undisturbed, calls, tmp_path, monkeypatch):
     class Died(BaseException):
         pass
 
-    experiment = replace(BAND, keep=keep, strategies={"fedaccum": FedAccum()})
-    whole = tmp_path / "whole"
-    carried_out(experiment, whole, seeds=(0,))
+    experiment, whole = undisturbed
     real, left, where = GridClients.train, [calls], []
 
     def dying(self, *args, **kwargs):

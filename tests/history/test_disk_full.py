@@ -11,7 +11,7 @@ from rich.console import Console
 
 from fedunlearn import sealed_files
 from fedunlearn.checks import Refused
-from fedunlearn.data import Digits, Dirichlet, NoPlanting
+from fedunlearn.data import Dirichlet, NoPlanting
 from fedunlearn.evaluators import Utility
 from fedunlearn.experiment import Evaluation, Experiment, run
 from fedunlearn.history import OnDisk, file_of, round_files
@@ -22,12 +22,13 @@ from fedunlearn.sealed_files import PARTIAL
 from fedunlearn.unlearning import Plain, Request, Training
 from strategies.fedaccum import FedAccum
 from strategies.retrain import Retrain
+from tests.support.world import FewDigits
 
 resource = pytest.importorskip("resource", reason="this system limits no files")
 
 LEAVER, EVERYBODY, REMAINING = 1, (0, 1, 2, 3), (0, 2, 3)
 SMALL = Experiment(
-    dataset=Digits(),
+    dataset=FewDigits(),
     partition=Dirichlet(clients=len(EVERYBODY)),
     planting=NoPlanting(),
     model=Mlp((32,)),

@@ -11,7 +11,7 @@ import torch
 from rich.console import Console
 
 from fedunlearn.checks import Refused
-from fedunlearn.data import Digits, Dirichlet
+from fedunlearn.data import Dirichlet
 from fedunlearn.data import NoPlanting as Unplanted
 from fedunlearn.evaluators import Utility
 from fedunlearn.experiment import Evaluation, Experiment, run
@@ -46,7 +46,7 @@ from strategies.fast_fedul import FastFedUL
 from strategies.fedaccum import FedAccum
 from strategies.federaser import FedEraser
 from strategies.retrain import Retrain
-from tests.support.world import WORK, World, finish
+from tests.support.world import WORK, FewDigits, World, finish
 
 ALL = Needs(updates=True, models=True)
 LAYOUT = World().here.network.layout  # two tensors, of 2 and 4 numbers
@@ -298,7 +298,7 @@ class TestRefusals:
 
 
 WAVES = Experiment(
-    dataset=Digits(),
+    dataset=FewDigits(480),
     partition=Dirichlet(clients=5),
     planting=Unplanted(),
     model=Mlp((8,)),

@@ -18,6 +18,7 @@ from simulations import attack, compare, configured, guard
 SMALL = [
     *("model=mlp", "model.hidden=[16]", "partition.clients=4", "training.rounds=3"),
     *("training.work.epochs=2", "strategies=[none,finetune]", "evaluators.every=3"),
+    *("dataset._target_=tests.support.world.FewDigits", "~dataset.test_share"),
 ]
 WAVES = ["withdrawal.timeline=[{after: 2, clients: [0]}, {after: 3, clients: [1, 2]}]"]
 

@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 from hydra import compose, initialize_config_dir
 from hydra.utils import get_class
+from omegaconf import open_dict
 
 from fedunlearn.checks import Refused
 from fedunlearn.unlearning import Request
@@ -33,14 +34,25 @@ def composed(*overrides):
     return compose("config", overrides=list(overrides), return_hydra_config=True)
 
 
+@pytest.fixture(scope="module")
+def defaults():
+    """Everything as it stands, composed once: it takes a tenth of a second."""
+    with initialize_config_dir(version_base="1.3", config_dir=guard.CONF):
+        return {name: composed(f"strategy={name}") for name in ("federaser", "retrain")}
+
+
 @pytest.mark.parametrize("choice", GROUPS, ids=str)
-def test_every_choice_makes_an_experiment(conf, choice):
-    overrides = [f"{choice.parent}={choice.name}"]
+def test_every_choice_makes_an_experiment(conf, defaults, choice):
+    group = str(choice.parent)
+    strategy = "retrain" if choice == Path("history/none") else "federaser"
+    if group in ("experiment", "launcher", "strategy", "sweep"):  # they change other groups
+        cfg = composed(f"{group}={choice.name}")
+    else:
+        cfg = defaults[strategy].copy()
+        with open_dict(cfg):
+            cfg[group] = compose(str(choice))[group]
     if choice.name in ("parquet", "imagefolder"):
-        overrides.append("dataset.root=somewhere")
-    if choice == Path("history/none"):
-        overrides.append("strategy=retrain")
-    cfg = composed(*overrides)
+        cfg.dataset.root = "somewhere"
     made = configured.experiment(cfg, {"tried": cfg.strategy})
     assert made.branches["tried"] == configured.build("strategy", cfg.strategy)
 

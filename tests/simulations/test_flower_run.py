@@ -34,7 +34,8 @@ PROJECT = tomllib.loads((APP / "pyproject.toml").read_text())
 FLOWER = PROJECT["tool"]["flwr"]["app"]
 TINY = (
     "partition.clients=3 model=mlp 'model.hidden=[8]' training.rounds=2 training.work.epochs=1 "
-    "strategy=federaser strategy.interval=1 figures=false seed=4"
+    "strategy=federaser strategy.interval=1 figures=false seed=4 "
+    "dataset._target_=tests.support.world.FewDigits ~dataset.test_share"
 )
 
 

@@ -169,7 +169,7 @@ def search(tmp_path):
         whole = ["sweep=optuna", "hydra.job.name=withdraw", place, *overrides]
         cfg = compose("config", overrides=whole, return_hydra_config=True)
         values = {
-            "n_trials": 12,
+            "n_trials": 7,
             "seed": 0,
             "sampler": optuna.samplers.TPESampler,
             "objectives": {"far": ["a"], "dear": ["b"]},
@@ -195,19 +195,19 @@ class TestSearch:
     @pytest.mark.parametrize(
         "sampler",
         [
-            optuna.samplers.TPESampler,
-            partial(optuna.samplers.NSGAIISampler, population_size=4),
+            partial(optuna.samplers.TPESampler, n_startup_trials=3),
+            partial(optuna.samplers.NSGAIISampler, population_size=3),
         ],
     )
     def test_a_search_that_was_killed_goes_on_to_the_same_end(self, search, tmp_path, sampler):
         whole = Landscape()
         search(whole, "whole", sampler=sampler).carry_out([])
-        assert [number for number, _ in whole.launched] == list(range(12))
-        first, second = Landscape(breaks=(10,)), Landscape()
+        assert [number for number, _ in whole.launched] == list(range(7))
+        first, second = Landscape(breaks=(5,)), Landscape()
         with pytest.raises(KeyboardInterrupt):
             search(first, "cut", sampler=sampler).carry_out([])
         search(second, "cut", sampler=sampler).carry_out(["resume=true"])
-        assert [number for number, _ in second.launched] == [10, 11]
+        assert [number for number, _ in second.launched] == [5, 6]
         assert all(overrides[0] == "resume=true" for _, overrides in second.launched)
         for name in ("trials.csv", "pareto.csv"):
             cut, expected = (tmp_path / folder / name for folder in ("cut", "whole"))
@@ -215,8 +215,8 @@ class TestSearch:
         third, more = Landscape(), Landscape()
         search(third, "cut", sampler=sampler).carry_out(["resume=true"])
         assert third.launched == []
-        search(more, "cut", sampler=sampler, n_trials=13).carry_out(["resume=true"])
-        assert [number for number, _ in more.launched] == [12]
+        search(more, "cut", sampler=sampler, n_trials=8).carry_out(["resume=true"])
+        assert [number for number, _ in more.launched] == [7]
 
     def test_without_resume_it_begins_anew(self, search):
         for _ in range(2):
@@ -288,7 +288,7 @@ class TestSearch:
         assert states == ["finished", "failed", "finished"]
 
     def test_if_nothing_works_it_ends(self, search, capsys):
-        launcher = Landscape(fails=tuple(range(12)))
+        launcher = Landscape(fails=tuple(range(7)))
         with pytest.raises(SystemExit):
             search(launcher).carry_out([])
         assert len(launcher.launched) == HOPELESS

@@ -10,7 +10,7 @@ from dataclasses import replace
 
 from rich.console import Console
 
-from fedunlearn.data import Backdoor, Digits, Dirichlet
+from fedunlearn.data import Backdoor, Dirichlet
 from fedunlearn.evaluators import BackdoorProbe, Forgetting, Utility
 from fedunlearn.experiment import Evaluation, Experiment, run
 from fedunlearn.flower import Local
@@ -21,9 +21,10 @@ from fedunlearn.unlearning import Plain, Request, Training
 from strategies.fedaccum import FedAccum
 from strategies.federaser import FedEraser
 from strategies.retrain import Retrain
+from tests.support.world import FewDigits
 
 WAVES = Experiment(
-    dataset=Digits(),
+    dataset=FewDigits(),
     partition=Dirichlet(clients=5),
     planting=Backdoor(),
     model=Mlp((8,)),

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from fedunlearn.data import Dataset, NoPlanting, Records, Scenario, build_federation
+from fedunlearn.data import Dataset, Digits, NoPlanting, Records, Scenario, build_federation
 from fedunlearn.flower import GridClients, InProcessGrid, build_client_app, handshake
 from fedunlearn.flower import client_app as client_app_module
 from fedunlearn.history import History, Needs
@@ -69,6 +69,22 @@ class Targets:
         owners = torch.tensor([i for i, size in enumerate(self.sizes) for _ in range(size)])
         records = Records(targets[owners], owners)
         return Dataset(records, records.take(torch.arange(2)), tuple(map(str, range(D))))
+
+
+@dataclass(frozen=True)
+class FewDigits:
+    """Some of scikit-learn's digits: what the search for leavers takes grows with their records."""
+
+    records: int = 240
+    tests: int = 80
+
+    def load(self):
+        every = Digits().load()
+        return Dataset(
+            every.train.take(torch.arange(self.records)),
+            every.test.take(torch.arange(self.tests)),
+            every.classes,
+        )
 
 
 @dataclass(frozen=True)
