@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
-import numpy as np
 import optuna
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -29,6 +28,7 @@ from optuna.trial import TrialState
 
 from fedunlearn import files
 from fedunlearn.checks import Refused
+from fedunlearn.randomness import Stream, drawn_seed
 from fedunlearn.threads import cores
 from simulations import search_space, trials
 from simulations.guard import sentences
@@ -126,8 +126,8 @@ class Search:
         repeats = 0
         while len(jobs) < min(self._width, self.n_trials - len(before)) and repeats < REPEATS:
             number = len(study.get_trials(deepcopy=False))
-            draw = np.random.SeedSequence([self.seed, number]).generate_state(1)
-            study.sampler = self.sampler(seed=int(draw[0]))
+            draw = drawn_seed(self.seed, Stream.SEARCH, number)
+            study.sampler = self.sampler(seed=draw)
             trial = study.ask(space)
             same = repr(trial.params)
             if same in known:  # every run is a function of its settings

@@ -12,7 +12,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from fedunlearn import checks
+from fedunlearn import checks, randomness
 from fedunlearn.checks import Refused
 from fedunlearn.data import Federation, Records, build_federation
 from fedunlearn.evaluators import (
@@ -26,6 +26,7 @@ from fedunlearn.evaluators import (
     tug_of_war,
 )
 from fedunlearn.experiment import Experiment, saved_model, split_hash
+from fedunlearn.randomness import Stream
 from fedunlearn.results import RETRAIN, Run, is_reference, reference_number
 
 FEW = 16
@@ -36,9 +37,6 @@ RESOLVED = 64
 
 PARTS = ("forget", "retained", "test")
 """The sets of records that every model is asked about; the second was trained on by others."""
-
-SAMPLE_STREAM = 13_000_000
-"""Keeps the draw of records apart from other random numbers."""
 
 
 @dataclass(frozen=True)
@@ -258,5 +256,5 @@ def _sample(records: Records, most: int) -> Records:
     """Return at most so many records, in their order and the same in every run."""
     if len(records) <= most:
         return records
-    rows = np.random.default_rng(SAMPLE_STREAM).permutation(len(records))[:most]
+    rows = randomness.rng(0, Stream.SCORED).permutation(len(records))[:most]
     return records.take(torch.from_numpy(np.sort(rows)))

@@ -15,24 +15,16 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from fedunlearn import checks
+from fedunlearn import checks, randomness
 from fedunlearn.attacks.training_bank import Member, train_bank
 from fedunlearn.checks import Refused
 from fedunlearn.data import ClientId, Federation, Records, Shards, unchanged
 from fedunlearn.local import Pieces, Threads, Trainer
+from fedunlearn.randomness import Stream, drawn_seed
 from fedunlearn.unlearning import Training
-
-SEEDS = 2**48
-"""Seeds of shadow models start here; each federation has its own range of them."""
-
-RANGE = 2**16
-"""Seeds of one federation and kind of model; the models of another request start from the same."""
 
 AT_ONCE = 128
 """Clients that train together in one call: enough to fill it, few enough to see it get on."""
-
-HALVES_STREAM, PLANTING_STREAM = 5_000_000, 5_000_001
-"""Keep the halves, and the choice of comparable held-out records, apart from other randomness."""
 
 
 @dataclass(frozen=True)
@@ -98,7 +90,7 @@ def with_halves(
     extra: list[Records] = []
     masks, members = [], []
     for number, seed in enumerate(seeds):
-        rng = np.random.default_rng([seeds[number - number % 2], HALVES_STREAM])
+        rng = randomness.rng(seeds[number - number % 2], Stream.SHADOW_HALVES)
         chosen = [_half(pool, rng, number % 2 == 1) for pool in held]
         own = range(total + len(extra), total + len(extra) + len(held))
         extra += [
@@ -155,7 +147,7 @@ def _pool(here: Federation, client: ClientId) -> Pool:
     kept = _places(train, clean)
     rows = torch.ones(len(others), dtype=torch.bool)
     if not bool(kept.all()):
-        rng = np.random.default_rng([here.scenario.seed, PLANTING_STREAM, client])
+        rng = randomness.rng(here.scenario.seed, Stream.SHADOW_PLANTING, client)
         order = here.scenario.leavers.index(client)
         try:
             planted = here.scenario.planting.poison(others, order, rng)
@@ -193,10 +185,13 @@ def _half(pool: Pool, rng: np.random.Generator, other: bool) -> Tensor:
     return ~first if other else first
 
 
-def _seeds(here: Federation, count: int, kind: int) -> range:
-    """Return seeds of shadow models, other ones for each federation and kind."""
-    first = SEEDS + RANGE * (2 * here.scenario.seed + kind)
-    return range(first, first + count)
+def _seeds(here: Federation, count: int, kind: int) -> list[int]:
+    """Return seeds of shadow models, other ones for each federation and kind.
+
+    The models of another request start from the same.
+    """
+    seed = here.scenario.seed
+    return [drawn_seed(seed, Stream.SHADOW, kind, number) for number in range(count)]
 
 
 def _over(trainer: Trainer, shards: Shards) -> Trainer:

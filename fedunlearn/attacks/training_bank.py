@@ -13,6 +13,7 @@ from torch import Tensor
 from fedunlearn.data import ClientId
 from fedunlearn.local import Trainer
 from fedunlearn.models import Vector, mean
+from fedunlearn.randomness import Stream, entropy
 from fedunlearn.unlearning import Training, cohort
 
 HOST_BUDGET = 2**30
@@ -63,7 +64,7 @@ def _together(
             training.work,
             number,
             [
-                (member.seed, 0, number, client)
+                entropy(member.seed, Stream.CLIENT, 0, number, client)
                 for member, asked in zip(members, cohorts, strict=True)
                 for client in asked
             ],

@@ -8,16 +8,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fedunlearn import checks
+from fedunlearn import checks, randomness
 from fedunlearn.checks import Refused
 from fedunlearn.data.dataset import Dataset, DatasetSource, Records, Shards
 from fedunlearn.data.partitions import Partition
 from fedunlearn.data.parts import ClientId, holdout
 from fedunlearn.data.planting import Planting
 from fedunlearn.models import Build, Network, Vector
-
-DATA_STREAM = 3_000_000
-"""Keeps the division of the data apart from the random numbers of training."""
+from fedunlearn.randomness import Stream
 
 
 @dataclass(frozen=True)
@@ -122,18 +120,20 @@ def build_federation(scenario: Scenario) -> Federation:
     """
     dataset = _dataset(scenario.dataset)
     network = Network(scenario.model, dataset.shape, len(dataset.classes))
-    order = torch.from_numpy(_rng(scenario, 0).permutation(len(dataset.train)))
+    order = torch.from_numpy(_rng(scenario, Stream.RESERVE).permutation(len(dataset.train)))
     reserved = round(scenario.proxy * len(order))
     proxy, rest = dataset.train.images[order[:reserved]], dataset.train.take(order[reserved:])
 
-    parts = scenario.partition(rest.labels.numpy(), _rng(scenario, 1))
+    parts = scenario.partition(rest.labels.numpy(), _rng(scenario, Stream.PARTITION))
     splits = [
-        holdout(part, scenario.heldout, _rng(scenario, 2, client))
+        holdout(part, scenario.heldout, _rng(scenario, Stream.HELDOUT, client))
         for client, part in enumerate(parts)
     ]
     own = [rest.take(torch.from_numpy(members)) for members, _ in splits]
     planted = {
-        client: scenario.planting.poison(own[client], place, _rng(scenario, 3, client))
+        client: scenario.planting.poison(
+            own[client], place, _rng(scenario, Stream.PLANTING, client)
+        )
         for place, client in enumerate(scenario.leavers)
     }
     train = Shards.of([planted.get(client, records) for client, records in enumerate(own)])
@@ -170,9 +170,9 @@ def shards_on(scenario: Scenario, device: str) -> Shards:
     return build_federation(scenario).train.to(torch.device(device))
 
 
-def _rng(scenario: Scenario, *stream: int) -> np.random.Generator:
+def _rng(scenario: Scenario, stream: Stream, *more: int) -> np.random.Generator:
     divided_by = scenario.seed if scenario.split is None else scenario.split
-    return np.random.default_rng([divided_by, DATA_STREAM, *stream])
+    return randomness.rng(divided_by, stream, *more)
 
 
 def unchanged(before: Records, after: Records) -> Tensor:

@@ -9,12 +9,13 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from fedunlearn import checks
+from fedunlearn import checks, randomness
 from fedunlearn.checks import Refused
 from fedunlearn.data.dataset import Dataset, Records
+from fedunlearn.randomness import Stream
 
 SPLIT_SEED = 0
-"""Seeds splits and samples of data sets: never the run's seed, so all runs share a test set."""
+"""Seeds splits of data sets: never the run's seed, so all runs share a test set."""
 
 
 @dataclass(frozen=True)
@@ -120,7 +121,7 @@ def sample(records: int, limit: int | None) -> npt.NDArray[np.int64]:
     """
     if limit is None:
         return np.arange(records)
-    return np.random.default_rng(SPLIT_SEED).permutation(records)[:limit]
+    return randomness.rng(0, Stream.LIMIT).permutation(records)[:limit]
 
 
 def fifth(limit: int | None) -> int | None:

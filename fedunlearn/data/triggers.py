@@ -9,10 +9,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fedunlearn import checks
+from fedunlearn import checks, randomness
 from fedunlearn.checks import Refused
 from fedunlearn.data.dataset import Dataset, Records
 from fedunlearn.data.planting import check, poisoned, triggered_sets
+from fedunlearn.randomness import Stream
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +41,7 @@ class Blended:
 
     def stamp(self, images: Tensor, order: int) -> Tensor:
         """Return ``images`` [n, c, h, w] with a client's pattern of uniform noise [c, h, w]."""
-        rng = np.random.default_rng([self.seed, order])
+        rng = randomness.rng(self.seed, Stream.TRIGGER, order)
         pattern = torch.from_numpy(rng.random(images.shape[1:], np.float32)).to(images.device)
         return (1 - self.strength) * images + self.strength * pattern
 

@@ -24,7 +24,9 @@ from itertools import combinations
 import numpy as np
 from scipy.stats import t
 
+from fedunlearn import randomness
 from fedunlearn.evaluators.epsilon import Array, epsilons
+from fedunlearn.randomness import Stream
 
 BIN = 0.5
 """Width of a bin of epsilon."""
@@ -131,7 +133,7 @@ def relative(
     parts = halves if len(references) == 1 else [np.arange(seeds)]
     models = min(len(part) for part in parts)
     bins(models)
-    rng = np.random.default_rng(seed)
+    rng = randomness.rng(seed, Stream.BOOTSTRAP)
     draws = [[rng.choice(part, len(part)) for part in parts] for _ in range(replicates)]
 
     among = _among(references, parts)

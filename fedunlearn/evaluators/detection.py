@@ -20,7 +20,9 @@ from scipy.optimize import brentq
 from scipy.stats import binomtest, norm, t
 from sklearn.metrics import roc_curve
 
+from fedunlearn import randomness
 from fedunlearn.evaluators import scores
+from fedunlearn.randomness import Stream
 
 Floats = npt.NDArray[np.float64]
 
@@ -121,7 +123,7 @@ def advantage(
     a, b = _sides(members, others)
     if not _numbers(a, b) or min(len(a), len(b)) < 2:
         return UNKNOWN
-    rng = np.random.default_rng(seed)
+    rng = randomness.rng(seed, Stream.THRESHOLDS)
     halves = [np.array_split(rng.permutation(side), 2) for side in (a, b)]
     hits = alarms = 0
     for chosen, judged in ((0, 1), (1, 0)):

@@ -14,7 +14,9 @@ from functools import lru_cache
 import numpy as np
 from scipy.special import ndtr
 
+from fedunlearn import randomness
 from fedunlearn.evaluators.epsilon import CAP, DELTA, PEAKED, Array, checked
+from fedunlearn.randomness import Stream
 
 POINTS = np.linspace(-6, 6, 65)
 """Where attacks may draw the line, in standard deviations from either mean."""
@@ -87,7 +89,7 @@ def bias(ours: int, theirs: int, delta: float = DELTA) -> float:
     ``ours`` and ``theirs`` count models. Neither mean nor spread matters, so that one simulation
     of standard normals with a seed of its own tells it for all data.
     """
-    rng = np.random.default_rng([ours, theirs])
+    rng = randomness.rng(0, Stream.NULL_MODELS, ours, theirs)
     mine, other = (rng.standard_normal((models, NULL_DRAWS)) for models in (ours, theirs))
     return float(raw_epsilons(mine, other, delta).mean())
 

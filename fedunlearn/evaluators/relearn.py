@@ -7,14 +7,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fedunlearn import checks
+from fedunlearn import checks, randomness
 from fedunlearn.data import Records
 from fedunlearn.evaluators.snapshot import Snapshot
 from fedunlearn.local import LocalWork, Sgd, train_locally
 from fedunlearn.models import Network, Vector
-
-RELEARN_STREAM = 12_000_000
-"""Keeps the order of the records apart from the random numbers of training."""
+from fedunlearn.randomness import Stream
 
 LOOKS = 8
 """The loss is looked at again when there are a share of 1 in so many more steps."""
@@ -135,7 +133,7 @@ class Relearning:
         return _loss(model.network, weights, records, self.work)
 
     def _steps(self, model: Snapshot, records: Records, loss: float) -> float:
-        rng = np.random.default_rng([self.seed, RELEARN_STREAM])
+        rng = randomness.rng(self.seed, Stream.RELEARNING)
         weights = model.weights.to(records.labels.device)
         threshold = (1 + self.slack) * loss
         return relearn(model.network, weights, records, self.work, threshold, self.most, rng)

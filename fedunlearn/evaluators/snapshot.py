@@ -9,13 +9,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from fedunlearn import randomness
 from fedunlearn.data import Records
 from fedunlearn.models import Network, Vector
+from fedunlearn.randomness import Stream
 
 Computed = TypeVar("Computed")
-
-SAMPLE_STREAM = 11_000_000
-"""Keeps the draw of records that dear evaluators look at apart from other random numbers."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +61,7 @@ class Snapshot:
         records = self.sets[name]
         if len(records) <= most:
             return records
-        rows = np.random.default_rng(SAMPLE_STREAM).permutation(len(records))[:most]
+        rows = randomness.rng(0, Stream.EVALUATED).permutation(len(records))[:most]
         return records.take(torch.from_numpy(np.sort(rows)).to(records.labels.device))
 
     def once(self, what: Hashable, compute: Callable[[], Computed]) -> Computed:

@@ -20,7 +20,9 @@ import numpy as np
 import pandas as pd
 from sklearn.svm import SVC
 
+from fedunlearn import randomness
 from fedunlearn.evaluators.epsilon import Array
+from fedunlearn.randomness import Stream
 from fedunlearn.results import GAP
 
 PARTS = {
@@ -63,7 +65,7 @@ def strangers(forget: Array, retained: Array, test: Array, seed: int = 0) -> flo
     """
     if not min(len(forget), len(retained), len(test)):
         raise ValueError("An attack needs records of all three kinds.")
-    rng, count = np.random.default_rng(seed), min(len(retained), len(test), MOST)
+    rng, count = randomness.rng(seed, Stream.MEMBERSHIP), min(len(retained), len(test), MOST)
     known = np.concatenate([rng.permutation(side)[:count] for side in (retained, test)])
     if np.isnan(known).any() or np.isnan(forget).any():
         return math.nan

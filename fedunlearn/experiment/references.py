@@ -2,14 +2,10 @@
 
 from collections.abc import Iterable
 
-import numpy as np
-
 from fedunlearn.data import Federation
 from fedunlearn.models import Vector
+from fedunlearn.randomness import Stream, drawn_seed
 from fedunlearn.results import reference_name, reference_number
-
-REFERENCE_STREAM = 12_000_000
-"""Keeps the seeds of further references apart from all other random numbers."""
 
 
 def training_seed(seed: int, name: str) -> int:
@@ -21,7 +17,7 @@ def training_seed(seed: int, name: str) -> int:
     number = reference_number(name)
     if number <= 1:
         return seed
-    return int(np.random.SeedSequence([seed, REFERENCE_STREAM, number]).generate_state(1)[0])
+    return drawn_seed(seed, Stream.REFERENCE, number)
 
 
 def seed_of(training: int, seeds: Iterable[int], references: int) -> int:

@@ -15,7 +15,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
-import numpy as np
 from flwr.app import ArrayRecord, ConfigRecord, Context, Message, MetricRecord, RecordDict
 from flwr.clientapp import ClientApp
 from torch import Tensor
@@ -26,6 +25,7 @@ from fedunlearn.flower.messages import decode
 from fedunlearn.local import LocalWork, Pieces, train_counted
 from fedunlearn.methods import ridge
 from fedunlearn.models import Vector
+from fedunlearn.randomness import Entropy, Stream, entropy, generator
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +38,7 @@ class Order:
     work: LocalWork
     round: int
     stream: tuple[int, int, int]
-    """Seed, stream and round: with the client's number they seed its random numbers."""
+    """Seed, stage and round: with the client's number they seed its random numbers."""
 
     @classmethod
     def of(cls, message: Message) -> "Order":
@@ -52,9 +52,10 @@ class Order:
         other = unpack(content, OTHER) if OTHER in arrays else None
         return cls(unpack(content), other, work, number, (seed, stream, number))
 
-    def seed(self, client: ClientId) -> tuple[int, ...]:
+    def seed(self, client: ClientId) -> Entropy:
         """Return what the random numbers of one client are made from."""
-        return (*self.stream, client)
+        seed, stage, number = self.stream
+        return entropy(seed, Stream.CLIENT, stage, number, client)
 
 
 @lru_cache(maxsize=16)
@@ -90,7 +91,7 @@ def build_client_app(scenario: Scenario, device: str = "cpu") -> ClientApp:
             records.labels,
             order.work,
             order.round,
-            np.random.default_rng(order.seed(client)),
+            generator(order.seed(client)),
             None if order.other is None else order.other.to(device),
         )
         weights = weights.cpu()

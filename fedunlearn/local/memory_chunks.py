@@ -10,9 +10,9 @@ from torch import Tensor
 
 from fedunlearn.data import ClientId, Records, Shards
 from fedunlearn.local.cohort import train_cohort_counted
-from fedunlearn.local.trainers import Seed
 from fedunlearn.local.work import LocalWork
 from fedunlearn.models import Network, Vector
+from fedunlearn.randomness import Entropy, generator
 from fedunlearn.threads import pool
 
 log = logging.getLogger(__name__)
@@ -50,7 +50,7 @@ class Pieces:
         clients: Sequence[ClientId],
         work: LocalWork,
         round: int,
-        seeds: Sequence[Seed],
+        seeds: Sequence[Entropy],
         other: Vector | None = None,
     ) -> Tensor:
         """Return what `cohort.train_cohort` returns, [k, d]; see `train_counted`."""
@@ -62,7 +62,7 @@ class Pieces:
         clients: Sequence[ClientId],
         work: LocalWork,
         round: int,
-        seeds: Sequence[Seed],
+        seeds: Sequence[Entropy],
         other: Vector | None = None,
     ) -> tuple[Tensor, list[int]]:
         """Return what `cohort.train_cohort_counted` returns, with weights [k, d] in host memory.
@@ -91,7 +91,7 @@ class Pieces:
                 [clients[row] for row in rows],
                 work,
                 round,
-                [np.random.default_rng(seeds[row]) for row in rows],
+                [generator(seeds[row]) for row in rows],
                 aside,
             )
             trained[rows] = found.to(trained.device)

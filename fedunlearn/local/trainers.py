@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -12,10 +11,8 @@ from fedunlearn.data import ClientId, Shards
 from fedunlearn.local.sgd import train_locally
 from fedunlearn.local.work import LocalWork
 from fedunlearn.models import Network, Vector
+from fedunlearn.randomness import Entropy, generator
 from fedunlearn.threads import pool
-
-Seed = tuple[int, ...]
-"""What a client's random numbers are made from: another attempt draws the same ones."""
 
 
 class Trainer(Protocol):
@@ -31,7 +28,7 @@ class Trainer(Protocol):
         clients: Sequence[ClientId],
         work: LocalWork,
         round: int,
-        seeds: Sequence[Seed],
+        seeds: Sequence[Entropy],
     ) -> Tensor:
         """Train ``clients[i]`` from ``starts[i]`` [d] (or all from one) and return [k, d]."""
 
@@ -50,14 +47,14 @@ class Threads:
         clients: Sequence[ClientId],
         work: LocalWork,
         round: int,
-        seeds: Sequence[Seed],
+        seeds: Sequence[Entropy],
     ) -> Tensor:
         """See `Trainer.train`; row i is what `local.train_locally` returns, bit for bit."""
         device = self.shards.records.labels.device
 
         def one(row: int) -> Vector:
             held, start = self.shards[clients[row]], starts if starts.dim() == 1 else starts[row]
-            rng = np.random.default_rng(seeds[row])
+            rng = generator(seeds[row])
             return train_locally(
                 self.network, start.to(device), held.images, held.labels, work, round, rng
             ).cpu()

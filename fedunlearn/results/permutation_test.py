@@ -11,6 +11,9 @@ import numpy as np
 import numpy.typing as npt
 from scipy import stats
 
+from fedunlearn import randomness
+from fedunlearn.randomness import Stream
+
 Values = npt.NDArray[np.float64]
 
 CONFIDENCE = 0.95
@@ -90,6 +93,8 @@ def _arrangements(seeds: int, models: int) -> npt.NDArray[np.int64]:
     """
     if models**seeds <= MOST:
         return np.indices((models,) * seeds).reshape(seeds, -1).T
-    drawn = np.random.default_rng([seeds, models]).integers(models, size=(MOST, seeds))
+    drawn = randomness.rng(0, Stream.ARRANGEMENTS, seeds, models).integers(
+        models, size=(MOST, seeds)
+    )
     drawn[0] = 0
     return drawn

@@ -3,12 +3,13 @@
 import time
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from torch import Tensor
 
+from fedunlearn import randomness
 from fedunlearn.local import LocalWork, train_locally
 from fedunlearn.models import Network, Vector
+from fedunlearn.randomness import Stream
 from fedunlearn.unlearning.ledger import SERVER, Ledger
 
 
@@ -32,12 +33,8 @@ class Proxy:
         teacher, student = teacher.to(self.images.device), student.to(self.images.device)
         with torch.no_grad():
             logits = torch.cat([self.network(teacher, x) for x in torch.split(self.images, 1024)])
-        rng = np.random.default_rng([self.seed, PROXY_STREAM, round])
+        rng = randomness.rng(self.seed, Stream.SERVER_DATA, round)
         weights = train_locally(self.network, student, self.images, logits, work, round, rng).cpu()
         samples = work.samples(len(self.images)) + len(self.images)
         self.ledger.charge(SERVER, samples=samples, seconds=time.perf_counter() - started)
         return weights
-
-
-PROXY_STREAM = 1_000_000
-"""Keeps the server's random numbers apart from those of every client stream."""

@@ -6,19 +6,14 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from fedunlearn import checks
+from fedunlearn import checks, randomness
 from fedunlearn.data import ClientId
 from fedunlearn.history import Updates
 from fedunlearn.local import LocalWork
 from fedunlearn.models import Vector, mean
+from fedunlearn.randomness import Stream
 from fedunlearn.unlearning.server_optimizers import FedAvg, ServerOptimizer
 from fedunlearn.unlearning.strategy import Clients
-
-COHORT_STREAM = 2_000_000
-"""Keeps the draw of cohorts apart from the random numbers of clients."""
-
-SERVER_STREAM = 3_000_000
-"""Keeps the server's own random numbers apart from all others."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +51,7 @@ def cohort(present: Collection[ClientId], size: int, seed: int, round: int) -> t
     if len(ids) <= size:
         return tuple(ids)
     # The i-th number of a stream does not depend on how many are drawn after it.
-    draws = np.random.default_rng([seed, COHORT_STREAM, round]).random(ids[-1] + 1)
+    draws = randomness.rng(seed, Stream.COHORT, round).random(ids[-1] + 1)
     return tuple(sorted(sorted(ids, key=draws.__getitem__)[:size]))
 
 
@@ -65,7 +60,7 @@ def server_rng(seed: int, leavers: Collection[ClientId], round: int) -> np.rando
 
     Other leavers get other numbers: noise that is used twice would cancel in a difference.
     """
-    return np.random.default_rng([seed, SERVER_STREAM, round, *sorted(leavers)])
+    return randomness.rng(seed, Stream.SERVER, round, *sorted(leavers))
 
 
 def run_rounds(

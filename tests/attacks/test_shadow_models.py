@@ -8,7 +8,7 @@ import torch
 
 from fedunlearn.attacks import pools, without
 from fedunlearn.attacks import shadow_models as shadows_module
-from fedunlearn.attacks.shadow_models import SEEDS, with_halves
+from fedunlearn.attacks.shadow_models import with_halves
 from fedunlearn.attacks.training_bank import Member, train_bank
 from fedunlearn.checks import Refused
 from fedunlearn.data import (
@@ -21,6 +21,7 @@ from fedunlearn.data import (
     Scenario,
     build_federation,
 )
+from fedunlearn.experiment import training_seed
 from fedunlearn.flower import Local
 from fedunlearn.local import LocalWork, Pieces, Threads
 from fedunlearn.models import Mlp
@@ -134,13 +135,14 @@ def test_a_leaver_trains_on_what_is_noted_and_on_all_that_is_poisoned(scenario):
         assert same(found.trainer.shards[client], here.train[client])
 
 
-def test_seeds_are_those_of_no_training():
+def test_seeds_are_those_of_no_other_model():
     kinds = with_halves(*setting(), count=4), without(*setting(), count=4)
     other = (build_federation(replace(SCENARIO, seed=5)), *setting()[1:])
     elsewhere = without(*other, count=4)
     seeds = [member.seed for kind in (*kinds, elsewhere) for member in kind.members]
     assert len(set(seeds)) == 12
-    assert min(seeds) >= SEEDS > 10**12
+    trainings = [training_seed(seed, f"retrain-{n}") for seed in range(6) for n in range(1, 6)]
+    assert set(seeds).isdisjoint([*trainings, *range(10**6)])
     for kind in kinds:
         for member in kind.members:
             assert torch.equal(member.initial, setting()[0].network.initial(member.seed))

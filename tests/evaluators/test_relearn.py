@@ -7,12 +7,14 @@ import numpy as np
 import pytest
 import torch
 
+from fedunlearn import randomness
 from fedunlearn.checks import Refused
 from fedunlearn.data import Records
 from fedunlearn.evaluators import Relearning, Snapshot
 from fedunlearn.evaluators.relearn import anamnesis_index, relearn
 from fedunlearn.local import LocalWork, Sgd, train_locally
 from fedunlearn.models import Mlp, Network
+from fedunlearn.randomness import Stream
 from tests.support.evaluated import CLASSES, randomly, saying
 from tests.support.world import RATE, WORK, D, Offset
 
@@ -180,7 +182,7 @@ class TestRelearning:
         loss = float(loss.gather(1, self.records.labels[:, None]).mean())
         for slack in (0.5, 2.0):
             threshold, work = (1 + slack) * loss, self.measure.work
-            order = np.random.default_rng([3, 12_000_000])
+            order = randomness.rng(3, Stream.RELEARNING)
             given = (self.records, work, threshold, 400, order)
             expected = relearn(self.network, fresh, *given)
             found = self.shown(fresh, slack=slack, seed=3)["relearn_steps"]

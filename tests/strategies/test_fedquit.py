@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from fedunlearn import randomness
 from fedunlearn.checks import Refused
 from fedunlearn.data import Records, Shards
 from fedunlearn.flower import encode
@@ -14,6 +15,7 @@ from fedunlearn.history import Needs
 from fedunlearn.local import Adam, LocalWork, Sgd, VirtualTeacher, train_locally
 from fedunlearn.local.cohort import train_cohort
 from fedunlearn.models import Mlp, Network, mean
+from fedunlearn.randomness import Stream
 from fedunlearn.unlearning import Ledger, NoRecovery, Plain, Request, Training, forget
 from strategies.fedquit import FedQuit
 from tests.strategies.test_identities import curve
@@ -117,7 +119,10 @@ class TestFedQuit:
         (found,), history = curve(FedQuit(work), leavers, world)
         alone = []
         for leaver in leavers:
-            held, rng = world.here.train[leaver], np.random.default_rng([world.seed, 0, 7, leaver])
+            held, rng = (
+                world.here.train[leaver],
+                randomness.rng(world.seed, Stream.CLIENT, 0, 7, leaver),
+            )
             weights = train_locally(
                 *(world.here.network, history.final, held.images, held.labels),
                 *(work, 7, rng),

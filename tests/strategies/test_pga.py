@@ -126,7 +126,7 @@ class TestTheAscent:
 
 
 class TestPartialParticipation:
-    world = World(training=Training(rounds=5, cohort=0.5, work=WORK), seed=7)
+    world = World(training=Training(rounds=5, cohort=0.5, work=WORK), seed=27)
 
     def trained(self, present=frozenset(range(4))):
         with self.world.open() as clients:
@@ -137,7 +137,7 @@ class TestPartialParticipation:
     def test_the_last_round_of_each_counts(self):
         course = self.trained()
         cohorts = [set(kept.clients) for kept in course.history]
-        assert cohorts == [{0, 2}, {0, 1}, {1, 2}, {2, 3}, {0, 3}]
+        assert cohorts == [{0, 2}, {0, 2}, {0, 1}, {0, 3}, {2, 3}]
         leavers, last = {1, 3}, {1: 2, 3: 4}
         (found,), history = curve(FREE, leavers, self.world, course)
         reference = history.final.double()

@@ -9,11 +9,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from fedunlearn import randomness
 from fedunlearn.data import ClientId
 from fedunlearn.history import Encoding, History, Kept, TopK, Unencodable, encodings, on_disk
 from fedunlearn.history.audit.patterns import Patterns
 from fedunlearn.history.audit.windows import windows, writings
 from fedunlearn.models import Vector
+from fedunlearn.randomness import Stream
 
 NEIGHBOURS = 0.5
 """What places and pixels are credited with: half of their bits, as near ones go together.
@@ -75,7 +77,7 @@ def taken(
     broadcast was kept; its statistics; each of its ``records`` [n, ...]. Reads every round, one
     at a time. ``seed`` determines where windows lie.
     """
-    rng = np.random.default_rng([seed, WINDOW_STREAM])
+    rng = randomness.rng(seed, Stream.WINDOWS)
     found: dict[bytes, set[Mark]] = {}
     sent: set[tuple[ClientId, int]] = set()
     models = [before.initial, before.final]
@@ -103,10 +105,6 @@ def taken(
     ordered = {window: tuple(sorted(marks, key=str)) for window, marks in written.items()}
     blank = tuple(sorted(sent - marked))
     return Fingerprints(frozenset(leavers), before.initial.numel(), ordered, blank)
-
-
-WINDOW_STREAM = 5_000_000
-"""Keeps the places of windows apart from all other random numbers."""
 
 
 def _of_round(

@@ -7,15 +7,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from fedunlearn import checks
+from fedunlearn import checks, randomness
 from fedunlearn.checks import Refused
+from fedunlearn.randomness import Stream
 from fedunlearn.results.costing.distributions import Distribution, Floats
 from fedunlearn.results.costing.prices import Prices
 
 Ints = npt.NDArray[np.integer[Any]]
-
-DEVICE_STREAM = 4_000_000
-"""Keeps the draw of devices apart from all other random numbers of a run."""
 
 QUANTITIES = ("download", "upload", "latency", "speed")
 
@@ -100,7 +98,7 @@ class Devices:
             here = seeds == seed
             most = int(clients[here].max())
             # The i-th row of a stream does not depend on how many are drawn after it.
-            rng = np.random.default_rng([int(seed), DEVICE_STREAM, draw])
+            rng = randomness.rng(int(seed), Stream.DEVICES, draw)
             shares[here] = rng.random((most + 1, shares.shape[1]))[clients[here]]
         parts = np.cumsum([kind.share for kind in self.kinds.values()])
         which = np.searchsorted(parts / parts[-1], shares[:, 0], side="right")
