@@ -8,7 +8,7 @@ from benchmarks.workloads import WORK, Workload
 from fedunlearn.data import Scenario, build_federation
 from fedunlearn.flower import Connection, GridClients, Local
 from fedunlearn.history import History, Needs
-from fedunlearn.unlearning import Course, Ledger, Proxy, Training, train
+from fedunlearn.unlearning import Access, Course, Ledger, Proxy, Training, train
 
 
 def contend(
@@ -55,6 +55,6 @@ def clients(connection: Connection, scenario: Scenario, training: Training) -> G
         training=training,
         seed=scenario.seed,
         ledger=ledger,
-        ids=frozenset(connection.nodes),
+        access=Access(frozenset(connection.nodes)),
         unlabelled=Proxy(here.network, here.proxy, ledger, scenario.seed),
     )

@@ -27,6 +27,7 @@ from fedunlearn.history.audit import Fingerprints, taken
 from fedunlearn.models import Vector, model_hash
 from fedunlearn.results import RETRAIN, SHARED, is_reference, overall
 from fedunlearn.unlearning import (
+    Access,
     Course,
     FedAvg,
     Ledger,
@@ -385,7 +386,7 @@ class Simulation:
             training=self.experiment.training,
             seed=seed,
             ledger=ledger,
-            ids=frozenset(range(self.here.clients)),
+            access=Access(frozenset(range(self.here.clients))),
             unlabelled=Proxy(self.here.network, self.here.proxy.to(self.device), ledger, seed),
         )
 

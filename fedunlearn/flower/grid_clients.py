@@ -19,20 +19,16 @@ from fedunlearn.data import ClientId
 from fedunlearn.flower.arrays import differences, pack, payload, unpack
 from fedunlearn.flower.identity import Connection
 from fedunlearn.flower.messages import encode
-from fedunlearn.history import Needs, Updates
+from fedunlearn.history import Updates
 from fedunlearn.local import LocalWork
 from fedunlearn.models import Vector
 from fedunlearn.unlearning import (
-    ORDINARY,
+    Access,
     ClientFailed,
     Ledger,
     Proxy,
     Training,
-    chosen,
     cohort,
-    require_leaver,
-    require_proxy,
-    require_remaining,
     run_rounds,
     server_rng,
 )
@@ -46,14 +42,13 @@ class GridClients:
     training: Training
     seed: int
     ledger: Ledger
-    ids: frozenset[ClientId]
+    access: Access
     unlabelled: Proxy
-    declared: Needs = ORDINARY
-    """What the strategy at hand declared: what it did not, it is not given."""
-    gone: frozenset[ClientId] = frozenset()
-    """Who leaves with the request being served."""
-    stream: int = 0
-    """Training and unlearning draw from stream 0, recovery after request r from stream r."""
+
+    @property
+    def ids(self) -> frozenset[ClientId]:
+        """Who may be asked."""
+        return self.access.ids
 
     @property
     def work(self) -> LocalWork:
@@ -63,14 +58,17 @@ class GridClients:
     @property
     def proxy(self) -> Proxy:
         """Unlabelled records on the server."""
-        require_proxy(self.declared)
+        self.access.require_proxy()
         return self.unlabelled
 
     @property
     def leavers(self) -> "GridClients":
         """Those who leave."""
-        require_leaver(self.declared)
-        return replace(self, ids=self.gone, gone=frozenset(), declared=ORDINARY)
+        return self.scoped(self.access.leavers)
+
+    def scoped(self, access: Access) -> "GridClients":
+        """Return the same clients, asked as far as ``access`` goes."""
+        return replace(self, access=access)
 
     def train(
         self,
@@ -82,13 +80,13 @@ class GridClients:
         other: Vector | None = None,
     ) -> Updates:
         """Let clients train from ``weights`` [d]; see `strategy.Clients.train`."""
-        require_remaining(self.declared)
-        asked = self._cohort(round) if who is None else chosen(who, self.ids)
+        self.access.require_remaining()
+        asked = self._cohort(round) if who is None else self.access.chosen(who)
         config: dict[str, ConfigRecordValues] = {
             "work": encode(work or self.work),
             "round": round,
             "seed": self.seed,
-            "stream": self.stream,
+            "stream": self.access.stream,
         }
         content = RecordDict({"arrays": pack(weights, other), "config": ConfigRecord(config)})
         replies = self._exchange(content, asked, "train")
@@ -103,11 +101,12 @@ class GridClients:
         self, weights: Vector, first: int, last: int, work: LocalWork | None = None
     ) -> Iterator[tuple[Updates, Vector]]:
         """Run ordinary training rounds; see `strategy.Clients.rounds`."""
-        return run_rounds(self, self.training.server, weights, first, last, work)
+        rounds = run_rounds(self, self.training.server, weights, first, last, work)
+        return self.access.recorded(weights, first, rounds)
 
     def statistics(self, weights: Vector) -> dict[ClientId, Tensor]:
         """Ask everybody for sums over their records; see `strategy.Clients.statistics`."""
-        require_remaining(self.declared)
+        self.access.require_remaining()
         head = self.unlabelled.network.head  # a model without one is refused before anybody works
         config = ConfigRecord({"seed": self.seed})
         content = RecordDict({"arrays": pack(weights), "config": config})
@@ -118,7 +117,7 @@ class GridClients:
 
     def rng(self, round: int) -> np.random.Generator:
         """Return the server's random numbers of an unlearning round."""
-        return server_rng(self.seed, self.gone, round)
+        return server_rng(self.seed, self.access.gone, round)
 
     def _cohort(self, round: int) -> tuple[ClientId, ...]:
         size = self.training.cohort_size(len(self.connection.nodes))

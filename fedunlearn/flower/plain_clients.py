@@ -20,15 +20,13 @@ from fedunlearn.data import ClientId
 from fedunlearn.flower.arrays import payload
 from fedunlearn.flower.identity import IDENTITY, introduced, metrics_of, queried, said
 from fedunlearn.flower.scoped_grid import Present
-from fedunlearn.history import Needs, Updates
+from fedunlearn.history import Updates
 from fedunlearn.local import LocalWork
 from fedunlearn.models import Layout, Vector
 from fedunlearn.unlearning import (
-    ORDINARY,
+    Access,
     ClientFailed,
     Ledger,
-    chosen,
-    require_remaining,
     server_rng,
 )
 
@@ -56,13 +54,18 @@ class PlainClients:
     ledger: Ledger
     heard: Callable[[MetricRecord], None]
     """Gets the aggregated training metrics of every ordinary round."""
-    ids: frozenset[ClientId]
+    access: Access
     seed: int = 0
-    """Of the server's own random numbers."""
-    gone: frozenset[ClientId] = frozenset()
-    declared: Needs = ORDINARY
-    stream: int = 0
-    """Set by the driver; plain clients draw their own random numbers."""
+    """Of the server's own random numbers; clients draw theirs themselves."""
+
+    @property
+    def ids(self) -> frozenset[ClientId]:
+        """Who may be asked."""
+        return self.access.ids
+
+    def scoped(self, access: Access) -> "PlainClients":
+        """Return the same clients, asked as far as ``access`` goes."""
+        return replace(self, access=access)
 
     @property
     def work(self) -> LocalWork:
@@ -99,13 +102,13 @@ class PlainClients:
 
         Raises `Refused` for work that a message to plain clients cannot describe.
         """
-        require_remaining(self.declared)
+        self.access.require_remaining()
         if other is not None:
             raise Refused("A plain Flower app takes one model a message; choose another method.")
         epochs = self._epochs(work or self.work)
         messages = self._ordinary(copy.deepcopy(self.strategy), weights, round, epochs)
         if who is not None:
-            asked, content = chosen(who, self.ids), messages[0].content
+            asked, content = self.access.chosen(who), messages[0].content
             messages = [Message(content, self.nodes[client], "train") for client in asked]
         return self._updates(weights, messages, self.ask(messages), epochs)
 
@@ -113,7 +116,12 @@ class PlainClients:
         self, weights: Vector, first: int, last: int, work: LocalWork | None = None
     ) -> Iterator[tuple[Updates, Vector]]:
         """Run ordinary rounds of the wrapped strategy; see `strategy.Clients.rounds`."""
-        require_remaining(self.declared)
+        return self.access.recorded(weights, first, self._rounds(weights, first, last, work))
+
+    def _rounds(
+        self, weights: Vector, first: int, last: int, work: LocalWork | None
+    ) -> Iterator[tuple[Updates, Vector]]:
+        self.access.require_remaining()
         strategy = copy.deepcopy(self.strategy)
         epochs = self._epochs(work or self.work)
         for number in range(first, last + 1):
@@ -137,7 +145,7 @@ class PlainClients:
 
     def rng(self, round: int) -> np.random.Generator:
         """Return the server's random numbers of an unlearning round."""
-        return server_rng(self.seed, self.gone, round)
+        return server_rng(self.seed, self.access.gone, round)
 
     def ask(self, messages: Sequence[Message]) -> dict[ClientId, Message]:
         """Send ``messages``, one a client; return the replies, ascending by client.

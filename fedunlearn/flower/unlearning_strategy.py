@@ -2,8 +2,6 @@
 
 import logging
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import replace
-from typing import cast
 
 from flwr.app import ArrayRecord, ConfigRecord, Message, MetricRecord
 from flwr.serverapp import Grid
@@ -13,12 +11,12 @@ from flwr.serverapp.strategy import Result, Strategy
 from fedunlearn import checks
 from fedunlearn.checks import Refused
 from fedunlearn.data import ClientId
-from fedunlearn.flower.grid_clients import GridClients
 from fedunlearn.flower.identity import require_nodes
 from fedunlearn.flower.plain_clients import PlainClients, tensors
 from fedunlearn.history import History
 from fedunlearn.models import Layout
 from fedunlearn.unlearning import (
+    Access,
     Course,
     Ledger,
     Moment,
@@ -109,7 +107,7 @@ class Unlearning(Strategy):
             timeout=timeout,
             ledger=self.ledger,
             heard=lambda metrics: result.train_metrics_clientapp.update({len(self.curve): metrics}),
-            ids=self.clients,
+            access=Access(self.clients),
         )
         self.summary()
         _judge(result, evaluate_fn, 0, initial_arrays)
@@ -131,13 +129,12 @@ class Unlearning(Strategy):
     ) -> Steps:
         """Yield every model of the run."""
         needs = self.method.needs
-        here = cast(GridClients, clients)  # the driver uses their scope, ledger and rounds only
         for request in requests:
-            course = yield from train(course, here, request.after, needs)
+            course = yield from train(course, clients, request.after, needs)
             course = yield from forget(
-                course, request.clients, self.method, self.recovery, here, needs
+                course, request.clients, self.method, self.recovery, clients, needs
             )
-        course = yield from train(course, here, rounds, needs)
+        course = yield from train(course, clients, rounds, needs)
         self.history = course.history
         return course
 
@@ -197,8 +194,8 @@ class Unlearning(Strategy):
 
 def _remaining(clients: PlainClients, requests: Sequence[Request], step: Step) -> PlainClients:
     """Scope ``clients`` to those who were present at ``step``."""
-    left = (request.clients for request in requests[: step.moment.request])
-    return replace(clients, ids=clients.ids.difference(*left))
+    left = frozenset[ClientId]().union(*(r.clients for r in requests[: step.moment.request]))
+    return clients.scoped(clients.access.without(left))
 
 
 def _judge(

@@ -54,6 +54,11 @@ class Round:
     broadcast: Vector | None = None
     """The model that was sent out, [d], where it was kept."""
 
+    @classmethod
+    def of(cls, number: int, before: Vector, updates: Updates) -> "Round":
+        """Return the round in which a whole cohort was sent ``before`` [d] and sent ``updates``."""
+        return cls(number, updates, int(updates.examples.sum()), before)
+
     @property
     def clients(self) -> tuple[ClientId, ...]:
         """Whose updates are here, ascending."""

@@ -1,5 +1,6 @@
 from . import recovery as recovery
 from .driver import Course as Course
+from .driver import DrivenClients as DrivenClients
 from .driver import Step as Step
 from .driver import Steps as Steps
 from .driver import forget as forget
@@ -12,10 +13,7 @@ from .ledger import Ledger as Ledger
 from .ledger import Moment as Moment
 from .ledger import Phase as Phase
 from .permissions import ORDINARY as ORDINARY
-from .permissions import chosen as chosen
-from .permissions import require_leaver as require_leaver
-from .permissions import require_proxy as require_proxy
-from .permissions import require_remaining as require_remaining
+from .permissions import Access as Access
 from .recovery import NoRecovery as NoRecovery
 from .recovery import Plain as Plain
 from .recovery import Projected as Projected

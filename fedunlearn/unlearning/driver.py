@@ -2,17 +2,27 @@
 
 from collections.abc import Generator, Sequence, Set
 from dataclasses import dataclass, replace
+from typing import Protocol, Self
 
 from fedunlearn.checks import Refused
 from fedunlearn.data import ClientId
-from fedunlearn.flower import GridClients
-from fedunlearn.history import History, Needs, Round, Updates
+from fedunlearn.history import History, Needs, Round
 from fedunlearn.models import Vector
-from fedunlearn.unlearning.ledger import Moment
-from fedunlearn.unlearning.permissions import ORDINARY
-from fedunlearn.unlearning.recording_clients import Redoing
+from fedunlearn.unlearning.ledger import Ledger, Moment
+from fedunlearn.unlearning.permissions import Access
 from fedunlearn.unlearning.recovery import Recovery
-from fedunlearn.unlearning.strategy import Request, UnlearningStrategy
+from fedunlearn.unlearning.strategy import Clients, Request, UnlearningStrategy
+
+
+class DrivenClients(Clients, Protocol):
+    """Clients as the driver handles them: it says who may be asked, and when."""
+
+    @property
+    def ledger(self) -> Ledger:
+        """Where every call is charged, at the moment that the driver sets."""
+
+    def scoped(self, access: Access) -> Self:
+        """Return the same clients, asked as far as ``access`` goes."""
 
 
 @dataclass(frozen=True)
@@ -71,14 +81,14 @@ def plan(requests: Sequence[Request], clients: int, rounds: int) -> tuple[Reques
     return ordered
 
 
-def train(course: Course, clients: GridClients, last: int, needs: Needs) -> Steps:
+def train(course: Course, clients: DrivenClients, last: int, needs: Needs) -> Steps:
     """Train with those present up to round ``last``, recording what ``needs`` asks.
 
     Statistics are sums over the records of everybody present, gathered once, before the first
     round. Raises `Refused` where ``needs`` do not fit the model.
     """
     needs.check(course.history.layout)
-    present = replace(clients, ids=course.present)
+    present = clients.scoped(Access(course.present))
     clients.ledger.moment = Moment("train", course.request, course.round + 1)
     if needs.statistics and course.history.statistics is None:
         sums = present.statistics(course.history.initial)
@@ -86,7 +96,8 @@ def train(course: Course, clients: GridClients, last: int, needs: Needs) -> Step
     before = course.history.final
     for updates, weights in present.rounds(before, course.round + 1, last):
         number = course.round + 1
-        history = _recorded(course.history, number, before, updates, weights, needs)
+        done = Round.of(number, before, updates)
+        history = course.history.then(done, weights, needs)
         course = replace(course, history=history, round=number)
         yield Step(clients.ledger.moment, weights)
         clients.ledger.moment = Moment("train", course.request, number + 1)
@@ -99,7 +110,7 @@ def forget(
     asking: Set[ClientId],
     strategy: UnlearningStrategy,
     recovery: Recovery,
-    clients: GridClients,
+    clients: DrivenClients,
     needs: Needs,
 ) -> Steps:
     """Serve a request by ``strategy`` and recover; what the leavers sent is purged.
@@ -114,37 +125,30 @@ def forget(
     if not request.clients:
         return course
 
-    remaining = replace(clients, ids=course.present, gone=request.clients, declared=strategy.needs)
     shown = course.history.select(strategy.needs, course.round)
-    stored = course.history.without(request.clients)
-    replaces = strategy.needs.replaces
-    redoing = Redoing(remaining, stored, course.round, needs, replaces)
+    history = course.history.without(request.clients)
+
+    def redo(done: Round, after: Vector) -> None:
+        nonlocal history
+        if done.number <= request.after:  # later rounds are none that were done before
+            history = history.redone(done, after, needs)
+
+    record = redo if strategy.needs.replaces else None
+    access = Access(course.present, strategy.needs, request.clients, record=record)
     clients.ledger.moment = Moment("unlearn", number, 1)
-    for weights in strategy.unlearn(request, shown, redoing):
+    for weights in strategy.unlearn(request, shown, clients.scoped(access)):
         yield Step(clients.ledger.moment, weights)
         clients.ledger.moment = Moment("unlearn", number, clients.ledger.moment.round + 1)
 
-    history = replace(redoing.history, final=weights, forgot=course.round)
+    history = replace(history, final=weights, forgot=course.round)
     clients.ledger.moment = Moment("recover", number, 1)
-    remaining = replace(remaining, gone=frozenset(), declared=ORDINARY, stream=number)
+    remaining = clients.scoped(Access(course.present, stream=number))
     before = weights
     recovered = recovery.recover(weights, original, course.round, remaining)
     for count, (updates, weights) in enumerate(recovered, start=1):
-        after = course.round + count
-        history = _recorded(history, after, before, updates, weights, needs)
+        done = Round.of(course.round + count, before, updates)
+        history = history.then(done, weights, needs)
         yield Step(clients.ledger.moment, weights)
         clients.ledger.moment = Moment("recover", number, count + 1)
         before = weights
     return replace(course, history=history)
-
-
-def _recorded(
-    history: History,
-    number: int,
-    before: Vector,
-    updates: Updates,
-    after: Vector,
-    needs: Needs,
-) -> History:
-    records = int(updates.examples.sum())
-    return history.then(Round(number, updates, records, before), after, needs)

@@ -28,7 +28,7 @@ from fedunlearn.flower import client_app
 from fedunlearn.history import Needs, OnDisk
 from fedunlearn.local import Distillation, LocalWork, Sgd
 from fedunlearn.models import Mlp
-from fedunlearn.unlearning import SERVER, Ledger, Plain, Proxy, Request, Training
+from fedunlearn.unlearning import SERVER, Access, Ledger, Plain, Proxy, Request, Training
 from simulations import __main__ as command
 from simulations import estimate as entry
 from strategies.fedaccum import FedAccum
@@ -220,7 +220,7 @@ class TestDryClients:
                 training=world.training,
                 seed=world.seed,
                 ledger=Ledger(),
-                ids=frozenset(range(4)),
+                access=Access(frozenset(range(4))),
                 unlabelled=DryProxy(replace(real.unlabelled, ledger=Ledger()), lambda *_: 0.5),
             )
             yield dry, real

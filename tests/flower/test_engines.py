@@ -26,7 +26,7 @@ from fedunlearn.flower.engines import ray as ray_engine
 from fedunlearn.flower.engines.local import choose
 from fedunlearn.local import Ball, LocalWork, memory_chunks
 from fedunlearn.models import Cnn, Mlp, Network
-from fedunlearn.unlearning import ClientFailed, Ledger, Proxy, Training
+from fedunlearn.unlearning import Access, ClientFailed, Ledger, Proxy, Training
 from tests.support.world import Fragile
 
 SMALL = Scenario(Digits(), Dirichlet(clients=4), Backdoor(), Mlp(), (1,), seed=5)
@@ -42,7 +42,7 @@ def train_small(engine, training):
             training=training,
             seed=SMALL.seed,
             ledger=ledger,
-            ids=frozenset(connection.nodes),
+            access=Access(frozenset(connection.nodes)),
             unlabelled=Proxy(here.network, here.proxy, ledger, SMALL.seed),
         )
         models.extend(weights for _, weights in clients.rounds(here.initial, 1, training.rounds))
@@ -102,7 +102,7 @@ def bounded_small(engine, stop):
             training=TRAINING,
             seed=SMALL.seed,
             ledger=ledger,
-            ids=frozenset(connection.nodes),
+            access=Access(frozenset(connection.nodes)),
             unlabelled=Proxy(here.network, here.proxy, ledger, SMALL.seed),
         )
         clients.train(here.initial, clients.ids, work, round=1, other=here.initial)

@@ -17,6 +17,7 @@ from fedunlearn.local import LocalWork
 from fedunlearn.methods import ridge
 from fedunlearn.models import Cnn, Head, Layout, LeNet5, Mlp, Network, ResNet18
 from fedunlearn.unlearning import (
+    Access,
     ClientFailed,
     Course,
     Ledger,
@@ -73,7 +74,7 @@ def rig():
         training=TRAINING,
         seed=4,
         ledger=ledger,
-        ids=frozenset(range(5)),
+        access=Access(frozenset(range(5))),
         unlabelled=Proxy(here.network, here.proxy, ledger, 4),
     )
     start = Course(History(here.network.layout, here.initial, here.initial), clients.ids)
@@ -191,7 +192,7 @@ class TestCosts:
         rig.forgets(1)
         assert len(rig.clients.ledger.charges) == charged
         with pytest.raises(PermissionError, match="remaining=True"):
-            replace(rig.clients, declared=STRATEGY.needs).statistics(rig.here.initial)
+            rig.clients.scoped(Access(rig.clients.ids, STRATEGY.needs)).statistics(rig.here.initial)
 
     def test_training_on_asks_nobody_again(self, rig):
         rig.trained(last=1)
@@ -233,7 +234,7 @@ class TestCosts:
             training=TRAINING,
             seed=4,
             ledger=ledger,
-            ids=rig.clients.ids,
+            access=Access(rig.clients.ids),
             unlabelled=DryProxy(rig.clients.unlabelled, lambda proxy, work: 0.0),
         )
         sums = dry.statistics(rig.here.initial)
@@ -377,7 +378,7 @@ class TestEngines:
                 training=TRAINING,
                 seed=4,
                 ledger=ledger,
-                ids=frozenset(connection.nodes),
+                access=Access(frozenset(connection.nodes)),
                 unlabelled=Proxy(here.network, here.proxy, ledger, 4),
             )
             found.update(clients.statistics(here.initial))

@@ -17,7 +17,7 @@ from fedunlearn.unlearning import NoRecovery, Request, Training, forget, train
 from strategies.retrain import Retrain
 from strategies.sifu import Sifu
 from tests.strategies.test_identities import curve
-from tests.support.world import WORK, World, finish
+from tests.support.world import WORK, World, finish, without_leavers
 
 NEEDS = Sifu().needs
 SOME = World(sizes=(10, 20, 30, 40, 50, 60), training=Training(rounds=8, cohort=0.5, work=WORK))
@@ -122,9 +122,7 @@ class TestUnlearn:
         models, history = curve(strategy, [1], world, course)
         assert len(models) == 1 + (6 - 2)
         with world.open() as clients:
-            noise = (
-                replace(clients, gone=frozenset({1})).rng(1).normal(scale=strategy.sigma, size=6)
-            )
+            noise = without_leavers(clients, {1}).rng(1).normal(scale=strategy.sigma, size=6)
         start = history[2].before + torch.from_numpy(noise).float()
         torch.testing.assert_close(models[0], start)
         for number, weights in enumerate(models[1:], start=1):
@@ -265,7 +263,7 @@ class TestSequence:
             same = torch.equal(path[place].before, self.first.history[place].before)
             assert same == (place < max(places))
         with self.world.open() as clients:
-            noise = replace(clients, gone=frozenset({2})).rng(1)
+            noise = without_leavers(clients, {2}).rng(1)
         noise = noise.normal(scale=self.strategy.sigma, size=6)
         start = self.first.history[max(places)].before + torch.from_numpy(noise).float()
         torch.testing.assert_close(path[max(places)].before, start)

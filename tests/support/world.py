@@ -6,7 +6,7 @@ the real stack: data set, federation, ClientApp, Grid and Clients.
 """
 
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -17,7 +17,7 @@ from fedunlearn.flower import GridClients, InProcessGrid, build_client_app, hand
 from fedunlearn.flower import client_app as client_app_module
 from fedunlearn.history import History, Needs
 from fedunlearn.local import CrossEntropy, LocalWork, Sgd
-from fedunlearn.unlearning import Course, Ledger, Proxy, Training, train
+from fedunlearn.unlearning import Access, Course, Ledger, Proxy, Training, train
 
 D = 6
 RATE = 0.1
@@ -141,7 +141,7 @@ class World:
                 training=self.training,
                 seed=self.seed,
                 ledger=ledger,
-                ids=frozenset(range(count)),
+                access=Access(frozenset(range(count))),
                 unlabelled=Proxy(self.here.network, self.proxy_images, ledger, self.seed),
             )
         finally:
@@ -185,7 +185,7 @@ def finish(steps):
 def without_leavers(clients, leavers, needs=Needs(remaining=True)):
     """Scope clients as the driver does when ``leavers`` ask to be forgotten."""
     leavers = frozenset(leavers)
-    return replace(clients, ids=clients.ids - leavers, gone=leavers, declared=needs)
+    return clients.scoped(Access(clients.ids - leavers, needs, leavers))
 
 
 def break_client(monkeypatch, world, client):

@@ -7,6 +7,7 @@ import torch
 from fedunlearn.checks import Refused
 from fedunlearn.history import Needs
 from fedunlearn.unlearning import (
+    Access,
     ClientFailed,
     FedAdam,
     FedAvg,
@@ -93,7 +94,7 @@ def test_random_numbers_are_a_function_of_seed_stream_round_and_client(monkeypat
     start = world.start.history.initial
     with world.open() as clients:
         for seed, stream, number in [(3, 0, 1), (4, 0, 1), (3, 1, 1), (3, 0, 2)]:
-            asking = replace(clients, seed=seed, stream=stream)
+            asking = replace(clients, seed=seed, access=Access(clients.ids, stream=stream))
             asking.train(start, round=number)
         assert len(set(drawn)) == 4 * 4
         clients.train(start, [2], round=1)
@@ -215,14 +216,14 @@ class TestFailures:
 def test_nobody_outside_the_scope_can_be_asked():
     world = World()
     with world.open() as clients:
-        scoped = replace(clients, ids=frozenset({0, 1, 3}))
+        scoped = clients.scoped(Access(frozenset({0, 1, 3})))
         with pytest.raises(PermissionError, match=r"\[2\]"):
             scoped.train(world.start.history.initial, [1, 2], round=1)
         with pytest.raises(PermissionError, match="leaver=True"):
             scoped.leavers  # noqa: B018
         with pytest.raises(PermissionError, match="proxy=True"):
             scoped.proxy  # noqa: B018
-        asking = replace(scoped, gone=frozenset({2}), declared=Needs(leaver=True))
+        asking = clients.scoped(Access(scoped.ids, Needs(leaver=True), frozenset({2})))
         assert asking.leavers.train(world.start.history.initial, [2], round=1).clients == (2,)
     assert not isinstance(PermissionError(), Refused)
 

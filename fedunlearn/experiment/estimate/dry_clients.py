@@ -12,16 +12,12 @@ from fedunlearn.history import Needs, Round, StoredRound, Updates
 from fedunlearn.local import LocalWork
 from fedunlearn.models import Vector
 from fedunlearn.unlearning import (
-    ORDINARY,
     SERVER,
+    Access,
     Ledger,
     Proxy,
     Training,
-    chosen,
     cohort,
-    require_leaver,
-    require_proxy,
-    require_remaining,
     server_rng,
 )
 
@@ -99,12 +95,13 @@ class DryClients:
     training: Training
     seed: int
     ledger: Ledger
-    ids: frozenset[ClientId]
+    access: Access
     unlabelled: DryProxy
-    declared: Needs = ORDINARY
-    gone: frozenset[ClientId] = frozenset()
-    stream: int = 0
-    """Set by the driver; nobody here draws random numbers."""
+
+    @property
+    def ids(self) -> frozenset[ClientId]:
+        """Who may be asked."""
+        return self.access.ids
 
     @property
     def work(self) -> LocalWork:
@@ -114,14 +111,17 @@ class DryClients:
     @property
     def proxy(self) -> Proxy:
         """Unlabelled records on the server."""
-        require_proxy(self.declared)
+        self.access.require_proxy()
         return cast(Proxy, self.unlabelled)
 
     @property
     def leavers(self) -> "DryClients":
         """Those who leave."""
-        require_leaver(self.declared)
-        return replace(self, ids=self.gone, gone=frozenset(), declared=ORDINARY)
+        return self.scoped(self.access.leavers)
+
+    def scoped(self, access: Access) -> "DryClients":
+        """Return the same clients, asked as far as ``access`` goes."""
+        return replace(self, access=access)
 
     def train(
         self,
@@ -133,8 +133,8 @@ class DryClients:
         other: Vector | None = None,
     ) -> Updates:
         """Charge what `GridClients.train` would; the updates may be changed in place."""
-        require_remaining(self.declared)
-        asked = self._cohort(round) if who is None else chosen(who, self.ids)
+        self.access.require_remaining()
+        asked = self._cohort(round) if who is None else self.access.chosen(who)
         updates = self._charged(asked, weights, work or self.work, other)
         return replace(updates, deltas=updates.deltas.clone())
 
@@ -142,7 +142,12 @@ class DryClients:
         self, weights: Vector, first: int, last: int, work: LocalWork | None = None
     ) -> Iterator[tuple[Updates, Vector]]:
         """Charge for ordinary rounds; the models, too, are one number in memory."""
-        require_remaining(self.declared)
+        return self.access.recorded(weights, first, self._rounds(weights, first, last, work))
+
+    def _rounds(
+        self, weights: Vector, first: int, last: int, work: LocalWork | None
+    ) -> Iterator[tuple[Updates, Vector]]:
+        self.access.require_remaining()
         for number in range(first, last + 1):
             updates = self._charged(self._cohort(number), weights, work or self.work)
             weights = (weights[:1] + NUDGE).expand_as(weights)
@@ -150,7 +155,7 @@ class DryClients:
 
     def statistics(self, weights: Vector) -> dict[ClientId, torch.Tensor]:
         """Charge what `GridClients.statistics` would; the sums are all zero."""
-        require_remaining(self.declared)
+        self.access.require_remaining()
         shape = self.unlabelled.real.network.head.sums
         nothing = torch.zeros((), dtype=torch.float64).expand(shape)
         for client in sorted(self.ids):
@@ -160,7 +165,7 @@ class DryClients:
 
     def rng(self, round: int) -> np.random.Generator:
         """Return the server's random numbers of an unlearning round."""
-        return server_rng(self.seed, self.gone, round)
+        return server_rng(self.seed, self.access.gone, round)
 
     def _cohort(self, round: int) -> tuple[ClientId, ...]:
         return cohort(self.ids, self.training.cohort_size(len(self.records)), self.seed, round)

@@ -20,12 +20,12 @@ from fedunlearn.data import ClientId, Federation, build_federation
 from fedunlearn.experiment import Experiment, training_seed
 from fedunlearn.experiment.estimate.dry_clients import DryClients, DryProxy, Hollow
 from fedunlearn.experiment.estimate.timing import Pace
-from fedunlearn.flower import GridClients
 from fedunlearn.history import History, Kept, Round, StoredRound, encodings
 from fedunlearn.results import SHARED
 from fedunlearn.sealed_files import Stamp
 from fedunlearn.unlearning import (
     SERVER,
+    Access,
     Course,
     Ledger,
     Moment,
@@ -133,20 +133,19 @@ class DryRun:
     def _records(self) -> dict[ClientId, int]:
         return {client: len(held) for client, held in enumerate(self.here.train)}
 
-    def _clients(self, name: str) -> GridClients:
+    def _clients(self, name: str) -> DryClients:
         """Return all clients as the branch ``name`` asks them, charging a new ledger."""
         seed, ledger = training_seed(self.here.scenario.seed, name), Ledger()
         images = self.here.proxy.to(torch.device(self.experiment.engine.device))
         proxy = Proxy(self.here.network, images, ledger, seed)
-        clients = DryClients(
+        return DryClients(
             records=self._records,
             training=self.experiment.training,
             seed=seed,
             ledger=ledger,
-            ids=frozenset(range(self.here.clients)),
+            access=Access(frozenset(range(self.here.clients))),
             unlabelled=DryProxy(proxy, self.pace.distilling),
         )
-        return cast(GridClients, clients)  # the driver uses their scope, ledger and rounds only
 
     def _keep(self, done: Round) -> Kept:
         """Keep a round in the encoding of a run: this is the only place where one counts."""

@@ -9,7 +9,7 @@ import torch
 
 from fedunlearn.data import Scenario, build_federation
 from fedunlearn.flower import Connection, Engine, GridClients
-from fedunlearn.unlearning import Ledger, Proxy, Training
+from fedunlearn.unlearning import Access, Ledger, Proxy, Training
 
 LEAST, MOST = 3, 20
 """Rounds that are measured, after one that warms up."""
@@ -55,7 +55,7 @@ def measure(
             training=replace(training, tolerated_failures=0),
             seed=scenario.seed,
             ledger=ledger,
-            ids=frozenset(connection.nodes),
+            access=Access(frozenset(connection.nodes)),
             unlabelled=Proxy(here.network, here.proxy, ledger, scenario.seed),
         )
         marks.append((time.perf_counter(), 0))
