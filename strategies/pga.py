@@ -75,7 +75,7 @@ class PGA:
         ascents = []
         for stored, leavers in rounds:
             for leaver in sorted(leavers):
-                alone = stored.without(set(stored.clients) - {leaver})
+                alone = stored.only({leaver})
                 own = history.final - mean_update(stored, d) + mean_update(alone, d)
                 stop = self.stop * float((reference - own).norm())
                 work, number = replace(self.work, bound=Ball(radius, stop)), request.after + 1

@@ -11,7 +11,6 @@ from fedunlearn.history.history import History
 from fedunlearn.history.needs import Needs
 from fedunlearn.history.rounds import Kept
 from fedunlearn.history.stored_round import StoredRound
-from fedunlearn.history.write_behind import PendingRound
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +65,4 @@ def _fresh(kept: Kept, shown: Mapping[Path, StoredRound]) -> Kept:
 
 def on_disk(kept: Kept) -> StoredRound | None:
     """Return a round that is on disk, waiting for it to be written; None for one in memory."""
-    if isinstance(kept, PendingRound):
-        return kept.stored
-    return kept if isinstance(kept, StoredRound) else None
+    return kept.written() if isinstance(kept, StoredRound) else None

@@ -6,6 +6,7 @@ broadcast model [d] float32, and in its metadata the numbers that are no tensors
 
 import re
 from collections.abc import Mapping, Set
+from concurrent.futures import Future
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -28,6 +29,28 @@ VERSION = "1"
 CLIENTS = "clients"
 
 EXAMPLES = "examples"
+
+
+def described(
+    path: Path, done: Round, encoding: Encoding, stamp: Stamp | Future[Stamp]
+) -> StoredRound:
+    """Return the round that reads ``done`` from ``path``, once it is written there."""
+    updates, model = done.updates, done.broadcast
+    size = updates.deltas.shape[1]
+    return StoredRound(
+        path=path,
+        stamp=stamp,
+        number=done.number,
+        cohort_examples=done.cohort_examples,
+        encoding=encoding,
+        d=size if model is None else model.numel(),
+        rows=tuple(range(len(updates.clients))),
+        clients=updates.clients,
+        examples=tuple(updates.examples.tolist()),
+        keeps_updates=size > 0,
+        keeps_model=model is not None,
+        held=len(updates.clients),
+    )
 
 
 def write(path: Path, done: Round, encoding: Encoding) -> StoredRound:
@@ -81,7 +104,7 @@ def rewrite_without(stored: StoredRound, clients: Set[ClientId]) -> StoredRound:
     found = open_round(stored.path)
     remaining = found.without(clients)
     if remaining.clients != found.clients:
-        tensors = sealed_files.read(found.path, found.stamp)
+        tensors = sealed_files.read(found.path, found.verified)
         model = {BROADCAST: tensors.pop(BROADCAST)} if found.keeps_model else {}
         chosen = encodings.select(tensors, remaining.rows)
         rows = tuple(range(len(remaining.rows)))

@@ -73,6 +73,10 @@ class Round:
             )
         return self.broadcast
 
+    def only(self, clients: Set[ClientId]) -> "Round":
+        """Drop what others than ``clients`` sent."""
+        return replace(self, updates=self.updates.only(clients))
+
     def without(self, clients: Set[ClientId]) -> "Round":
         """Drop what ``clients`` sent."""
         return replace(self, updates=self.updates.without(clients))
@@ -134,6 +138,9 @@ class Kept(Protocol):
 
     def share(self, clients: Set[ClientId]) -> Vector:
         """Return what ``clients`` moved the model by, [d]; see `Round.share`."""
+
+    def only(self, clients: Set[ClientId]) -> "Kept":
+        """Drop what others than ``clients`` sent."""
 
     def without(self, clients: Set[ClientId]) -> "Kept":
         """Drop what ``clients`` sent."""

@@ -1,6 +1,7 @@
 """A round of training on disk, asked in the way of `Round`, read anew each time."""
 
 from collections.abc import Sequence, Set
+from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -24,13 +25,15 @@ NOBODY = Updates((), torch.empty(0, 0), torch.empty(0, dtype=torch.int64))
 
 @dataclass(frozen=True, slots=True)
 class StoredRound:
-    """A round on disk; what it holds itself is small.
+    """A round on disk, or on its way there; what it holds itself is small.
 
-    Reading raises `DamagedFile` where the file is no longer the one that was opened.
+    Reading waits until the file is written and raises what writing raised, and `DamagedFile` where
+    the file is no longer the one that was opened.
     """
 
     path: Path
-    stamp: Stamp
+    stamp: Stamp | Future[Stamp]
+    """Identifies the verified file; a future until it is written."""
     number: int
     """From 1."""
     cohort_examples: int
@@ -50,15 +53,24 @@ class StoredRound:
     """Rows in the file."""
 
     @property
+    def verified(self) -> Stamp:
+        """The stamp of the written file; waits for it and raises what writing raised."""
+        return self.stamp.result() if isinstance(self.stamp, Future) else self.stamp
+
+    def written(self) -> "StoredRound":
+        """Wait until the file is written; raises what writing raised."""
+        return replace(self, stamp=self.verified)
+
+    @property
     def updates(self) -> Updates:
         """What the cohort sent back, decoded now; all rows of float32 are mapped, not copied."""
         examples = torch.tensor(self.examples, dtype=torch.int64)
         if not self.keeps_updates:
             return Updates(self.clients, torch.empty(len(self.clients), 0), examples)
         if self.rows == tuple(range(self.held)):
-            stored = sealed_files.read(self.path, self.stamp, UPDATES)
+            stored = sealed_files.read(self.path, self.verified, UPDATES)
         else:
-            stored = sealed_files.read_rows(self.path, self.stamp, UPDATES, self.rows)
+            stored = sealed_files.read_rows(self.path, self.verified, UPDATES, self.rows)
         return Updates(self.clients, self.encoding.decode(stored, self.d), examples)
 
     @property
@@ -66,7 +78,7 @@ class StoredRound:
         """The model that was sent out, [d], where it was kept; mapped, not copied."""
         if not self.keeps_model:
             return None
-        (model,) = sealed_files.read(self.path, self.stamp, BROADCAST).values()
+        (model,) = sealed_files.read(self.path, self.verified, BROADCAST).values()
         return model
 
     @property

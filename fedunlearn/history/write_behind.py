@@ -1,9 +1,7 @@
 """Rounds go to disk behind training's back: it waits only where the disk falls too far behind."""
 
-from collections.abc import Set
 from concurrent.futures import Future
 from contextlib import suppress
-from dataclasses import dataclass, field
 from pathlib import Path
 from queue import Queue
 from threading import Thread
@@ -11,82 +9,11 @@ from types import TracebackType
 from typing import Self
 
 from fedunlearn import checks, files
-from fedunlearn.data import ClientId
 from fedunlearn.history import round_files
 from fedunlearn.history.encodings import Encoding
-from fedunlearn.history.needs import Needs
-from fedunlearn.history.rounds import Round, Updates
+from fedunlearn.history.rounds import Round
 from fedunlearn.history.stored_round import StoredRound
-from fedunlearn.models import Vector
-from fedunlearn.sealed_files import PARTIAL, DamagedFile
-
-
-@dataclass(frozen=True, slots=True)
-class PendingRound:
-    """A round that is on its way to disk: whatever is asked waits until it is there.
-
-    Raises what writing raised.
-    """
-
-    number: int
-    """From 1."""
-    _written: Future[StoredRound] = field(repr=False)
-
-    @property
-    def stored(self) -> StoredRound:
-        """The round on disk."""
-        return self._written.result()
-
-    @property
-    def clients(self) -> tuple[ClientId, ...]:
-        """As `StoredRound.clients`."""
-        return self.stored.clients
-
-    @property
-    def examples(self) -> tuple[int, ...]:
-        """As `StoredRound.examples`."""
-        return self.stored.examples
-
-    @property
-    def cohort_examples(self) -> int:
-        """As `StoredRound.cohort_examples`."""
-        return self.stored.cohort_examples
-
-    @property
-    def updates(self) -> Updates:
-        """As `StoredRound.updates`."""
-        return self.stored.updates
-
-    @property
-    def broadcast(self) -> Vector | None:
-        """As `StoredRound.broadcast`."""
-        return self.stored.broadcast
-
-    @property
-    def before(self) -> Vector:
-        """As `StoredRound.before`."""
-        return self.stored.before
-
-    @property
-    def nbytes(self) -> int:
-        """As `StoredRound.nbytes`."""
-        return self.stored.nbytes
-
-    def share(self, clients: Set[ClientId]) -> Vector:
-        """As `StoredRound.share`."""
-        return self.stored.share(clients)
-
-    def only(self, clients: Set[ClientId]) -> StoredRound:
-        """As `StoredRound.only`."""
-        return self.stored.only(clients)
-
-    def without(self, clients: Set[ClientId]) -> StoredRound:
-        """As `StoredRound.without`."""
-        return self.stored.without(clients)
-
-    def reduced(self, needs: Needs) -> StoredRound:
-        """As `StoredRound.reduced`."""
-        return self.stored.reduced(needs)
+from fedunlearn.sealed_files import PARTIAL, DamagedFile, Stamp
 
 
 class Recorder:
@@ -109,14 +36,14 @@ class Recorder:
                 partial.unlink()
         except OSError as error:
             raise files.unwritable(folder, error) from error
-        self._waiting: Queue[tuple[Round, Future[StoredRound]] | None] = Queue(queue)
+        self._waiting: Queue[tuple[Round, Future[Stamp]] | None] = Queue(queue)
         self._kept: set[int] = set()
         self._error: BaseException | None = None
         self._closed = False
         self._thread = Thread(target=self._work, name="recorder", daemon=True)
         self._thread.start()
 
-    def keep(self, done: Round) -> PendingRound:
+    def keep(self, done: Round) -> StoredRound:
         """Hand over a round; waits while as many rounds as the queue takes wait already.
 
         Raises what went wrong with an earlier one: `Refused` where the disk or the encoding did.
@@ -126,10 +53,11 @@ class Recorder:
         if done.number in self._kept:
             raise ValueError(f"Round {done.number} is kept already; each has one file.")
         self._raise()
-        written: Future[StoredRound] = Future()
+        written: Future[Stamp] = Future()
         self._waiting.put((done, written))
         self._kept.add(done.number)
-        return PendingRound(done.number, written)
+        path = file_of(self.folder, done.number)
+        return round_files.described(path, done, self.encoding, written)
 
     def close(self) -> None:
         """Wait until everything is on disk and end the thread; raises as `keep` does."""
@@ -173,7 +101,7 @@ class Recorder:
         try:
             self._raise()
             path = file_of(self.folder, done.number)
-            written.set_result(round_files.write(path, done, self.encoding))
+            written.set_result(round_files.write(path, done, self.encoding).verified)
         except BaseException as error:  # a thread that died would let the producer wait for ever
             self._error = error
             written.set_exception(error)

@@ -19,7 +19,7 @@ def blocks(stored: Kept, d: int) -> Iterator[Kept]:
     size = max(1, BYTES // (4 * d))
     clients = stored.clients
     for start in range(0, len(clients), size):
-        yield stored.without(set(clients) - set(clients[start : start + size]))
+        yield stored.only(set(clients[start : start + size]))
 
 
 def examples(stored: Kept) -> Tensor:
@@ -86,5 +86,5 @@ def increment(history: History, place: int, leavers: Set[ClientId]) -> float:
     else:
         after = history[place + 1].before if place + 1 < len(history) else history.final
         step = after - stored.before
-    own = step_of(stored.without(set(stored.clients) - leaving), d)
+    own = step_of(stored.only(leaving), d)
     return float(torch.linalg.vector_norm(own - share * step)) / (1 - share)

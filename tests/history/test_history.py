@@ -66,6 +66,8 @@ def test_shares_add_up_to_the_step_and_survive_a_departure():
     parts = [kept.share({client}) for client in (0, 1, 2)]
     torch.testing.assert_close(sum(parts), step)
     assert torch.equal(kept.without({0}).share({1}), kept.share({1}))
+    assert kept.only({1, 2, 9}).clients == kept.without({0}).clients == (1, 2)
+    assert torch.equal(kept.only({1}).share({1, 2}), kept.share({1}))
     assert torch.equal(kept.share({9}), torch.zeros(D))
 
 

@@ -64,7 +64,7 @@ def test_rounds_are_in_their_files_and_read_back_as_they_were(tmp_path):
         kept = [recorder.keep(one) for one in rounds]
     names = ["round-000001.safetensors", "round-000002.safetensors", "round-000012.safetensors"]
     assert sorted(os.listdir(tmp_path / "new" / "rounds")) == names
-    assert [one.stored for one in kept] == list(open_rounds(tmp_path / "new" / "rounds"))
+    assert [one.written() for one in kept] == list(open_rounds(tmp_path / "new" / "rounds"))
     for one, other in zip(kept, rounds, strict=True):
         assert one.number == other.number
         assert one.clients == one.updates.clients == other.updates.clients
@@ -83,7 +83,7 @@ def test_rounds_are_in_their_files_and_read_back_as_they_were(tmp_path):
 def test_the_recorder_stores_in_its_encoding(tmp_path):
     with Recorder(tmp_path, Int8()) as recorder:
         kept = recorder.keep(done(1))
-    assert kept.stored.encoding == Int8()
+    assert kept.encoding == Int8()
     assert kept.nbytes == Int8().nbytes(3, D) + 4 * D
     decoded = Int8().decode(Int8().encode(done(1).updates.deltas), D)
     assert torch.equal(kept.updates.deltas, decoded)
@@ -97,6 +97,19 @@ def test_keep_returns_before_the_disk_does_and_reading_waits(tmp_path, gate):
         threading.Timer(0.05, gate.release).start()
         assert torch.equal(kept.updates.deltas, done(3).updates.deltas)
         assert file_of(tmp_path, 3).exists()
+
+
+def test_a_round_on_its_way_is_scoped_without_waiting_and_its_views_wait(tmp_path, gate):
+    with Recorder(tmp_path, Float32()) as recorder:
+        view = recorder.keep(done(3)).without({2}).reduced(Needs(updates=True))
+        assert view.clients == (0, 5)
+        assert view.nbytes == 4 * 2 * D
+        assert not file_of(tmp_path, 3).exists()
+        threading.Timer(0.05, gate.release).start()
+        assert torch.equal(view.updates.deltas, done(3).updates.deltas[[0, 2]])
+    assert view.written() == round_files.open_round(view.path).without({2}).reduced(
+        Needs(updates=True)
+    )
 
 
 @pytest.mark.parametrize("queue", [1, 3])
@@ -135,7 +148,7 @@ def test_what_is_written_is_let_go(tmp_path, gate):
         gc.collect()
         assert deltas() is not None
         gate.release()
-        assert kept.number == kept.stored.number
+        assert kept.number == kept.written().number
         deadline = time.monotonic() + LONG
         while deltas() is not None and time.monotonic() < deadline:
             gc.collect()
@@ -159,7 +172,7 @@ def test_close_waits_for_everything_and_ends_the_thread(tmp_path, gate):
 def test_a_full_disk_is_said_when_the_next_round_comes(tmp_path, monkeypatch):
     recorder = Recorder(tmp_path, Float32())
     first = recorder.keep(done(1))
-    assert first.stored.number == 1
+    assert first.written().number == 1
     with monkeypatch.context() as disk:
         disk.setattr(os, "fsync", refuse)
         lost = recorder.keep(done(2))
@@ -181,10 +194,10 @@ def test_after_a_round_that_failed_none_is_written(tmp_path, gate):
     gate.release(3)
     with pytest.raises(Refused, match=r"Round 2: the updates of clients \[2\] cannot be stored"):
         recorder.close()
-    assert kept[0].stored.number == 1
+    assert kept[0].written().number == 1
     for lost in kept[1:]:
         with pytest.raises(Refused, match="Round 2"):
-            lost.stored  # noqa: B018
+            lost.written()
     assert [stored.number for stored in open_rounds(tmp_path)] == [1]
 
 

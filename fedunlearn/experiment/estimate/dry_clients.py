@@ -58,6 +58,10 @@ class Hollow:
         """Return what ``clients`` moved the model by, as `Round.share`."""
         return Round(self.real.number, self.updates, self.real.cohort_examples).share(clients)
 
+    def only(self, clients: Set[ClientId]) -> "Hollow":
+        """Drop what others than ``clients`` sent."""
+        return replace(self, real=self.real.only(clients))
+
     def without(self, clients: Set[ClientId]) -> "Hollow":
         """Drop what ``clients`` sent."""
         return replace(self, real=self.real.without(clients))
