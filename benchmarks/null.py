@@ -10,7 +10,7 @@ from benchmarks.workloads import SEED, WORK
 from fedunlearn.flower import GridClients, InProcessGrid, handshake
 from fedunlearn.models import Mlp, Network
 from fedunlearn.threads import cores
-from fedunlearn.unlearning import Ledger, Proxy, Training
+from fedunlearn.unlearning import Access, Ledger, Proxy, Training
 
 NETWORK = Network(Mlp(hidden=()), (1, 1, 1), 2)
 WEIGHTS = Array(NETWORK.initial(SEED).numpy())
@@ -45,7 +45,7 @@ def contend(turns: Iterable[int], clients: int, sampled: int) -> None:
         for rounds in turns:
             ledger.charges.clear()
             asked = GridClients(
-                connection, training, SEED, ledger, frozenset(connection.nodes), nobody
+                connection, training, SEED, ledger, Access(frozenset(connection.nodes)), nobody
             )
             for _ in asked.rounds(NETWORK.initial(SEED), 1, rounds):
                 pass

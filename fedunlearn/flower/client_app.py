@@ -21,6 +21,7 @@ from torch import Tensor
 
 from fedunlearn.data import ClientId, Scenario, build_federation, shards_on
 from fedunlearn.flower.arrays import OTHER, WEIGHTS, TensorArray, unpack
+from fedunlearn.flower.identity import introduction, partition_of
 from fedunlearn.flower.messages import decode
 from fedunlearn.local import LocalWork, Pieces, train_counted
 from fedunlearn.methods import ridge
@@ -75,14 +76,13 @@ def build_client_app(scenario: Scenario, device: str = "cpu") -> ClientApp:
 
     @app.query()
     def hello(message: Message, context: Context) -> Message:
-        metrics = MetricRecord({"partition-id": int(context.node_config["partition-id"])})
-        return Message(RecordDict({"metrics": metrics}), reply_to=message)
+        return Message(RecordDict({"metrics": introduction(context)}), reply_to=message)
 
     @app.train()
     def train(message: Message, context: Context) -> Message:
         started = time.perf_counter()
         order = Order.of(message)
-        client = int(context.node_config["partition-id"])
+        client = partition_of(context)
         records = shards_on(scenario, device)[client]
         weights, samples = train_counted(
             build_federation(scenario).network,
@@ -102,7 +102,7 @@ def build_client_app(scenario: Scenario, device: str = "cpu") -> ClientApp:
     def statistics(message: Message, context: Context) -> Message:
         started = time.perf_counter()
         weights = unpack(message.content).to(device)
-        records = shards_on(scenario, device)[int(context.node_config["partition-id"])]
+        records = shards_on(scenario, device)[partition_of(context)]
         network = build_federation(scenario).network
         total = ridge.sums(network, weights, records.images, records.labels).cpu()
         metrics = _metrics(len(records), len(records), time.perf_counter() - started)

@@ -15,6 +15,7 @@ from flwr.serverapp import Grid
 from flwr.supercore.run import Run
 from flwr.supercore.task_identity import TaskIdentity
 
+from fedunlearn.flower.identity import IDENTITY, partition_of
 from fedunlearn.threads import pool
 
 log = logging.getLogger(__name__)
@@ -51,7 +52,7 @@ class InProcessGrid(Grid):
             FIRST_NODE + client: Context(
                 run_id=1,
                 node_id=FIRST_NODE + client,
-                node_config={"partition-id": client, "num-partitions": clients},
+                node_config={IDENTITY: client, "num-partitions": clients},
                 state=RecordDict(),
                 run_config={},
             )
@@ -133,8 +134,7 @@ class InProcessGrid(Grid):
         """Answer as one batch; if that fails, one by one, so that the error names its client."""
         assert self._together is not None
         clients = [
-            int(self._contexts[message.metadata.dst_node_id].node_config["partition-id"])
-            for message in messages
+            partition_of(self._contexts[message.metadata.dst_node_id]) for message in messages
         ]
         try:
             answers = self._together(messages, clients)

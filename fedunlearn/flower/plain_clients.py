@@ -18,7 +18,7 @@ from flwr.serverapp.strategy import Strategy
 from fedunlearn.checks import Refused
 from fedunlearn.data import ClientId
 from fedunlearn.flower.arrays import payload
-from fedunlearn.flower.identity import IDENTITY, introduced, metrics_of, queried, said
+from fedunlearn.flower.identity import IDENTITY, client_of, metrics_of, nodes_by_client, queried
 from fedunlearn.flower.scoped_grid import Present
 from fedunlearn.history import Updates
 from fedunlearn.local import LocalWork
@@ -155,7 +155,7 @@ class PlainClients:
         query that an app does not know as an error.
         """
         if not self.nodes and len(messages) < len(self.ids):
-            self.nodes.update(queried(self.grid, len(self.ids), self.timeout))
+            self.nodes.update(self._queried())
         names = {node: f"Client {client}" for client, node in self.nodes.items()}
         answers = self.present.send_and_receive(messages, timeout=self.timeout)
         by_node = {answer.metadata.src_node_id: answer for answer in answers}
@@ -169,13 +169,15 @@ class PlainClients:
         if failures:
             raise ClientFailed("\n".join(failures))
         if not self.nodes:
-            told = all(said(reply) is not None for reply in by_node.values())
-            self.nodes.update(
-                introduced(by_node.values(), len(self.ids))
-                if told
-                else queried(self.grid, len(self.ids), self.timeout)
-            )
+            known = all(client_of(reply) is not None for reply in by_node.values())
+            replies = by_node.values()
+            nodes = nodes_by_client(replies, len(self.ids)) if known else self._queried()
+            self.nodes.update(nodes)
         return {c: by_node[node] for c, node in sorted(self.nodes.items()) if node in by_node}
+
+    def _queried(self) -> dict[ClientId, int]:
+        replies = queried(self.grid, self.grid.get_node_ids(), self.timeout)
+        return nodes_by_client(replies, len(self.ids))
 
     def pack(self, weights: Vector) -> ArrayRecord:
         """Return a model [d] as named arrays."""

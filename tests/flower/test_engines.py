@@ -234,9 +234,9 @@ class TestHandshake:
         assert self.nodes(lambda i: 2 - i) == {0: 1002, 1: 1001, 2: 1000}
 
     def test_refuses_doubles_and_gaps(self):
-        with pytest.raises(ClientFailed, match="Two nodes say that they hold partition 0"):
+        with pytest.raises(Refused, match=r"0 to 2, each once; their partition-ids are \[0, 0, 0"):
             self.nodes(lambda i: 0)
-        with pytest.raises(ClientFailed, match=r"clients 0 to 2; these answered: \[1, 2, 3"):
+        with pytest.raises(Refused, match=r"0 to 2, each once; their partition-ids are \[1, 2, 3"):
             self.nodes(lambda i: i + 1)
 
     def test_passes_on_a_client_s_error(self):
