@@ -65,7 +65,7 @@ def test_runs_killed_at_random_moments_end_as_one_that_was_not(
     deaths = 0
     for _ in range(int(rng.integers(1, 4))):
         by_event = {"event": int(rng.integers(1, 900))}
-        by_clock = {"seconds": float(rng.uniform(0.05, 2.0))}
+        by_clock = {"seconds": float(rng.uniform(0.05, 1.0))}
         deaths += killed(folder, kept, **(by_event if rng.random() < 0.7 else by_clock))
     record_property("kills", deaths)  # for --junit-xml FILE -o junit_family=xunit1
     carry_out(folder, kept)
