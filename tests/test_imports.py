@@ -7,6 +7,7 @@ import ast
 import subprocess
 import sys
 from fnmatch import fnmatch
+from functools import cache
 from graphlib import CycleError, TopologicalSorter
 from importlib import import_module
 from pathlib import Path
@@ -65,9 +66,15 @@ def configs():
     }
 
 
+@cache
+def nodes(source):
+    return tuple(ast.walk(ast.parse(source)))
+
+
+@cache
 def imported(file, source):
     names = set()
-    for node in ast.walk(ast.parse(source)):
+    for node in nodes(source):
         if isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
@@ -128,7 +135,7 @@ def behind_faces(files):
     found = set()
     for file, source in files.items():
         own = home(module_name(file)) if file.startswith("fedunlearn/") else ""
-        for node in ast.walk(ast.parse(source)):
+        for node in nodes(source):
             names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
             names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
             for name in names:

@@ -10,6 +10,7 @@ from fedunlearn.models import Layout
 from strategies.none import Nothing
 
 SMALL = ["training.rounds=4", "training.work.epochs=1", "model=mlp", "seeds=[0,1]"]
+SMALL += ["dataset._target_=tests.support.world.FewDigits", "~dataset.test_share"]
 
 
 @pytest.fixture(scope="module")

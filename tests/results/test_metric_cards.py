@@ -2,6 +2,7 @@ import inspect
 import math
 import re
 from dataclasses import replace
+from functools import cache
 from importlib import import_module
 from pathlib import Path
 
@@ -42,6 +43,7 @@ def _built(measure):
     return getattr(import_module(module), name)
 
 
+@cache
 def _measured(weights, batch_size=1000):
     network = Network(Mlp(hidden=(8,)), (1, 1, CLASSES), CLASSES)
     sets = {name: randomly(60, seed=i) for i, name in enumerate(NAMES)}
@@ -55,6 +57,7 @@ def _measured(weights, batch_size=1000):
     return _measure(model, retrained)
 
 
+@cache
 def _net(seed):
     return lambda network: network.initial(seed)
 

@@ -56,6 +56,8 @@ class Patterns:
 
         ``buffer`` is uint8; strings that reach beyond it are not found.
         """
+        if len(buffer) < SHORTEST:
+            return []  # as most of the strings are that a server holds
         whole = len(buffer) // _WORD * _WORD
         words = buffer[:whole].view(np.uint64)
         return [
