@@ -26,7 +26,7 @@ test: $(READY)
 	$(PYTEST) -m "not slow" -n $(WORKERS) --dist worksteal
 
 slow: $(READY)
-	$(PYTEST) -m slow -n $(WORKERS) --dist worksteal
+	$(PYTEST) -m slow -n $(WORKERS) --dist loadscope
 
 check: $(READY)
 	$(BIN)/ruff check

@@ -205,10 +205,12 @@ def deceive(rng, content):
 
 def deceive_files(path, count, seed):
     rng = random.Random(seed)
-    loaded = 0
-    for encoding in rng.choices(ENCODINGS, k=count):
+    loaded, originals = 0, []
+    for encoding in ENCODINGS:
         write(path, done(), encoding)
-        path.write_bytes(deceive(rng, path.read_bytes()))
+        originals.append(path.read_bytes())
+    for original in rng.choices(originals, k=count):
+        path.write_bytes(deceive(rng, original))
         try:
             stored = open_round(path)
         except DamagedFile as damage:
