@@ -8,7 +8,7 @@ from benchmarks.workloads import WORK, Workload
 from fedunlearn.data import Scenario, build_federation
 from fedunlearn.flower import Connection, GridClients, Local
 from fedunlearn.history import History, Needs
-from fedunlearn.unlearning import Access, Course, Ledger, Proxy, Training, train
+from fedunlearn.unlearning import Access, FederationState, Ledger, Proxy, Training, train
 
 
 def contend(
@@ -41,7 +41,7 @@ def recorded(turns: Iterable[int], workload: Workload, mode: str, needs: Needs) 
         for rounds in turns:
             everybody = clients(connection, scenario, training)
             start = History(here.network.layout, here.initial, here.initial)
-            for _ in train(Course(start, everybody.ids), everybody, rounds, needs):
+            for _ in train(FederationState(start, everybody.ids), everybody, rounds, needs):
                 pass
 
     Local(mode=mode, device="cpu").run(scenario, job)

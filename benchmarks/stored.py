@@ -14,7 +14,7 @@ from benchmarks.workloads import WORK, Workload
 from fedunlearn.data import build_federation
 from fedunlearn.flower import Connection, Local
 from fedunlearn.history import History, Needs, OnDisk, Round, open_rounds, opened
-from fedunlearn.unlearning import Course, Training, train
+from fedunlearn.unlearning import FederationState, Training, train
 
 
 def training(turns: Iterable[int], workload: Workload, folder: Path, needs: Needs) -> None:
@@ -31,7 +31,7 @@ def training(turns: Iterable[int], workload: Workload, folder: Path, needs: Need
         for rounds in turns:
             everybody = ours.clients(connection, scenario, settings)
             with opened(OnDisk(), folder, nbytes=1) as keep:
-                course = Course(replace(start, keep=keep), everybody.ids)
+                course = FederationState(replace(start, keep=keep), everybody.ids)
                 for _ in train(course, everybody, rounds, needs):
                     pass
 

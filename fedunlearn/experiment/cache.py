@@ -18,7 +18,7 @@ from typing import Any
 import fedunlearn
 from fedunlearn import files
 from fedunlearn.checks import Refused
-from fedunlearn.experiment.checkpoint import Checkpoint, Loaded, Standing
+from fedunlearn.experiment.checkpoint import Checkpoint, Loaded, RunState
 from fedunlearn.history import round_files
 from fedunlearn.locks import in_turn
 from fedunlearn.sealed_files import DamagedFile
@@ -67,7 +67,7 @@ class Entry:
         with in_turn(self.folder.parent / f".{self.folder.name}.lock"):
             yield
 
-    def put(self, standing: Standing, run: Path, models: Sequence[str]) -> None:
+    def put(self, state: RunState, run: Path, models: Sequence[str]) -> None:
         """Fill the entry: where the run in ``run`` stands, its rows since it began, and ``models``.
 
         Rounds on disk are linked, or copied where links cannot be. Raises `Refused` where the disk
@@ -75,8 +75,8 @@ class Entry:
         """
         partial = self.folder.with_name(f".{self.folder.name}.partial")
         files.remove(partial)
-        Checkpoint(partial).save(standing)
-        for name, first, last in zip(TABLES, standing.began, standing.sizes, strict=True):
+        Checkpoint(partial).save(state)
+        for name, first, last in zip(TABLES, state.began, state.sizes, strict=True):
             files.write(partial / name, (run / name).read_bytes()[first:last])
         for name in models:
             files.write(partial / "models" / name, (run / "models" / name).read_bytes())

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from fedunlearn import files
-from fedunlearn.experiment.checkpoint import Standing
+from fedunlearn.experiment.checkpoint import RunState
 from fedunlearn.experiment.experiment import Experiment
 from fedunlearn.experiment.provenance import commit
 from fedunlearn.results.certificates import (
@@ -23,7 +23,7 @@ def drafts(
     experiment: Experiment,
     folder: Path,
     summary: Sequence[Mapping[str, Any]],
-    noted: Standing,
+    noted: RunState,
     config: Mapping[str, object],
 ) -> Iterator[Certificate]:
     """Draft a certificate for each row of a run's ``summary``.

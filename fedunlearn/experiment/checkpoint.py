@@ -10,11 +10,11 @@ import torch
 from torch import Tensor
 
 from fedunlearn import files, sealed_files
-from fedunlearn.experiment.checkpointed_rounds import CourseFiles
+from fedunlearn.experiment.checkpointed_rounds import StateFiles
 from fedunlearn.history import History
 from fedunlearn.models import Vector
 from fedunlearn.sealed_files import DamagedFile
-from fedunlearn.unlearning import Course, Phase
+from fedunlearn.unlearning import FederationState, Phase
 
 VERSION = "1"
 """Of the format; a checkpoint of another one is refused."""
@@ -27,15 +27,15 @@ PLAIN = "plain"
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class RunState:
     """Where a run stands after a stage; everything random follows from the seed."""
 
     seed: int
     strategy: str
     """Whose stage ended; `runs.SHARED` for the training that all start from."""
-    shared: Course | None = None
+    shared: FederationState | None = None
     """Where the shared training ended, while a strategy is to start from there."""
-    course: Course | None = None
+    current: FederationState | None = None
     """Where the strategy stands; None once it is through."""
     purging: Mapping[str, Any] | None = None
     """What is being removed from the disk for the latest request; see `erasure`."""
@@ -61,39 +61,39 @@ class Checkpoint:
     def __init__(self, root: Path) -> None:
         """Use ``checkpoint`` in the run's folder ``root``."""
         self.folder = root / "checkpoint"
-        self.path = self.folder / "standing.safetensors"
+        self.path = self.folder / "state.safetensors"
         self._histories = root / HISTORY
-        self._courses = CourseFiles(root, self.folder / "rounds")
+        self._states = StateFiles(root, self.folder / "rounds")
 
-    def save(self, standing: Standing) -> None:
+    def save(self, state: RunState) -> None:
         """Replace the checkpoint; then delete the files of rounds that nothing refers to any more.
 
         Raises `Refused` where the disk refuses; then the one before stays.
         """
         tensors: dict[str, Tensor] = {}
-        courses: dict[str, Any] = {}
-        for name, course in (("shared", standing.shared), ("course", standing.course)):
-            if course is not None:
-                found, courses[name] = self._courses.describe(course)
+        states: dict[str, Any] = {}
+        for name, current in (("shared", state.shared), ("current", state.current)):
+            if current is not None:
+                found, states[name] = self._states.describe(current)
                 tensors |= {f"{name}.{part}": tensor for part, tensor in found.items()}
-        for (request, phase), weights in standing.references.items():
+        for (request, phase), weights in state.references.items():
             tensors[f"reference.{request}.{phase}"] = weights
         plain = {
-            "seed": standing.seed,
-            "strategy": standing.strategy,
-            "courses": courses,
-            "purging": standing.purging,
-            "reference_values": [*standing.reference_values.items()],
-            "summary": list(standing.summary),
-            "originals": list(standing.originals),
-            "erased": list(standing.erased),
-            "began": standing.began,
-            "sizes": standing.sizes,
+            "seed": state.seed,
+            "strategy": state.strategy,
+            "states": states,
+            "purging": state.purging,
+            "reference_values": [*state.reference_values.items()],
+            "summary": list(state.summary),
+            "originals": list(state.originals),
+            "erased": list(state.erased),
+            "began": state.began,
+            "sizes": state.sizes,
         }
         text = json.dumps(plain).encode()
         tensors[PLAIN] = torch.frombuffer(bytearray(text), dtype=torch.int8)
         sealed_files.write(self.path, tensors, {"version": VERSION})
-        self._courses.sweep(courses.values(), self._histories / f"seed{standing.seed}")
+        self._states.sweep(states.values(), self._histories / f"seed{state.seed}")
 
     def load(self) -> "Loaded | None":
         """Return what was saved last; None where nothing was. Raises `DamagedFile`."""
@@ -104,7 +104,7 @@ class Checkpoint:
             raise DamagedFile(self.path, f"its format is not {VERSION}")
         tensors = {name: held.clone() for name, held in sealed_files.read(self.path, stamp).items()}
         plain = json.loads(tensors.pop(PLAIN).numpy().tobytes())
-        return Loaded(self._courses, tensors, plain)
+        return Loaded(self._states, tensors, plain)
 
     def clear(self) -> None:
         """Delete the checkpoint: the run is through."""
@@ -113,9 +113,9 @@ class Checkpoint:
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """A checkpoint as it was read; its courses wait until the federation stands again."""
+    """A checkpoint as it was read; its states wait until there is a federation again."""
 
-    files: CourseFiles
+    files: StateFiles
     tensors: Mapping[str, Tensor]
     plain: Mapping[str, Any]
 
@@ -135,17 +135,17 @@ class Loaded:
         metrics, ledger = self.plain["sizes"]
         return metrics, ledger
 
-    def standing(self, empty: History) -> Standing:
+    def state(self, empty: History) -> RunState:
         """Rebuild all of it; ``empty`` is the history before round 1 of the seed.
 
         Raises `DamagedFile` for a round that is not as it was written.
         """
-        courses = {name: self._course(name, empty) for name in self.plain["courses"]}
-        return Standing(
+        states = {name: self._state(name, empty) for name in self.plain["states"]}
+        return RunState(
             seed=self.seed,
             strategy=self.plain["strategy"],
-            shared=courses.get("shared"),
-            course=courses.get("course"),
+            shared=states.get("shared"),
+            current=states.get("current"),
             purging=self.plain["purging"],
             references={
                 (int(request), phase): weights  # type: ignore[misc]
@@ -161,10 +161,10 @@ class Loaded:
             sizes=self.sizes,
         )
 
-    def _course(self, name: str, empty: History) -> Course:
+    def _state(self, name: str, empty: History) -> FederationState:
         mine = {
             part.removeprefix(f"{name}."): tensor
             for part, tensor in self.tensors.items()
             if part.startswith(f"{name}.")
         }
-        return self.files.restore(mine, self.plain["courses"][name], empty)
+        return self.files.restore(mine, self.plain["states"][name], empty)

@@ -19,7 +19,7 @@ from fedunlearn.history import (
     on_disk,
     round_files,
 )
-from fedunlearn.unlearning import Course
+from fedunlearn.unlearning import FederationState
 
 FINAL = "final"
 
@@ -27,8 +27,8 @@ STATISTICS = "statistics."
 
 
 @dataclass
-class CourseFiles:
-    """Describes courses; rounds that are in memory get a file each, written once.
+class StateFiles:
+    """Describes states of a federation; rounds that are in memory get a file each, written once.
 
     Rounds on disk are named and described by what strategies are shown of them; paths are
     relative to ``root``.
@@ -41,28 +41,28 @@ class CourseFiles:
     """By what a round holds; the rounds themselves are kept so that no number is used twice."""
     _numbers: Iterator[int] = field(default_factory=itertools.count)
 
-    def describe(self, course: Course) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    def describe(self, current: FederationState) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """Return the tensors and the plain values that `restore` takes.
 
         Returns only once all rounds are on disk; raises `Refused` where the disk refuses.
         """
         plain = {
-            "present": sorted(course.present),
-            "round": course.round,
-            "request": course.request,
-            "rounds": [self._described(kept) for kept in course.history.rounds],
-            "statistics": course.history.statistics is not None,
-            "window": asdict(course.history.window),
-            "forgot": course.history.forgot,
+            "present": sorted(current.present),
+            "round": current.round,
+            "request": current.request,
+            "rounds": [self._described(kept) for kept in current.history.rounds],
+            "statistics": current.history.statistics is not None,
+            "window": asdict(current.history.window),
+            "forgot": current.history.forgot,
         }
-        sums = (course.history.statistics or {}).items()
+        sums = (current.history.statistics or {}).items()
         tensors = {f"{STATISTICS}{client}": tensor for client, tensor in sums}
-        return {FINAL: course.history.final, **tensors}, plain
+        return {FINAL: current.history.final, **tensors}, plain
 
     def restore(
         self, tensors: Mapping[str, Tensor], plain: Mapping[str, Any], empty: History
-    ) -> Course:
-        """Rebuild a course; ``empty`` is the history before round 1.
+    ) -> FederationState:
+        """Rebuild a state; ``empty`` is the history before round 1.
 
         Raises `DamagedFile` for a round that is not as it was written.
         """
@@ -81,7 +81,7 @@ class CourseFiles:
             forgot=plain["forgot"],
         )
         present = frozenset(plain["present"])
-        return Course(history, present, plain["round"], plain["request"])
+        return FederationState(history, present, plain["round"], plain["request"])
 
     def sweep(self, plains: Iterable[Mapping[str, Any]], *folders: Path) -> None:
         """Delete the files in ``folders`` of rounds that none of ``plains`` describes."""

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from fedunlearn.experiment.checkpoint import Standing
+from fedunlearn.experiment.checkpoint import RunState
 from fedunlearn.history import Purge, purged, to_purge
 from fedunlearn.history.audit import Fingerprints, Mark, audit, files_of
 from fedunlearn.unlearning import Request
@@ -24,44 +24,44 @@ class Erasure:
     caches: tuple[Path, ...]
     """Folders that are searched besides."""
     roots: Mapping[str, object]
-    """What the server keeps besides its standing, by name."""
+    """What the server keeps besides its state, by name."""
 
-    def due(self, at: Standing, request: Request, prints: Fingerprints) -> Standing:
-        """Return the standing from which `carried_out` goes on, if need be in another process."""
-        assert at.course is not None
-        plan = to_purge(at.course.history, request.clients, self.rounds)
+    def due(self, at: RunState, request: Request, prints: Fingerprints) -> RunState:
+        """Return the state from which `carried_out` goes on, if need be in another process."""
+        assert at.current is not None
+        plan = to_purge(at.current.history, request.clients, self.rounds)
         steps = [
             {**asdict(step), "file": step.file.relative_to(self.folder).as_posix()} for step in plan
         ]
         return replace(at, purging={"steps": steps, "prints": packed(prints)})
 
-    def carried_out(self, at: Standing) -> Standing:
+    def carried_out(self, at: RunState) -> RunState:
         """Remove what is due, search for what is left, and note both; again after a crash."""
-        if at.purging is None or at.course is None:
+        if at.purging is None or at.current is None:
             return at
         steps = at.purging["steps"]
         plan = [Purge(**{**step, "file": self.folder / step["file"]}) for step in steps]
-        history = purged(at.course.history, plan)
+        history = purged(at.current.history, plan)
         found = audit(
             self.folder,
             unpacked(at.purging["prints"]),
             files_of(history.rounds),
-            {"standing": replace(at, course=replace(at.course, history=history)), **self.roots},
+            {"state": replace(at, current=replace(at.current, history=history)), **self.roots},
             rounds=self.rounds,
             caches=self.caches,
             known=at.references.values(),
         )
         noted = {
             "seed": at.seed,
-            "request": at.course.request,
+            "request": at.current.request,
             "purged": steps,
             "findings": [self._relative(finding.what) for finding in found.findings],
             "files": found.files,
             "objects": found.objects,
             "blank": len(found.blank),
         }
-        course = replace(at.course, history=history)
-        return replace(at, course=course, purging=None, erased=[*at.erased, noted])
+        current = replace(at.current, history=history)
+        return replace(at, current=current, purging=None, erased=[*at.erased, noted])
 
     def _relative(self, sentence: str) -> str:
         for place in (self.folder, *self.caches):

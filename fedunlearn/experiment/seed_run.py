@@ -14,7 +14,7 @@ import torch
 from fedunlearn import files
 from fedunlearn.data import ClientId, Federation, Records
 from fedunlearn.evaluators import Evaluator, Snapshot
-from fedunlearn.experiment.checkpoint import HISTORY, Checkpoint, Loaded, Standing
+from fedunlearn.experiment.checkpoint import HISTORY, Checkpoint, Loaded, RunState
 from fedunlearn.experiment.erasure import Erasure
 from fedunlearn.experiment.experiment import Experiment
 from fedunlearn.experiment.progress import Progress
@@ -28,8 +28,8 @@ from fedunlearn.models import Vector, model_hash
 from fedunlearn.results import RETRAIN, SHARED, is_reference, overall
 from fedunlearn.unlearning import (
     Access,
-    Course,
     FedAvg,
+    FederationState,
     Ledger,
     Moment,
     Phase,
@@ -89,7 +89,7 @@ class Simulation:
         """Where models are measured and proxy data lie."""
         return torch.device(self.experiment.engine.device)
 
-    def run(self, before: Standing, saved: Loaded | None = None) -> Standing:
+    def run(self, before: RunState, saved: Loaded | None = None) -> RunState:
         """Train once and serve the requests with each strategy, or go on from where it was saved.
 
         Rows are added to ``summary`` and written as they come; what is returned adds the notes of
@@ -98,10 +98,10 @@ class Simulation:
         network, everybody = self.here.network, frozenset(range(self.here.clients))
         initial, policy = self.here.initial, self.experiment.policy
         empty = History(network.layout, initial, initial, policy=policy)
-        seed, start = self.here.scenario.seed, Course(empty, everybody)
-        at = replace(before, seed=seed, strategy=SHARED, shared=None, course=start)
+        seed, start = self.here.scenario.seed, FederationState(empty, everybody)
+        at = replace(before, seed=seed, strategy=SHARED, shared=None, current=start)
         if saved is not None:
-            at = saved.standing(empty)
+            at = saved.state(empty)
             self._remember(at)
         else:
             at = replace(at, began=self.folder.sizes)
@@ -109,13 +109,13 @@ class Simulation:
         if at.strategy == SHARED:
             at = self._once("training", at, self._train_shared)
             # What a policy left out of a window goes with the next checkpoint.
-            self._keep_standing(at, now=policy.window > 1)
-            at = replace(at, shared=at.course)
+            self._keep_state(at, now=policy.window > 1)
+            at = replace(at, shared=at.current)
         names = list(branches)
         for name in names[names.index(at.strategy) if at.strategy in names else 0 :]:
             if at.strategy != name:
-                at = replace(at, strategy=name, course=at.shared, began=self.folder.sizes)
-            if at.course is None:  # the strategy was through before
+                at = replace(at, strategy=name, current=at.shared, began=self.folder.sizes)
+            if at.current is None:  # the strategy was through before
                 continue
             if name == names[-1]:
                 at = self._branch(at, last=True)
@@ -126,37 +126,37 @@ class Simulation:
                 at = self._branch(at)
         return at
 
-    def _once(self, kind: str, at: Standing, work: Callable[[Standing], Standing]) -> Standing:
+    def _once(self, kind: str, at: RunState, work: Callable[[RunState], RunState]) -> RunState:
         """Do ``work``, or read what it comes to where another run shared it."""
         return work(at) if self.sharing is None else self.sharing.once(kind, at, work)
 
-    def _train_shared(self, at: Standing) -> Standing:
+    def _train_shared(self, at: RunState) -> RunState:
         """Train up to the first request."""
         requests = self.experiment.requests
         last = requests[0].after if requests else self.experiment.training.rounds
         ledger, needs = Ledger(), self.experiment.needs
         with self._keeper("training") as keep:
             at = self._trained(at, self._clients(ledger, SHARED), last, keep, needs)
-            assert at.course is not None
-            self._save(SHARED, 0, at.course.history.final)
+            assert at.current is not None
+            self._save(SHARED, 0, at.current.history.final)
         return at
 
-    def _branch(self, at: Standing, *, last: bool = False) -> Standing:
+    def _branch(self, at: RunState, *, last: bool = False) -> RunState:
         """Serve all requests with one strategy, with training between them and after them.
 
         What all branches read is purged once the ``last`` one has read it.
         """
         name = at.strategy
         at = self._beginning(at)
-        course, strategy = at.course, self.experiment.branches[name]
+        current, strategy = at.current, self.experiment.branches[name]
         needs = strategy.needs
         clients = self._clients(Ledger(), name)
         with ExitStack() as stack:
             trained = stack.enter_context(self._keeper(name))
             if at.purging is not None:  # killed in the middle of it
                 at = self._erased(at)
-            while course is not None and course.request < len(self.experiment.requests):
-                request = self.experiment.requests[course.request]
+            while current is not None and current.request < len(self.experiment.requests):
+                request = self.experiment.requests[current.request]
                 at = self._trained(at, clients, request.after, trained, needs)
                 if last:
                     prints = self._prints(at, request)
@@ -166,41 +166,41 @@ class Simulation:
                     at = self._erased(self.erasure.due(at, request, prints))
                 else:
                     at = self._forgotten(at, strategy, request, clients, stack)
-                    self._keep_standing(at)
-                course = at.course
+                    self._keep_state(at)
+                current = at.current
             at = self._trained(at, clients, self.experiment.training.rounds, trained, needs)
-        at = replace(at, course=None)
+        at = replace(at, current=None)
         if not last:
             # Only a checkpoint that no longer names its rounds lets them go.
-            self._keep_standing(at, now=True)
+            self._keep_state(at, now=True)
             files.remove(self._stored / name)
         return at
 
-    def _beginning(self, at: Standing) -> Standing:
+    def _beginning(self, at: RunState) -> RunState:
         """Let the history begin with the first model of the branch, be it new or read again."""
-        assert at.course is not None
-        history = replace(at.course.history, initial=first_model(self.here, at.strategy))
-        return replace(at, course=replace(at.course, history=history))
+        assert at.current is not None
+        history = replace(at.current.history, initial=first_model(self.here, at.strategy))
+        return replace(at, current=replace(at.current, history=history))
 
     def _forgotten(
         self,
-        at: Standing,
+        at: RunState,
         strategy: UnlearningStrategy,
         request: Request,
         clients: GridClients,
         stack: ExitStack,
-    ) -> Standing:
+    ) -> RunState:
         """Serve one request and recover, and add the row of the summary."""
-        assert at.course is not None
-        course, name, number = at.course, at.strategy, at.course.request + 1
+        assert at.current is not None
+        current, name, number = at.current, at.strategy, at.current.request + 1
         needs, recovery = strategy.needs, self.experiment.recovery
-        stored = course.history.select(needs, course.round).nbytes
+        stored = current.history.select(needs, current.round).nbytes
         if recovery.rounds or needs.replaces:
             recovered = stack.enter_context(self._keeper(f"{name}/recovery{number}"))
-            course = _keeping(course, recovered)
-        steps = forget(course, request.clients, strategy, recovery, clients, needs)
-        course, measured = self._follow(steps, name, clients.ledger)
-        self._save(name, number, course.history.final)
+            current = _keeping(current, recovered)
+        steps = forget(current, request.clients, strategy, recovery, clients, needs)
+        current, measured = self._follow(steps, name, clients.ledger)
+        self._save(name, number, current.history.final)
         if name == RETRAIN:
             self._refer(number, measured)
         row = {
@@ -220,26 +220,26 @@ class Simulation:
         self.folder.summary(with_gaps(self.summary))
         return replace(
             at,
-            course=course,
+            current=current,
             originals=[*at.originals, original],
             references={key: shown.weights for key, shown in self.retrained.items()},
             reference_values=self.retrained_values,
         )
 
     def _trained(
-        self, at: Standing, clients: GridClients, last: int, keep: Keeper, needs: Needs
-    ) -> Standing:
+        self, at: RunState, clients: GridClients, last: int, keep: Keeper, needs: Needs
+    ) -> RunState:
         """Train up to round ``last``, saving now and then."""
-        assert at.course is not None
-        course = _keeping(at.course, keep)
+        assert at.current is not None
+        current = _keeping(at.current, keep)
         # An optimizer with a memory would start afresh with each part.
         stateless = self.experiment.training.server == FedAvg()
-        while course.round < last:
-            until = course.round + 1 if stateless else last
-            steps = train(course, clients, until, needs)
-            course, _ = self._follow(steps, at.strategy, clients.ledger)
-            at = replace(at, course=course)
-            self._keep_standing(at)
+        while current.round < last:
+            until = current.round + 1 if stateless else last
+            steps = train(current, clients, until, needs)
+            current, _ = self._follow(steps, at.strategy, clients.ledger)
+            at = replace(at, current=current)
+            self._keep_state(at)
         self.progress.say()
         return at
 
@@ -251,19 +251,19 @@ class Simulation:
         caches = () if cache is None else (cache,)
         return Erasure(self.folder.path, self._stored, caches, roots)
 
-    def _prints(self, at: Standing, request: Request) -> Fingerprints:
-        assert at.course is not None
+    def _prints(self, at: RunState, request: Request) -> Fingerprints:
+        assert at.current is not None
         records = {client: self.here.train[client].images for client in request.clients}
-        return taken(at.course.history, request.clients, records)
+        return taken(at.current.history, request.clients, records)
 
-    def _erased(self, at: Standing) -> Standing:
+    def _erased(self, at: RunState) -> RunState:
         """Remove who left from the disk; between the two checkpoints it is done until it is."""
-        self._keep_standing(at, now=True)
+        self._keep_state(at, now=True)
         at = self.erasure.carried_out(at)
-        self._keep_standing(at, now=True)
+        self._keep_state(at, now=True)
         return at
 
-    def _keep_standing(self, at: Standing, *, now: bool = False) -> None:
+    def _keep_state(self, at: RunState, *, now: bool = False) -> None:
         """Write the checkpoint, unless it was written a moment ago."""
         began, pause = time.monotonic(), self.experiment.checkpoint
         if now or began >= self.due:
@@ -271,7 +271,7 @@ class Simulation:
             took = time.monotonic() - began
             self.due = began + (max(pause, PATIENCE * took) if pause else 0)
 
-    def _remember(self, at: Standing) -> None:
+    def _remember(self, at: RunState) -> None:
         """Take up the references where another process left them."""
         self.retrained_values |= {k: dict(v) for k, v in at.reference_values.items()}
         for (number, phase), weights in at.references.items():
@@ -289,7 +289,9 @@ class Simulation:
     def _stored(self) -> Path:
         return self.folder.path / HISTORY / f"seed{self.here.scenario.seed}"
 
-    def _follow(self, steps: Steps, name: str, ledger: Ledger) -> tuple[Course, list[Measured]]:
+    def _follow(
+        self, steps: Steps, name: str, ledger: Ledger
+    ) -> tuple[FederationState, list[Measured]]:
         """Take all steps; measure and record each."""
         seed, measured = self.here.scenario.seed, list[Measured]()
         charged = len(ledger.charges)
@@ -395,6 +397,6 @@ class Simulation:
         self.folder.model(label, self.here.network.layout, weights)
 
 
-def _keeping(course: Course, keep: Keeper) -> Course:
+def _keeping(current: FederationState, keep: Keeper) -> FederationState:
     """Let the rounds to come go to ``keep``."""
-    return replace(course, history=replace(course.history, keep=keep))
+    return replace(current, history=replace(current.history, keep=keep))

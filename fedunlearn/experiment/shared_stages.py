@@ -8,7 +8,7 @@ from typing import Any
 
 from fedunlearn import files
 from fedunlearn.experiment.cache import Cache, Entry, Taken, code_hash
-from fedunlearn.experiment.checkpoint import Standing
+from fedunlearn.experiment.checkpoint import RunState
 from fedunlearn.experiment.experiment import Experiment
 from fedunlearn.experiment.provenance import versions
 from fedunlearn.experiment.run_folder import RunFolder, with_gaps
@@ -29,7 +29,7 @@ class Sharing:
     rows: list[dict[str, Any]]
     """The rows of the run's summary."""
 
-    def once(self, kind: str, at: Standing, work: Callable[[Standing], Standing]) -> Standing:
+    def once(self, kind: str, at: RunState, work: Callable[[RunState], RunState]) -> RunState:
         """Return where ``work`` leads from ``at``, by doing it or by reading what another did.
 
         ``kind`` is one of `facts`.
@@ -43,7 +43,7 @@ class Sharing:
                 self._put(entry, at)
             return at
 
-    def _put(self, entry: Entry, at: Standing) -> None:
+    def _put(self, entry: Entry, at: RunState) -> None:
         mine = (at.seed, at.strategy)
         own = replace(
             at,
@@ -56,22 +56,22 @@ class Sharing:
         models = (self.folder.path / "models").glob(label)
         entry.put(own, self.folder.path, sorted(path.name for path in models))
 
-    def _taken(self, taken: Taken, at: Standing) -> Standing:
-        assert at.course is not None
-        empty = replace(at.course.history, final=at.course.history.initial, rounds=())
-        found = taken.loaded.standing(empty)
+    def _taken(self, taken: Taken, at: RunState) -> RunState:
+        assert at.current is not None
+        empty = replace(at.current.history, final=at.current.history.initial, rounds=())
+        found = taken.loaded.state(empty)
         self.folder.copied(taken.metrics, taken.ledger)
         for name, content in taken.models.items():
             files.write(self.folder.path / "models" / name, content)
         self.rows.extend(map(dict, found.summary))
         self.folder.summary(with_gaps(self.rows))
-        course = found.course
-        if course is not None:
-            course = replace(course, history=self._linked(course.history))
+        current = found.current
+        if current is not None:
+            current = replace(current, history=self._linked(current.history))
         return replace(
             found,
             shared=at.shared,
-            course=course,
+            current=current,
             began=at.began,
             originals=[*at.originals, *found.originals],
             erased=at.erased,

@@ -14,7 +14,7 @@ from fedunlearn import files
 from fedunlearn.data import Federation, Scenario, build_federation, checked_federation
 from fedunlearn.experiment.cache import Cache
 from fedunlearn.experiment.certificates import drafts
-from fedunlearn.experiment.checkpoint import HISTORY, Checkpoint, Loaded, Standing
+from fedunlearn.experiment.checkpoint import HISTORY, Checkpoint, Loaded, RunState
 from fedunlearn.experiment.experiment import Experiment
 from fedunlearn.experiment.progress import Progress
 from fedunlearn.experiment.provenance import commit, schedule_hash, split_hash, versions
@@ -130,12 +130,12 @@ class Running:
     """What carries out the work, in words."""
     summary: list[dict[str, object]] = field(default_factory=list)
 
-    def seeds(self, scenarios: Mapping[int, Scenario], loaded: Loaded | None) -> Standing:
+    def seeds(self, scenarios: Mapping[int, Scenario], loaded: Loaded | None) -> RunState:
         """Simulate one seed after another, from the one at which ``loaded`` stood.
 
         Returns what the last one noted, with the notes of all seeds.
         """
-        noted = [Standing(next(iter(scenarios)), SHARED)]
+        noted = [RunState(next(iter(scenarios)), SHARED)]
         self.summary += [] if loaded is None else loaded.summary
         for seed, scenario in scenarios.items():
             here = build_federation(scenario)

@@ -17,7 +17,7 @@ from fedunlearn.history import History
 from fedunlearn.models import Layout
 from fedunlearn.unlearning import (
     Access,
-    Course,
+    FederationState,
     Ledger,
     Moment,
     Request,
@@ -111,8 +111,8 @@ class Unlearning(Strategy):
         )
         self.summary()
         _judge(result, evaluate_fn, 0, initial_arrays)
-        course = Course(History(layout, initial, initial), self.clients)
-        for step in self._steps(course, clients, requests, num_rounds):
+        state = FederationState(History(layout, initial, initial), self.clients)
+        for step in self._steps(state, clients, requests, num_rounds):
             if step.moment.round == 0:
                 continue  # the model before a request is the one after the round before it
             key = len(self.curve)
@@ -125,18 +125,22 @@ class Unlearning(Strategy):
         return result
 
     def _steps(
-        self, course: Course, clients: PlainClients, requests: Sequence[Request], rounds: int
+        self,
+        state: FederationState,
+        clients: PlainClients,
+        requests: Sequence[Request],
+        rounds: int,
     ) -> Steps:
         """Yield every model of the run."""
         needs = self.method.needs
         for request in requests:
-            course = yield from train(course, clients, request.after, needs)
-            course = yield from forget(
-                course, request.clients, self.method, self.recovery, clients, needs
+            state = yield from train(state, clients, request.after, needs)
+            state = yield from forget(
+                state, request.clients, self.method, self.recovery, clients, needs
             )
-        course = yield from train(course, clients, rounds, needs)
-        self.history = course.history
-        return course
+        state = yield from train(state, clients, rounds, needs)
+        self.history = state.history
+        return state
 
     def _evaluate(
         self, result: Result, key: int, clients: PlainClients, config: ConfigRecord | None

@@ -1,6 +1,6 @@
 from . import recovery as recovery
-from .driver import Course as Course
 from .driver import DrivenClients as DrivenClients
+from .driver import FederationState as FederationState
 from .driver import Step as Step
 from .driver import Steps as Steps
 from .driver import forget as forget

@@ -26,8 +26,8 @@ class DrivenClients(Clients, Protocol):
 
 
 @dataclass(frozen=True)
-class Course:
-    """Where a run stands; a value, so that several strategies can go on from the same one."""
+class FederationState:
+    """Where a federation stands: a value, so several strategies can go on from the same one."""
 
     history: History
     present: frozenset[ClientId]
@@ -45,8 +45,8 @@ class Step:
     weights: Vector
 
 
-Steps = Generator[Step, None, Course]
-"""Yields every model and returns where the run stands then."""
+Steps = Generator[Step, None, FederationState]
+"""Yields every model and returns where the federation stands then."""
 
 
 def plan(requests: Sequence[Request], clients: int, rounds: int) -> tuple[Request, ...]:
@@ -81,32 +81,32 @@ def plan(requests: Sequence[Request], clients: int, rounds: int) -> tuple[Reques
     return ordered
 
 
-def train(course: Course, clients: DrivenClients, last: int, needs: Needs) -> Steps:
+def train(state: FederationState, clients: DrivenClients, last: int, needs: Needs) -> Steps:
     """Train with those present up to round ``last``, recording what ``needs`` asks.
 
     Statistics are sums over the records of everybody present, gathered once, before the first
     round. Raises `Refused` where ``needs`` do not fit the model.
     """
-    needs.check(course.history.layout)
-    present = clients.scoped(Access(course.present))
-    clients.ledger.moment = Moment("train", course.request, course.round + 1)
-    if needs.statistics and course.history.statistics is None:
-        sums = present.statistics(course.history.initial)
-        course = replace(course, history=replace(course.history, statistics=sums))
-    before = course.history.final
-    for updates, weights in present.rounds(before, course.round + 1, last):
-        number = course.round + 1
+    needs.check(state.history.layout)
+    present = clients.scoped(Access(state.present))
+    clients.ledger.moment = Moment("train", state.request, state.round + 1)
+    if needs.statistics and state.history.statistics is None:
+        sums = present.statistics(state.history.initial)
+        state = replace(state, history=replace(state.history, statistics=sums))
+    before = state.history.final
+    for updates, weights in present.rounds(before, state.round + 1, last):
+        number = state.round + 1
         done = Round.of(number, before, updates)
-        history = course.history.then(done, weights, needs)
-        course = replace(course, history=history, round=number)
+        history = state.history.then(done, weights, needs)
+        state = replace(state, history=history, round=number)
         yield Step(clients.ledger.moment, weights)
-        clients.ledger.moment = Moment("train", course.request, number + 1)
+        clients.ledger.moment = Moment("train", state.request, number + 1)
         before = weights
-    return course
+    return state
 
 
 def forget(
-    course: Course,
+    state: FederationState,
     asking: Set[ClientId],
     strategy: UnlearningStrategy,
     recovery: Recovery,
@@ -117,16 +117,16 @@ def forget(
 
     A request that names nobody changes nothing, whatever the strategy would do.
     """
-    request = Request(frozenset(asking), course.round)
-    number = course.request + 1
-    original = weights = course.history.final
+    request = Request(frozenset(asking), state.round)
+    number = state.request + 1
+    original = weights = state.history.final
     yield Step(Moment("unlearn", number, 0), original)
-    course = replace(course, request=number, present=course.present - request.clients)
+    state = replace(state, request=number, present=state.present - request.clients)
     if not request.clients:
-        return course
+        return state
 
-    shown = course.history.select(strategy.needs, course.round)
-    history = course.history.without(request.clients)
+    shown = state.history.select(strategy.needs, state.round)
+    history = state.history.without(request.clients)
 
     def redo(done: Round, after: Vector) -> None:
         nonlocal history
@@ -134,21 +134,21 @@ def forget(
             history = history.redone(done, after, needs)
 
     record = redo if strategy.needs.replaces else None
-    access = Access(course.present, strategy.needs, request.clients, record=record)
+    access = Access(state.present, strategy.needs, request.clients, record=record)
     clients.ledger.moment = Moment("unlearn", number, 1)
     for weights in strategy.unlearn(request, shown, clients.scoped(access)):
         yield Step(clients.ledger.moment, weights)
         clients.ledger.moment = Moment("unlearn", number, clients.ledger.moment.round + 1)
 
-    history = replace(history, final=weights, forgot=course.round)
+    history = replace(history, final=weights, forgot=state.round)
     clients.ledger.moment = Moment("recover", number, 1)
-    remaining = clients.scoped(Access(course.present, stream=number))
+    remaining = clients.scoped(Access(state.present, stream=number))
     before = weights
-    recovered = recovery.recover(weights, original, course.round, remaining)
+    recovered = recovery.recover(weights, original, state.round, remaining)
     for count, (updates, weights) in enumerate(recovered, start=1):
-        done = Round.of(course.round + count, before, updates)
+        done = Round.of(state.round + count, before, updates)
         history = history.then(done, weights, needs)
         yield Step(clients.ledger.moment, weights)
         clients.ledger.moment = Moment("recover", number, count + 1)
         before = weights
-    return replace(course, history=history)
+    return replace(state, history=history)

@@ -202,7 +202,7 @@ class TestDamage:
 
     @pytest.mark.parametrize(
         "name",
-        ["facts.json", "metrics.csv", "ledger.csv", "checkpoint/standing.safetensors"],
+        ["facts.json", "metrics.csv", "ledger.csv", "checkpoint/state.safetensors"],
     )
     def test_is_named_and_never_read(self, cached, name, tmp_path):
         for entry in Cache(cached.cache).entries():

@@ -304,7 +304,7 @@ class TestDryRun:
         experiment = replace(WAVES, strategies={"curious": Curious()})
         dry = DryRun(experiment, build_federation(experiment.scenario(0)), PACE)
         clients = dry._clients("curious")
-        course = library.Course(
+        course = library.FederationState(
             library.History(dry.here.network.layout, *[dry.here.initial] * 2, keep=dry._keep),
             frozenset(range(6)),
         )

@@ -11,14 +11,14 @@ from rich.console import Console
 
 from fedunlearn.checks import Refused
 from fedunlearn.experiment import run
-from fedunlearn.experiment.checkpoint import Checkpoint, Standing
+from fedunlearn.experiment.checkpoint import Checkpoint, RunState
 from fedunlearn.experiment.whole_run import LOCK
 from fedunlearn.flower import GridClients
 from fedunlearn.history import History, OnDisk, Round, Updates, Window, round_files
 from fedunlearn.locks import alone
 from fedunlearn.models import Layout
 from fedunlearn.sealed_files import DamagedFile
-from fedunlearn.unlearning import Course
+from fedunlearn.unlearning import FederationState
 from tests.support.killed import KEPT, SEEDS, WAVES, carry_out, killed
 
 KILLS = int(os.environ.get("FEDUNLEARN_KILLS", "21"))
@@ -151,12 +151,12 @@ class TestRefusals:
 
     def test_a_damaged_checkpoint_is_named_and_nothing_is_lost(self, tmp_path, monkeypatch):
         interrupted(monkeypatch, tmp_path, "float32", GridClients, "train", 20)
-        path = tmp_path / "checkpoint" / "standing.safetensors"
+        path = tmp_path / "checkpoint" / "state.safetensors"
         content = bytearray(path.read_bytes())
         content[-1] ^= 1
         path.write_bytes(content)
         metrics = (tmp_path / "metrics.csv").read_bytes()
-        with pytest.raises(DamagedFile, match=r"standing\.safetensors cannot be used"):
+        with pytest.raises(DamagedFile, match=r"state\.safetensors cannot be used"):
             carry_out(tmp_path, "float32")
         assert (tmp_path / "metrics.csv").read_bytes() == metrics
 
@@ -176,16 +176,16 @@ def test_another_process_overwrites_no_round_that_is_still_wanted(tmp_path):
 
     def course(value):
         sent = Updates((0, 1), torch.full((2, 3), value), torch.tensor([1, 1]))
-        return Course(replace(empty, rounds=(Round(1, sent, 2),)), frozenset({0, 1}))
+        return FederationState(replace(empty, rounds=(Round(1, sent, 2),)), frozenset({0, 1}))
 
-    Checkpoint(tmp_path).save(Standing(0, "shared", shared=course(1.0)))
+    Checkpoint(tmp_path).save(RunState(0, "shared", shared=course(1.0)))
     for value in (2.0, 3.0):  # two more processes
         checkpoint = Checkpoint(tmp_path)
-        at = checkpoint.load().standing(empty)
-        checkpoint.save(replace(at, strategy="a", course=course(value)))
-        again = Checkpoint(tmp_path).load().standing(empty)
+        at = checkpoint.load().state(empty)
+        checkpoint.save(replace(at, strategy="a", current=course(value)))
+        again = Checkpoint(tmp_path).load().state(empty)
         assert (again.shared.history[0].updates.deltas == 1).all()
-        assert (again.course.history[0].updates.deltas == value).all()
+        assert (again.current.history[0].updates.deltas == value).all()
     assert len(list((tmp_path / "checkpoint" / "rounds").iterdir())) == 2
 
 
@@ -194,9 +194,9 @@ def test_what_a_policy_and_a_request_left_in_a_history_goes_on(tmp_path):
     empty = History(layout, torch.zeros(3), torch.zeros(3))
     sums = {4: torch.arange(6.0, dtype=torch.float64).view(2, 3)}
     history = replace(empty, window=Window(3, (0.5, 1 / 3)), forgot=2, statistics=sums)
-    course = Course(history, frozenset({4}), round=5, request=1)
-    Checkpoint(tmp_path).save(Standing(0, "a", course=course))
-    found = Checkpoint(tmp_path).load().standing(empty).course
+    course = FederationState(history, frozenset({4}), round=5, request=1)
+    Checkpoint(tmp_path).save(RunState(0, "a", current=course))
+    found = Checkpoint(tmp_path).load().state(empty).current
     assert (found.history.window, found.history.forgot) == (history.window, 2)
     assert torch.equal(found.history.statistics[4], sums[4])
     assert (found.present, found.round, found.request) == ({4}, 5, 1)

@@ -334,7 +334,7 @@ def test_statistics_of_a_client_are_found(tmp_path):
     finding = only(audit(tmp_path, fingerprints, set(), {"after": after, "old": sums}))
     assert finding.channel == "server state"
     assert finding.what == "old[2] still holds the statistics of client 2 (float64)."
-    (tmp_path / "standing.safetensors").write_bytes(content(sums[2]))
+    (tmp_path / "state.safetensors").write_bytes(content(sums[2]))
     assert only(audit(tmp_path, fingerprints, set(), {"after": after})).channel == "other file"
 
 

@@ -19,7 +19,7 @@ from fedunlearn.models import Cnn, Head, Layout, LeNet5, Mlp, Network, ResNet18
 from fedunlearn.unlearning import (
     Access,
     ClientFailed,
-    Course,
+    FederationState,
     Ledger,
     Moment,
     NoRecovery,
@@ -47,7 +47,7 @@ class Rig:
     """A federation of digits, and what a test did with it."""
 
     clients: GridClients
-    course: Course
+    course: FederationState
 
     @property
     def here(self):
@@ -77,7 +77,7 @@ def rig():
         access=Access(frozenset(range(5))),
         unlabelled=Proxy(here.network, here.proxy, ledger, 4),
     )
-    start = Course(History(here.network.layout, here.initial, here.initial), clients.ids)
+    start = FederationState(History(here.network.layout, here.initial, here.initial), clients.ids)
     yield Rig(clients, start)
     grid.close()
 

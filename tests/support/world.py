@@ -17,7 +17,7 @@ from fedunlearn.flower import GridClients, InProcessGrid, build_client_app, hand
 from fedunlearn.flower import client_app as client_app_module
 from fedunlearn.history import History, Needs
 from fedunlearn.local import CrossEntropy, LocalWork, Sgd
-from fedunlearn.unlearning import Access, Course, Ledger, Proxy, Training, train
+from fedunlearn.unlearning import Access, FederationState, Ledger, Proxy, Training, train
 
 D = 6
 RATE = 0.1
@@ -155,7 +155,7 @@ class World:
     def start(self):
         initial = torch.linspace(1, 2, D)
         history = History(self.here.network.layout, initial, initial)
-        return Course(history, frozenset(range(len(self.sizes))))
+        return FederationState(history, frozenset(range(len(self.sizes))))
 
     def trained(self, clients, needs=Needs(updates=True, models=True)):
         """Train to the end and return the course."""

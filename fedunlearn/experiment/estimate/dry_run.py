@@ -26,7 +26,7 @@ from fedunlearn.sealed_files import Stamp
 from fedunlearn.unlearning import (
     SERVER,
     Access,
-    Course,
+    FederationState,
     Ledger,
     Moment,
     Proxy,
@@ -70,38 +70,40 @@ class DryRun:
         last = requests[0].after if requests else self.experiment.training.rounds
         layout, policy = self.here.network.layout, self.experiment.policy
         history = History(layout, initial, initial, keep=self._keep, policy=policy)
-        start = Course(history, frozenset(range(self.here.clients)))
+        start = FederationState(history, frozenset(range(self.here.clients)))
         clients = self._clients(SHARED)
         steps = train(start, clients, last, self.experiment.needs)
-        course, row = self._counted(SHARED, steps, clients.ledger)
+        state, row = self._counted(SHARED, steps, clients.ledger)
         yield {**row, "seconds": row["seconds"] + self.pace.start}
         for name, strategy in self.experiment.branches.items():
-            for row in self._branch(name, strategy, course):
+            for row in self._branch(name, strategy, state):
                 if row["rounds"] or row["phase"] == "unlearn":
                     yield row
 
     def _branch(
-        self, name: str, strategy: UnlearningStrategy, course: Course
+        self, name: str, strategy: UnlearningStrategy, state: FederationState
     ) -> Iterator[dict[str, Any]]:
         """Count all requests, and the training between them and after them."""
         needs, recovery = strategy.needs, self.experiment.recovery
         clients = self._clients(name)
         for request in self.experiment.requests:
-            steps = train(course, clients, request.after, needs)
-            course, row = self._counted(name, steps, clients.ledger)
+            steps = train(state, clients, request.after, needs)
+            state, row = self._counted(name, steps, clients.ledger)
             yield row
-            stored = course.history.select(strategy.needs, course.round).nbytes
-            steps = forget(course, request.clients, strategy, recovery, clients, needs)
-            course, row = self._counted(name, steps, clients.ledger)
+            stored = state.history.select(strategy.needs, state.round).nbytes
+            steps = forget(state, request.clients, strategy, recovery, clients, needs)
+            state, row = self._counted(name, steps, clients.ledger)
             yield {**row, "store_bytes": stored}
-        steps = train(course, clients, self.experiment.training.rounds, needs)
+        steps = train(state, clients, self.experiment.training.rounds, needs)
         yield self._counted(name, steps, clients.ledger)[1]
 
-    def _counted(self, name: str, steps: Steps, ledger: Ledger) -> tuple[Course, dict[str, Any]]:
+    def _counted(
+        self, name: str, steps: Steps, ledger: Ledger
+    ) -> tuple[FederationState, dict[str, Any]]:
         """Take all steps; return where they end and what they cost."""
         began, charged = time.perf_counter(), len(ledger.charges)
         try:
-            course, moments = _followed(steps)
+            state, moments = _followed(steps)
         except Refused:
             raise
         except (ArithmeticError, LookupError, RuntimeError, ValueError) as error:
@@ -114,10 +116,10 @@ class DryRun:
         by_clients = sum(charge.samples for charge in spent if charge.client != SERVER)
         seconds += spent.seconds + by_clients / self.pace.samples
         seconds += sum(map(self.experiment.measures, moments)) * self.pace.evaluation
-        return course, {
+        return state, {
             "seed": self.here.scenario.seed,
             "strategy": name,
-            "request": course.request,
+            "request": state.request,
             "phase": moments[0].phase if moments else "train",
             "bytes_down": spent.bytes_down,
             "bytes_up": spent.bytes_up,
@@ -126,7 +128,7 @@ class DryRun:
             "samples": spent.samples,
             "rounds": sum(moment.round > 0 for moment in moments),
             "seconds": seconds,
-            "store_bytes": course.history.nbytes,
+            "store_bytes": state.history.nbytes,
         }
 
     @property
@@ -169,7 +171,7 @@ class DryRun:
         return cast(Kept, Hollow(stored, coordinate))
 
 
-def _followed(steps: Steps) -> tuple[Course, list[Moment]]:
+def _followed(steps: Steps) -> tuple[FederationState, list[Moment]]:
     moments: list[Moment] = []
     while True:
         try:
