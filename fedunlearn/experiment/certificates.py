@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from fedunlearn import files
-from fedunlearn.experiment.checkpoint import RunState
+from fedunlearn.experiment.checkpoint import Notes
 from fedunlearn.experiment.experiment import Experiment
 from fedunlearn.experiment.provenance import commit
 from fedunlearn.results.certificates import (
@@ -23,17 +23,17 @@ def drafts(
     experiment: Experiment,
     folder: Path,
     summary: Sequence[Mapping[str, Any]],
-    noted: RunState,
+    notes: Notes,
     config: Mapping[str, object],
 ) -> Iterator[Certificate]:
     """Draft a certificate for each row of a run's ``summary``.
 
-    What all strategies read of a seed was removed once for all of them: ``noted`` says what, and
+    What all strategies read of a seed was removed once for all of them: ``notes`` say what, and
     what the model before each request was.
     """
     fingerprint, here = config_hash(config), commit()
-    before = {(s, name, n): told for s, name, n, told in noted.originals}
-    erased = {(note["seed"], note["request"]): note for note in noted.erased}
+    before = {original[:3]: original.model_hash for original in notes.originals}
+    erased = {(note["seed"], note["request"]): note for note in notes.erased}
     for row in summary:
         seed, name, number = row["seed"], row["strategy"], row["request"]
         note = erased[seed, number]

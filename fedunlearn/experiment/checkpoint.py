@@ -2,9 +2,9 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -13,10 +13,11 @@ from fedunlearn import files, sealed_files
 from fedunlearn.experiment.checkpointed_rounds import StateFiles
 from fedunlearn.history import History
 from fedunlearn.models import Vector
+from fedunlearn.results import SHARED
 from fedunlearn.sealed_files import DamagedFile
 from fedunlearn.unlearning import FederationState, Phase
 
-VERSION = "1"
+VERSION = "2"
 """Of the format; a checkpoint of another one is refused."""
 
 HISTORY = "history"
@@ -27,16 +28,52 @@ PLAIN = "plain"
 
 
 @dataclass(frozen=True, slots=True)
-class RunState:
-    """Where a run stands after a stage; everything random follows from the seed."""
+class Stage:
+    """What a seed is at: the shared training, the branch of one strategy, or nothing any more."""
+
+    strategy: str
+    """Whose branch it is; `SHARED` for the training that all start from."""
+
+
+TRAINING, DONE = Stage(SHARED), Stage("")
+
+
+class Original(NamedTuple):
+    """The model that a strategy was given at a request."""
 
     seed: int
     strategy: str
-    """Whose stage ended; `runs.SHARED` for the training that all start from."""
-    shared: FederationState | None = None
-    """Where the shared training ended, while a strategy is to start from there."""
-    current: FederationState | None = None
-    """Where the strategy stands; None once it is through."""
+    request: int
+    model_hash: str
+
+
+@dataclass(frozen=True, slots=True)
+class Notes:
+    """What the certificates of a run need to know of all its seeds so far."""
+
+    originals: tuple[Original, ...] = ()
+    erased: tuple[Mapping[str, Any], ...] = ()
+    """What was removed for each seed and request, and what a search then found."""
+
+    def with_original(self, original: Original) -> "Notes":
+        """Add the model before one more request."""
+        return replace(self, originals=(*self.originals, original))
+
+    def with_erased(self, note: Mapping[str, Any]) -> "Notes":
+        """Add what was removed for one more request."""
+        return replace(self, erased=(*self.erased, note))
+
+
+@dataclass(frozen=True, slots=True)
+class RunState:
+    """Where a run stands within a stage; everything random follows from the seed."""
+
+    seed: int
+    stage: Stage
+    shared: FederationState
+    """Where the stages to come start: where the shared training ended; untrained for none."""
+    current: FederationState
+    """Where the federation stands in this stage."""
     purging: Mapping[str, Any] | None = None
     """What is being removed from the disk for the latest request; see `erasure`."""
     references: Mapping[tuple[int, Phase], Vector] = field(default_factory=dict)
@@ -45,14 +82,11 @@ class RunState:
     """The metrics of the reference at the end of each request."""
     summary: Sequence[Mapping[str, Any]] = ()
     """The rows of the run's summary so far."""
-    originals: Sequence[tuple[int, str, int, str]] = ()
-    """Seed, strategy, request, and the hash of the model before it, for the certificates."""
-    erased: Sequence[Mapping[str, Any]] = ()
-    """What was removed for each seed and request, and what a search then found."""
+    notes: Notes = field(default_factory=Notes)
     began: tuple[int, int] = (0, 0)
-    """Bytes of metrics.csv and ledger.csv when the strategy's first stage began."""
+    """Bytes of metrics.csv and ledger.csv when this stage began."""
     sizes: tuple[int, int] = (0, 0)
-    """Bytes of metrics.csv and ledger.csv that belong to finished stages."""
+    """Bytes of metrics.csv and ledger.csv that belong to finished work."""
 
 
 class Checkpoint:
@@ -72,21 +106,20 @@ class Checkpoint:
         """
         tensors: dict[str, Tensor] = {}
         states: dict[str, Any] = {}
-        for name, current in (("shared", state.shared), ("current", state.current)):
-            if current is not None:
-                found, states[name] = self._states.describe(current)
-                tensors |= {f"{name}.{part}": tensor for part, tensor in found.items()}
+        for name, one in (("shared", state.shared), ("current", state.current)):
+            parts, states[name] = self._states.describe(one)
+            tensors |= {f"{name}.{part}": tensor for part, tensor in parts.items()}
         for (request, phase), weights in state.references.items():
             tensors[f"reference.{request}.{phase}"] = weights
         plain = {
             "seed": state.seed,
-            "strategy": state.strategy,
+            "stage": state.stage.strategy,
             "states": states,
             "purging": state.purging,
             "reference_values": [*state.reference_values.items()],
             "summary": list(state.summary),
-            "originals": list(state.originals),
-            "erased": list(state.erased),
+            "originals": list(state.notes.originals),
+            "erased": list(state.notes.erased),
             "began": state.began,
             "sizes": state.sizes,
         }
@@ -107,7 +140,7 @@ class Checkpoint:
         return Loaded(self._states, tensors, plain)
 
     def clear(self) -> None:
-        """Delete the checkpoint: the run is through."""
+        """Delete the checkpoint: the run is finished."""
         files.remove(self.folder)
 
 
@@ -131,7 +164,7 @@ class Loaded:
 
     @property
     def sizes(self) -> tuple[int, int]:
-        """Bytes of metrics.csv and ledger.csv that belong to finished stages."""
+        """Bytes of metrics.csv and ledger.csv that belong to finished work."""
         metrics, ledger = self.plain["sizes"]
         return metrics, ledger
 
@@ -140,12 +173,11 @@ class Loaded:
 
         Raises `DamagedFile` for a round that is not as it was written.
         """
-        states = {name: self._state(name, empty) for name in self.plain["states"]}
         return RunState(
             seed=self.seed,
-            strategy=self.plain["strategy"],
-            shared=states.get("shared"),
-            current=states.get("current"),
+            stage=Stage(self.plain["stage"]),
+            shared=self._state("shared", empty),
+            current=self._state("current", empty),
             purging=self.plain["purging"],
             references={
                 (int(request), phase): weights  # type: ignore[misc]
@@ -155,8 +187,10 @@ class Loaded:
             },
             reference_values=dict(self.plain["reference_values"]),
             summary=self.summary,
-            originals=[(s, name, n, told) for s, name, n, told in self.plain["originals"]],
-            erased=self.plain["erased"],
+            notes=Notes(
+                originals=tuple(Original(*each) for each in self.plain["originals"]),
+                erased=tuple(self.plain["erased"]),
+            ),
             began=tuple(self.plain["began"]),
             sizes=self.sizes,
         )

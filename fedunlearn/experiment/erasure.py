@@ -26,42 +26,44 @@ class Erasure:
     roots: Mapping[str, object]
     """What the server keeps besides its state, by name."""
 
-    def due(self, at: RunState, request: Request, prints: Fingerprints) -> RunState:
+    def due(self, state: RunState, request: Request, prints: Fingerprints) -> RunState:
         """Return the state from which `carried_out` goes on, if need be in another process."""
-        assert at.current is not None
-        plan = to_purge(at.current.history, request.clients, self.rounds)
+        plan = to_purge(state.current.history, request.clients, self.rounds)
         steps = [
             {**asdict(step), "file": step.file.relative_to(self.folder).as_posix()} for step in plan
         ]
-        return replace(at, purging={"steps": steps, "prints": packed(prints)})
+        return replace(state, purging={"steps": steps, "prints": packed(prints)})
 
-    def carried_out(self, at: RunState) -> RunState:
+    def carried_out(self, state: RunState) -> RunState:
         """Remove what is due, search for what is left, and note both; again after a crash."""
-        if at.purging is None or at.current is None:
-            return at
-        steps = at.purging["steps"]
+        if state.purging is None:
+            return state
+        steps = state.purging["steps"]
         plan = [Purge(**{**step, "file": self.folder / step["file"]}) for step in steps]
-        history = purged(at.current.history, plan)
-        found = audit(
+        history = purged(state.current.history, plan)
+        current = replace(state.current, history=history)
+        report = audit(
             self.folder,
-            unpacked(at.purging["prints"]),
+            unpacked(state.purging["prints"]),
             files_of(history.rounds),
-            {"state": replace(at, current=replace(at.current, history=history)), **self.roots},
+            {
+                "state": replace(state, current=replace(state.current, history=history)),
+                **self.roots,
+            },
             rounds=self.rounds,
             caches=self.caches,
-            known=at.references.values(),
+            known=state.references.values(),
         )
         noted = {
-            "seed": at.seed,
-            "request": at.current.request,
+            "seed": state.seed,
+            "request": state.current.request,
             "purged": steps,
-            "findings": [self._relative(finding.what) for finding in found.findings],
-            "files": found.files,
-            "objects": found.objects,
-            "blank": len(found.blank),
+            "findings": [self._relative(finding.what) for finding in report.findings],
+            "files": report.files,
+            "objects": report.objects,
+            "blank": len(report.blank),
         }
-        current = replace(at.current, history=history)
-        return replace(at, current=current, purging=None, erased=[*at.erased, noted])
+        return replace(state, current=current, purging=None, notes=state.notes.with_erased(noted))
 
     def _relative(self, sentence: str) -> str:
         for place in (self.folder, *self.caches):

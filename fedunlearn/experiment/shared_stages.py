@@ -8,12 +8,13 @@ from typing import Any
 
 from fedunlearn import files
 from fedunlearn.experiment.cache import Cache, Entry, Taken, code_hash
-from fedunlearn.experiment.checkpoint import RunState
+from fedunlearn.experiment.checkpoint import TRAINING, Notes, RunState
 from fedunlearn.experiment.experiment import Experiment
 from fedunlearn.experiment.provenance import versions
 from fedunlearn.experiment.run_folder import RunFolder, with_gaps
 from fedunlearn.history import History, Kept, file_of, on_disk, round_files
 from fedunlearn.results import RETRAIN, reference_name
+from fedunlearn.unlearning import FederationState
 
 
 @dataclass(frozen=True)
@@ -29,52 +30,51 @@ class Sharing:
     rows: list[dict[str, Any]]
     """The rows of the run's summary."""
 
-    def once(self, kind: str, at: RunState, work: Callable[[RunState], RunState]) -> RunState:
-        """Return where ``work`` leads from ``at``, by doing it or by reading what another did.
+    def once(self, kind: str, state: RunState, work: Callable[[RunState], RunState]) -> RunState:
+        """Return the end of the stage of ``state``, by ``work`` or by reading what another did.
 
         ``kind`` is one of `facts`.
         """
         entry = self.cache.entry(kind, self.facts[kind])
         with entry.turn():
-            if entry.complete and at.began == self.folder.sizes:
-                return self._taken(entry.take(), at)
-            at = replace(work(at), sizes=self.folder.sizes)
+            if entry.complete and state.began == self.folder.sizes:
+                return self._taken(entry.take(), state)
+            state = replace(work(state), sizes=self.folder.sizes)
             if not entry.complete:
-                self._put(entry, at)
-            return at
+                self._put(entry, state)
+            return state
 
-    def _put(self, entry: Entry, at: RunState) -> None:
-        mine = (at.seed, at.strategy)
+    def _put(self, entry: Entry, state: RunState) -> None:
+        """Fill an entry with the training, or with a reference's models, rows and metrics."""
+        case = (state.seed, state.stage.strategy)
+        none = untrained(state.current)
         own = replace(
-            at,
-            shared=None,
-            summary=[row for row in self.rows if (row["seed"], row["strategy"]) == mine],
-            originals=[original for original in at.originals if original[:2] == mine],
-            erased=(),
+            state,
+            shared=none,
+            current=state.current if state.stage == TRAINING else none,
+            summary=[row for row in self.rows if (row["seed"], row["strategy"]) == case],
+            notes=Notes(originals=tuple(o for o in state.notes.originals if o[:2] == case)),
         )
-        label = f"seed{at.seed}-{at.strategy}-request*.safetensors"
+        label = f"seed{state.seed}-{state.stage.strategy}-request*.safetensors"
         models = (self.folder.path / "models").glob(label)
         entry.put(own, self.folder.path, sorted(path.name for path in models))
 
-    def _taken(self, taken: Taken, at: RunState) -> RunState:
-        assert at.current is not None
-        empty = replace(at.current.history, final=at.current.history.initial, rounds=())
-        found = taken.loaded.state(empty)
+    def _taken(self, taken: Taken, state: RunState) -> RunState:
+        """Go on from an entry; its rounds, rows and models become those of the run's folder."""
+        entry = taken.loaded.state(untrained(state.current).history)
         self.folder.copied(taken.metrics, taken.ledger)
         for name, content in taken.models.items():
             files.write(self.folder.path / "models" / name, content)
-        self.rows.extend(map(dict, found.summary))
+        self.rows.extend(map(dict, entry.summary))
         self.folder.summary(with_gaps(self.rows))
-        current = found.current
-        if current is not None:
-            current = replace(current, history=self._linked(current.history))
+        history = self._linked(entry.current.history)
+        originals = (*state.notes.originals, *entry.notes.originals)
         return replace(
-            found,
-            shared=at.shared,
-            current=current,
-            began=at.began,
-            originals=[*at.originals, *found.originals],
-            erased=at.erased,
+            entry,
+            shared=state.shared,
+            current=replace(entry.current, history=history),
+            began=state.began,
+            notes=replace(state.notes, originals=originals),
         )
 
     def _linked(self, history: History) -> History:
@@ -87,15 +87,22 @@ class Sharing:
             return kept
         path = file_of(self.rounds, stored.number)
         files.link(stored.path, path)
-        here = round_files.open_round(path).only(set(stored.clients))
-        return replace(here, keeps_updates=stored.keeps_updates, keeps_model=stored.keeps_model)
+        linked = round_files.open_round(path).only(set(stored.clients))
+        return replace(linked, keeps_updates=stored.keeps_updates, keeps_model=stored.keeps_model)
+
+
+def untrained(state: FederationState) -> FederationState:
+    """Return where the federation stood before round 1."""
+    history = state.history
+    first = History(history.layout, history.initial, history.initial, policy=history.policy)
+    return FederationState(first, state.present)
 
 
 def facts(experiment: Experiment, seed: int, split: str, engine: str) -> dict[str, dict[str, Any]]:
     """Return all that the training before the first request depends on, and each reference.
 
     ``split`` is the hash of the data as they are divided, ``engine`` what carries out the work:
-    batches of clients round otherwise than clients by themselves.
+    batches of clients round otherwise than clients alone.
     """
     parts = ("dataset", "partition", "planting", "model", "training", "evaluation")
     kept = ("keep", "policy", "budget", "heldout", "proxy")

@@ -14,17 +14,18 @@ from fedunlearn import files
 from fedunlearn.data import Federation, Scenario, build_federation, checked_federation
 from fedunlearn.experiment.cache import Cache
 from fedunlearn.experiment.certificates import drafts
-from fedunlearn.experiment.checkpoint import HISTORY, Checkpoint, Loaded, RunState
+from fedunlearn.experiment.checkpoint import HISTORY, Checkpoint, Loaded, Notes
 from fedunlearn.experiment.experiment import Experiment
+from fedunlearn.experiment.measuring import Measuring
 from fedunlearn.experiment.progress import Progress
 from fedunlearn.experiment.provenance import commit, schedule_hash, split_hash, versions
 from fedunlearn.experiment.resume import finished, require_same
 from fedunlearn.experiment.run_folder import RunFolder, with_gaps
-from fedunlearn.experiment.seed_run import Simulation
+from fedunlearn.experiment.seed_run import SeedRun
 from fedunlearn.experiment.shared_stages import Sharing, facts
 from fedunlearn.flower import Connection
 from fedunlearn.locks import alone
-from fedunlearn.results import MANIFEST, SHARED, judge, load
+from fedunlearn.results import MANIFEST, judge, load
 from fedunlearn.results.certificates import chain
 from fedunlearn.threads import cores, pool
 from fedunlearn.unlearning import FedAvg
@@ -102,11 +103,11 @@ def run(
             running = Running(experiment, folder, progress, threads, checkpoint, splits, engine)
             folder.manifest(manifest)
             try:
-                noted = running.seeds(scenarios, loaded)
+                notes = running.seeds(scenarios, loaded)
                 rows = with_gaps(running.summary)
                 log.summary(rows)
                 folder.verdicts(judge(pd.DataFrame(rows)).to_dict("records"))
-                chain.issue(path, drafts(experiment, path, running.summary, noted, config))
+                chain.issue(path, drafts(experiment, path, running.summary, notes, config))
             except BaseException:
                 folder.manifest({**manifest, "status": "failed"})
                 raise
@@ -130,12 +131,12 @@ class Running:
     """What carries out the work, in words."""
     summary: list[dict[str, object]] = field(default_factory=list)
 
-    def seeds(self, scenarios: Mapping[int, Scenario], loaded: Loaded | None) -> RunState:
+    def seeds(self, scenarios: Mapping[int, Scenario], loaded: Loaded | None) -> Notes:
         """Simulate one seed after another, from the one at which ``loaded`` stood.
 
-        Returns what the last one noted, with the notes of all seeds.
+        Returns the notes of all seeds.
         """
-        noted = [RunState(next(iter(scenarios)), SHARED)]
+        notes = Notes()
         self.summary += [] if loaded is None else loaded.summary
         for seed, scenario in scenarios.items():
             here = build_federation(scenario)
@@ -146,27 +147,30 @@ class Running:
                 here.label_counts(here.heldout),
             )
             if loaded is not None and loaded.seed != seed:
-                continue  # it was through before
+                continue  # it was finished before
             saved, loaded = loaded, None
 
             def job(
                 connection: Connection, here: Federation = here, saved: Loaded | None = saved
             ) -> None:
-                simulation = Simulation(
-                    self.experiment,
-                    here,
-                    connection,
-                    self.folder,
-                    self.progress,
-                    self.threads,
-                    self.checkpoint,
-                    self.summary,
-                    self._sharing(here),
-                )
-                noted.append(simulation.run(noted[-1], saved))
+                nonlocal notes
+                notes = self._seed_run(here, connection).run(notes, saved)
 
             self.experiment.engine.run(scenario, job)
-        return noted[-1]
+        return notes
+
+    def _seed_run(self, federation: Federation, connection: Connection) -> SeedRun:
+        measuring = Measuring(self.experiment, federation, self.folder, self.progress, self.threads)
+        return SeedRun(
+            experiment=self.experiment,
+            federation=federation,
+            connection=connection,
+            folder=self.folder,
+            measuring=measuring,
+            checkpoint=self.checkpoint,
+            summary=self.summary,
+            sharing=self._sharing(federation),
+        )
 
     def _sharing(self, here: Federation) -> Sharing | None:
         experiment, seed = self.experiment, here.scenario.seed

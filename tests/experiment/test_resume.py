@@ -11,7 +11,7 @@ from rich.console import Console
 
 from fedunlearn.checks import Refused
 from fedunlearn.experiment import run
-from fedunlearn.experiment.checkpoint import Checkpoint, RunState
+from fedunlearn.experiment.checkpoint import TRAINING, Checkpoint, RunState, Stage
 from fedunlearn.experiment.whole_run import LOCK
 from fedunlearn.flower import GridClients
 from fedunlearn.history import History, OnDisk, Round, Updates, Window, round_files
@@ -178,11 +178,11 @@ def test_another_process_overwrites_no_round_that_is_still_wanted(tmp_path):
         sent = Updates((0, 1), torch.full((2, 3), value), torch.tensor([1, 1]))
         return FederationState(replace(empty, rounds=(Round(1, sent, 2),)), frozenset({0, 1}))
 
-    Checkpoint(tmp_path).save(RunState(0, "shared", shared=course(1.0)))
+    Checkpoint(tmp_path).save(RunState(0, TRAINING, course(1.0), course(1.0)))
     for value in (2.0, 3.0):  # two more processes
         checkpoint = Checkpoint(tmp_path)
         at = checkpoint.load().state(empty)
-        checkpoint.save(replace(at, strategy="a", current=course(value)))
+        checkpoint.save(replace(at, stage=Stage("a"), current=course(value)))
         again = Checkpoint(tmp_path).load().state(empty)
         assert (again.shared.history[0].updates.deltas == 1).all()
         assert (again.current.history[0].updates.deltas == value).all()
@@ -195,7 +195,7 @@ def test_what_a_policy_and_a_request_left_in_a_history_goes_on(tmp_path):
     sums = {4: torch.arange(6.0, dtype=torch.float64).view(2, 3)}
     history = replace(empty, window=Window(3, (0.5, 1 / 3)), forgot=2, statistics=sums)
     course = FederationState(history, frozenset({4}), round=5, request=1)
-    Checkpoint(tmp_path).save(RunState(0, "a", current=course))
+    Checkpoint(tmp_path).save(RunState(0, Stage("a"), course, course))
     found = Checkpoint(tmp_path).load().state(empty).current
     assert (found.history.window, found.history.forgot) == (history.window, 2)
     assert torch.equal(found.history.statistics[4], sums[4])

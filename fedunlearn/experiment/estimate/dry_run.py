@@ -1,6 +1,6 @@
 """What a run will cost: the real driver, with clients who are charged for but do not train.
 
-`timeline.train` and `timeline.forget` ask as in a run, so whatever a strategy asks is counted as
+`train` and `forget` ask as in a run, so whatever a strategy asks is counted as
 often as it asks. That is exact unless it depends on what clients learn: a strategy that stops
 early, or chooses whom to ask by their updates, is counted for updates that are made up, and one
 whose arithmetic fails on them is refused. Clients who fail are not foreseen.
@@ -53,7 +53,7 @@ def estimate(experiment: Experiment, seeds: Sequence[int], pace: Pace) -> pd.Dat
 
 @dataclass(frozen=True, slots=True)
 class DryRun:
-    """One seed, counted in the order in which `simulation.Simulation` runs it."""
+    """One seed, counted in the order in which `SeedRun` runs it."""
 
     experiment: Experiment
     here: Federation
