@@ -314,3 +314,10 @@ def test_a_circle_is_found():
     }
     with pytest.raises(CycleError):
         TopologicalSorter(module_graph(files)).prepare()
+
+
+def test_what_tests_share_lies_in_support():
+    for file in (ROOT / "tests").rglob("*.py"):
+        for name in imported(file.relative_to(ROOT).as_posix(), file.read_text()):
+            parts = name.split(".")
+            assert parts[0] != "tests" or parts[1] == "support", (file, name)

@@ -2,11 +2,9 @@ import os
 import signal
 import subprocess
 import sys
-import threading
 from collections import Counter
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
-from multiprocessing import Pipe
 
 import pandas as pd
 import pytest
@@ -38,6 +36,7 @@ from fedunlearn.data import Dataset, build_federation
 from fedunlearn.flower import GridClients, InProcessGrid, Local
 from fedunlearn.history import Needs
 from fedunlearn.unlearning import Training
+from tests.support.throughput import Threaded
 
 linux = pytest.mark.skipif(not footprint.PROC.exists(), reason="only Linux says who uses memory")
 
@@ -56,24 +55,6 @@ class Paced(nullcontext):
     def lap(self, rounds):
         self.diary.append((self.name, rounds))
         return lap(self.pace * rounds, rounds)
-
-
-class Threaded(Player):
-    """A player in a thread of this process."""
-
-    def __init__(self, function, **arguments):
-        self._function = function
-        self._pipe, theirs = Pipe()
-        self._thread = threading.Thread(target=processes._play, args=(theirs, function, arguments))
-        self._thread.start()
-
-    @property
-    def pid(self):
-        return os.getpid()
-
-    def close(self):
-        self._pipe.close()
-        self._thread.join()
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ from benchmarks.store_memory import LIMIT, MEMORY
 from benchmarks.workloads import CLASSES, MNIST
 from fedunlearn.history import open_rounds
 from fedunlearn.models import LeNet5, mean
-from tests.benchmarks.test_benchmarks import Threaded
+from tests.support.throughput import Threaded
 
 linux = pytest.mark.skipif(not footprint.PROC.exists(), reason="only Linux says who uses memory")
 CLIENTS, ROUNDS = 4, 3

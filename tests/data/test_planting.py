@@ -5,18 +5,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fedunlearn.checks import Refused
-from fedunlearn.data import Backdoor, Dataset, NoPlanting, Records
+from fedunlearn.data import Backdoor, Dataset, NoPlanting
 from fedunlearn.data.planting import tiles, triggered
-
-
-def some(records=60, shape=(2, 8, 10), seed=0):
-    generator = torch.Generator().manual_seed(seed)
-    images = torch.rand(records, *shape, generator=generator) / 2
-    return Records(images, torch.arange(records) % 10)
-
-
-def rng(seed=0):
-    return np.random.default_rng(seed)
+from tests.support.some_images import rng, some
 
 
 @given(st.integers(1, 30), st.integers(1, 30), st.integers(1, 12))

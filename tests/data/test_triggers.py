@@ -8,7 +8,7 @@ import torch
 
 from fedunlearn.checks import Refused
 from fedunlearn.data import Backdoor, Blended, Dataset, Stripes
-from tests.data.test_planting import rng, some
+from tests.support.some_images import rng, some
 
 KINDS = [Backdoor(size=2), Backdoor(size=2, corner="upper left"), Blended(), Stripes()]
 

@@ -8,7 +8,7 @@ import pytest
 from fedunlearn.evaluators import AGAIN, fitted_epsilons
 from fedunlearn.evaluators.challenge import bins, final_score, points, quality, relative
 from fedunlearn.evaluators.fitted_epsilon import raw_epsilons
-from tests.evaluators.test_epsilon import draws
+from tests.support.gaussian_confidences import draws
 
 
 def test_bins_by_hand():

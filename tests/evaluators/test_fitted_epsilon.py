@@ -6,7 +6,7 @@ import pytest
 from fedunlearn.evaluators import fitted_epsilons
 from fedunlearn.evaluators.epsilon import CAP
 from fedunlearn.evaluators.fitted_epsilon import bias, gaussian_epsilon, raw_epsilons
-from tests.evaluators.test_epsilon import closed_form, draws, side
+from tests.support.gaussian_confidences import closed_form, draws, side
 
 ONE = np.ones(1)
 

@@ -24,7 +24,7 @@ from strategies.fedaccum import FedAccum
 from strategies.federaser import FedEraser
 from strategies.finetune import FineTune
 from strategies.none import Nothing
-from tests.experiment.test_resume import contents
+from tests.support.folder_contents import contents
 from tests.support.killed import WAVES
 
 ONE = replace(WAVES, requests=(Request(frozenset({1}), 4),), keep=Keep())

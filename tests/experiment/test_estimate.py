@@ -37,6 +37,7 @@ from strategies.finetune import FineTune
 from strategies.none import Nothing
 from strategies.retrain import Retrain
 from strategies.subtraction import Subtraction
+from tests.support.paces import PACE
 from tests.support.world import FewDigits, World, without_leavers
 
 DISTIL = LocalWork(epochs=2, optimizer=Sgd(0.01), objective=Distillation())
@@ -61,7 +62,6 @@ WAVES = Experiment(
     recovery=Plain(rounds=2, batches=2),
 )
 SIZE = 4 * (64 * 4 + 4 + 4 * 10 + 10)
-PACE = Pace(start=0.0, samples=1e9, epochs=1, rounds=1, evaluation=0.0)
 CASE = ["seed", "strategy", "request"]
 COUNTED = ["bytes_down", "bytes_up", "client_epochs", "samples", "rounds", "store_bytes"]
 

@@ -1,6 +1,5 @@
 """A small comparison on digits, end to end: its files are the interface for people's notebooks."""
 
-import io
 import json
 from dataclasses import replace
 
@@ -8,54 +7,22 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from rich.console import Console
 from safetensors.torch import load_file
 
 from fedunlearn.checks import Refused
 from fedunlearn.data import Backdoor, Dirichlet, build_federation
 from fedunlearn.data import NoPlanting as Unplanted
-from fedunlearn.evaluators import BackdoorProbe, Distance, Forgetting, Membership, Utility
-from fedunlearn.experiment import Evaluation, Experiment, run
+from fedunlearn.experiment import Evaluation
 from fedunlearn.flower import Local
 from fedunlearn.history import Keep
-from fedunlearn.local import Distillation, LocalWork, Sgd
+from fedunlearn.local import LocalWork
 from fedunlearn.models import Mlp
 from fedunlearn.unlearning import FedAvgM, Plain, Request, Training
 from strategies.fedaccum import FedAccum
 from strategies.federaser import FedEraser
 from strategies.finetune import FineTune
 from strategies.none import Nothing
-from strategies.retrain import Retrain
-from strategies.subtraction import Subtraction
-from tests.support.world import FewDigits
-
-SUBTRACTION = Subtraction(
-    rounds=2, work=LocalWork(epochs=1, optimizer=Sgd(0.01), objective=Distillation())
-)
-MEASURES = (Utility(), Forgetting(), BackdoorProbe(), Membership(), Distance())
-SMALL = Experiment(
-    dataset=FewDigits(),
-    partition=Dirichlet(clients=4),
-    planting=Backdoor(),
-    model=Mlp((16,)),
-    training=Training(rounds=4, work=LocalWork(epochs=1)),
-    requests=(Request(frozenset({1}), 4),),
-    strategies={
-        "none": Nothing(),
-        "retrain": Retrain(),
-        "finetune": FineTune(rounds=2),
-        "federaser": FedEraser(interval=2),
-        "fedaccum": FedAccum(),
-        "subtraction": SUBTRACTION,
-    },
-    reference=Retrain(),
-    evaluation=Evaluation(MEASURES),
-)
-
-
-def carried_out(experiment, folder, seeds=(0,)):
-    console = Console(file=io.StringIO())
-    return run(experiment, seeds, folder, {"a": 1}, console)
+from tests.support.small_experiment import MEASURES, SMALL, carried_out
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,7 @@ from fedunlearn.results.certificates.verdicts import GAPS
 from fedunlearn.unlearning import Plain, Request, Training
 from strategies.finetune import FineTune
 from strategies.none import Nothing
-from tests.experiment.test_experiment import SMALL, carried_out
+from tests.support.small_experiment import SMALL, carried_out
 
 FINAL = (PerClient(), LayerSimilarity(records=32), Relearning(most=3, records=40))
 WAVES = replace(

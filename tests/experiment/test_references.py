@@ -26,9 +26,9 @@ from fedunlearn.unlearning import Request, Training
 from strategies.fedaccum import FedAccum
 from strategies.none import Nothing
 from strategies.retrain import Retrain
-from tests.experiment.test_estimate import PACE
-from tests.experiment.test_resume import contents
+from tests.support.folder_contents import contents
 from tests.support.killed import WAVES
+from tests.support.paces import PACE
 
 BAND = replace(
     WAVES,

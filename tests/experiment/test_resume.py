@@ -4,7 +4,6 @@ import os
 from dataclasses import replace
 
 import numpy as np
-import pandas as pd
 import pytest
 import torch
 from rich.console import Console
@@ -19,6 +18,7 @@ from fedunlearn.locks import alone
 from fedunlearn.models import Layout
 from fedunlearn.sealed_files import DamagedFile
 from fedunlearn.unlearning import FederationState
+from tests.support.folder_contents import contents
 from tests.support.killed import KEPT, SEEDS, WAVES, carry_out, killed
 
 KILLS = int(os.environ.get("FEDUNLEARN_KILLS", "21"))
@@ -40,18 +40,6 @@ def counted(patch, asked):
     """From now on, put into ``asked`` whenever clients are asked to train."""
     real = GridClients.train
     patch.setattr(GridClients, "train", lambda *a, **k: asked.append(1) or real(*a, **k))
-
-
-def contents(folder):
-    """Return what a run wrote, without what the clock or the process had to do with."""
-    found = {
-        path.relative_to(folder).as_posix(): path.read_bytes()
-        for path in folder.rglob("*")
-        if path.is_file() and path.suffix in (".safetensors", ".csv")
-    }
-    for name in ("summary.csv", "ledger.csv"):
-        found[name] = pd.read_csv(folder / name).drop(columns="seconds").to_csv()
-    return found
 
 
 def require_equal(one, other):

@@ -28,7 +28,7 @@ from fedunlearn.unlearning import Plain, Request
 from simulations import estimate as entry
 from strategies.fedaccum import FedAccum
 from strategies.federaser import FedEraser
-from tests.history.test_policies import PACE, WAVES
+from tests.support.waves import PACE, WAVES
 
 SIZE, COHORT = 1000, 10
 TIGHT = 30_000

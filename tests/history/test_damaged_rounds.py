@@ -17,7 +17,7 @@ from fedunlearn.history import Float32
 from fedunlearn.history.encodings import Int8
 from fedunlearn.history.round_files import open_round, write
 from fedunlearn.sealed_files import DamagedFile
-from tests.history.test_round_files import CLIENTS, ENCODINGS, D, done, parsed
+from tests.support.round_files import CLIENTS, ENCODINGS, D, done, parsed
 
 
 @pytest.fixture

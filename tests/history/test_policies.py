@@ -11,11 +11,8 @@ import torch
 from rich.console import Console
 
 from fedunlearn.checks import Refused
-from fedunlearn.data import Dirichlet
-from fedunlearn.data import NoPlanting as Unplanted
-from fedunlearn.evaluators import Utility
-from fedunlearn.experiment import Evaluation, Experiment, run
-from fedunlearn.experiment.estimate import Pace, estimate
+from fedunlearn.experiment import run
+from fedunlearn.experiment.estimate import estimate
 from fedunlearn.history import (
     AsNeeded,
     Drift,
@@ -37,16 +34,12 @@ from fedunlearn.history import (
 )
 from fedunlearn.history import selected_updates as narrowed
 from fedunlearn.history.selection import contributions, cosines, part
-from fedunlearn.local import LocalWork
-from fedunlearn.models import Mlp
 from fedunlearn.unlearning import NoRecovery as NoRecovery
-from fedunlearn.unlearning import Plain, Request, Training, forget, train
-from strategies.crab import Crab
-from strategies.fast_fedul import FastFedUL
+from fedunlearn.unlearning import Training, forget, train
 from strategies.fedaccum import FedAccum
 from strategies.federaser import FedEraser
-from strategies.retrain import Retrain
-from tests.support.world import WORK, FewDigits, World, finish
+from tests.support.waves import PACE, WAVES
+from tests.support.world import WORK, World, finish
 
 ALL = Needs(updates=True, models=True)
 LAYOUT = World().here.network.layout  # two tensors, of 2 and 4 numbers
@@ -297,24 +290,6 @@ class TestRefusals:
             replace(WAVES, policy=Every(8))
 
 
-WAVES = Experiment(
-    dataset=FewDigits(480),
-    partition=Dirichlet(clients=5),
-    planting=Unplanted(),
-    model=Mlp((8,)),
-    training=Training(rounds=7, work=LocalWork(epochs=1)),
-    requests=(Request(frozenset({1}), 3), Request(frozenset({3}), 6)),
-    strategies={
-        "federaser": FedEraser(interval=2),
-        "fedaccum": FedAccum(),
-        "fast_fedul": FastFedUL(),
-        "crab": Crab(),
-    },
-    reference=Retrain(),
-    evaluation=Evaluation((Utility(),)),
-    recovery=Plain(rounds=1),
-)
-PACE = Pace(start=0.0, samples=1e9, epochs=1, rounds=1, evaluation=0.0)
 SIZE = 4 * (64 * 8 + 8 + 8 * 10 + 10)
 
 

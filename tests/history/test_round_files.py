@@ -1,6 +1,5 @@
 import errno
 import gc
-import json
 import math
 import os
 from dataclasses import fields, replace
@@ -12,22 +11,11 @@ from safetensors.torch import load_file
 
 from fedunlearn import sealed_files
 from fedunlearn.checks import Refused
-from fedunlearn.history import Float32, Needs, Round, TopK, Updates
-from fedunlearn.history.encodings import BFloat16, Float16, Int8
+from fedunlearn.history import Float32, Needs, TopK
+from fedunlearn.history.encodings import Float16, Int8
 from fedunlearn.history.round_files import open_round, rewrite_without, write
 from fedunlearn.sealed_files import DamagedFile
-
-ENCODINGS = [Float32(), BFloat16(), Float16(), Int8(), TopK(0.25)]
-CLIENTS = (0, 3, 4, 9)
-D = 37
-
-
-def done(number=7, clients=CLIENTS, d=D, model=True):
-    drawn = torch.Generator().manual_seed(number)
-    examples = torch.tensor([10 + client for client in clients], dtype=torch.int64)
-    sent = Updates(clients, torch.randn(len(clients), d, generator=drawn), examples)
-    weights = torch.randn(d, generator=drawn) if model else None
-    return Round(number, sent, int(examples.sum()) + 5, weights)
+from tests.support.round_files import CLIENTS, ENCODINGS, D, done, parsed
 
 
 def named(value):
@@ -42,11 +30,6 @@ def same_bits(one, other):
 
 def bytes_of(tensor):
     return tensor.contiguous().flatten().view(torch.uint8).numpy().tobytes()
-
-
-def parsed(content):
-    length = int.from_bytes(content[:8], "little")
-    return json.loads(content[8 : 8 + length]), 8 + length
 
 
 @pytest.fixture

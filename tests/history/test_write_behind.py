@@ -15,24 +15,15 @@ from fedunlearn.history import (
     Float32,
     Needs,
     Recorder,
-    Round,
-    Updates,
     file_of,
     open_rounds,
     round_files,
 )
 from fedunlearn.history.encodings import Float16, Int8
 from fedunlearn.sealed_files import DamagedFile
+from tests.support.rounds import D, done
 
-D = 11
 LONG = 30
-
-
-def done(number, clients=(0, 2, 5)):
-    drawn = torch.Generator().manual_seed(number)
-    examples = torch.tensor([1 + client for client in clients], dtype=torch.int64)
-    sent = Updates(clients, torch.randn(len(clients), D, generator=drawn), examples)
-    return Round(number, sent, 20, torch.randn(D, generator=drawn))
 
 
 def recorders():
@@ -287,7 +278,7 @@ import sys
 from pathlib import Path
 from fedunlearn.history.encodings import Float32
 from fedunlearn.history.write_behind import Recorder
-from tests.history.test_write_behind import done
+from tests.support.rounds import done
 with Recorder(Path(sys.argv[1]), Float32()) as recorder:
     for number in range(1, 10**6):
         recorder.keep(done(number))

@@ -10,7 +10,7 @@ from fedunlearn.experiment.run_folder import RunFolder
 from fedunlearn.results import load, who_pays
 from fedunlearn.results.client_impact import COLUMNS
 from fedunlearn.unlearning import Moment
-from tests.results.test_normalised_distances import measured
+from tests.support.measured import measured
 
 LABELS = ("0", "1", "2")
 COUNTS = {0: (4, 4, 0), 1: (2, 2, 0), 2: (0, 0, 7), 3: (9, 0, 3)}

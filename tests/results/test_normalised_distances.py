@@ -2,16 +2,10 @@
 
 import math
 
-import pandas as pd
 import pytest
 
-from fedunlearn.results import METRICS
 from fedunlearn.results.normalised_distances import DISTANCES, normalised
-
-
-def measured(rows):
-    """Rows as metrics.csv has them."""
-    return pd.DataFrame(rows, columns=list(METRICS))
+from tests.support.measured import measured
 
 
 def distances(strategy, original, end, seed=0, metric="forget_divergence", phase="unlearn"):

@@ -21,7 +21,7 @@ from fedunlearn.unlearning import Ledger, Plain, Request, Training, forget, trai
 from fedunlearn.unlearning import NoRecovery as NoRecovery
 from strategies.crab import Crab
 from strategies.federaser import FedEraser
-from tests.strategies.test_identities import curve
+from tests.support.unlearned import curve
 from tests.support.world import RATE, WORK, D, World, finish, without_leavers
 
 ALL = Drift(1, 1.0, 1.0)

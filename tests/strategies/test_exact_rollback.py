@@ -11,7 +11,7 @@ from fedunlearn.models import Layout
 from fedunlearn.unlearning import FedAvgM, Ledger, NoRecovery, Request, Training, forget, train
 from strategies.exact_rollback import ExactRollback
 from strategies.retrain import Retrain
-from tests.strategies.test_identities import curve
+from tests.support.unlearned import curve
 from tests.support.world import WORK, World, finish, without_leavers
 
 SOME = World(sizes=(10, 20, 30, 40, 50, 60), training=Training(rounds=12, cohort=0.34, work=WORK))

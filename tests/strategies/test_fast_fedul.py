@@ -12,7 +12,7 @@ from fedunlearn.unlearning import NoRecovery as NoRecovery
 from fedunlearn.unlearning import Plain, Request, Training, forget, train
 from strategies.fast_fedul import FastFedUL
 from strategies.subtraction import Subtraction
-from tests.strategies.test_identities import asked_of_clients, curve
+from tests.support.unlearned import asked_of_clients, curve
 from tests.support.world import WORK, Scaled, World, finish
 
 PARTIAL = World(training=Training(rounds=8, cohort=0.5, work=WORK))

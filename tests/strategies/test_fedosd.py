@@ -14,7 +14,7 @@ from strategies.fedaccum import FedAccum
 from strategies.fedosd import FedOSD
 from strategies.finetune import FineTune
 from strategies.none import Nothing as NoUnlearning
-from tests.strategies.test_identities import Mirrored, curve
+from tests.support.unlearned import Mirrored, curve
 from tests.support.world import WORK, D, Scaled, World, break_client, finish, without_leavers
 
 KEEP = Needs(updates=True, models=True)

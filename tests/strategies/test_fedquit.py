@@ -18,7 +18,7 @@ from fedunlearn.models import Mlp, Network, mean
 from fedunlearn.randomness import Stream
 from fedunlearn.unlearning import Ledger, NoRecovery, Plain, Request, Training, forget
 from strategies.fedquit import FedQuit
-from tests.strategies.test_identities import curve
+from tests.support.unlearned import curve
 from tests.support.world import WORK, World, finish, without_leavers
 
 NETWORK = Network(Mlp((5,)), (1, 4, 4), 6)

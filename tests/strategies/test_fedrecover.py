@@ -14,7 +14,7 @@ from fedunlearn.models import Layout
 from fedunlearn.unlearning import Ledger, NoRecovery, Plain, Request, Training, forget, train
 from strategies.fedrecover import FedRecover
 from strategies.retrain import Retrain
-from tests.strategies.test_identities import curve
+from tests.support.unlearned import curve
 from tests.support.world import WORK, World, finish, without_leavers
 
 LONG = World(training=Training(rounds=20, work=WORK))

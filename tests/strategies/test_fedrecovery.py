@@ -15,7 +15,7 @@ from fedunlearn.unlearning import NoRecovery, Request, Training, forget
 from strategies.fedaccum import FedAccum
 from strategies.fedrecovery import FedRecovery
 from strategies.retrain import Retrain
-from tests.strategies.test_identities import asked_of_clients, curve
+from tests.support.unlearned import asked_of_clients, curve
 from tests.support.world import WORK, Scaled, World, finish
 
 ONES = FedRecovery(weighting="ones")

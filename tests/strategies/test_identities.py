@@ -18,11 +18,11 @@ from strategies.finetune import FineTune
 from strategies.none import Nothing
 from strategies.retrain import Retrain
 from strategies.subtraction import Subtraction
+from tests.support.unlearned import Mirrored, asked_of_clients, curve
 from tests.support.world import (
     RATE,
     WORK,
     D,
-    ReversedByLabel,
     World,
     break_client,
     finish,
@@ -32,17 +32,6 @@ from tests.support.world import (
 ALL = [Nothing(), Retrain(), FineTune(), FedEraser(), FedAccum(), Subtraction(rounds=0)]
 PLAIN = Subtraction(rounds=0)
 DISTIL = LocalWork(epochs=2, batch_size=4, optimizer=Sgd(lr=0.1), objective=Distillation())
-
-
-def curve(strategy, leavers, world=None, trained=None):
-    """Return every model that a strategy yields, and the history it was shown."""
-    world = world or World()
-    with world.open() as clients:
-        course = trained or world.trained(clients)
-        request = Request(frozenset(leavers), course.round)
-        history = course.history.select(strategy.needs, course.round)
-        remaining = without_leavers(clients, leavers, strategy.needs)
-        return list(strategy.unlearn(request, history, remaining)), history
 
 
 class TestNobodyLeaves:
@@ -328,16 +317,6 @@ class TestSubtraction:
         assert (teacher - last).abs().max() < 0.05 * (teacher - first).abs().max()
 
 
-def asked_of_clients(strategy):
-    world = World()
-    with world.open() as clients:
-        course = world.trained(clients)
-        ledger = Ledger()
-        asked = replace(without_leavers(clients, [2], strategy.needs), ledger=ledger)
-        list(strategy.unlearn(Request(frozenset({2}), 6), course.history, asked))
-    return len(ledger.charges)
-
-
 @pytest.mark.parametrize("strategy", [*ALL, Subtraction(rounds=3, work=DISTIL)], ids=repr)
 def test_yields_as_many_models_as_announced(strategy):
     models, _ = curve(strategy, [1])
@@ -353,14 +332,6 @@ def test_relabelling_the_clients_changes_nothing(strategy):
     here = [*curve(strategy, [2], mirrored)[0], mirrored.start.history.initial]
     torch.testing.assert_close(here[0], there[0])
     torch.testing.assert_close(here[-2:], there[-2:])
-
-
-class Mirrored(World):
-    """The clients of World, numbered from the other end."""
-
-    @property
-    def scenario(self):
-        return replace(super().scenario, partition=ReversedByLabel(len(self.sizes)))
 
 
 def test_wrong_hyperparameters_are_refused():

@@ -13,7 +13,7 @@ from fedunlearn.models import mean
 from fedunlearn.unlearning import Ledger, Plain, Request, Training, forget
 from strategies.finetune import FineTune
 from strategies.mode import MoDe
-from tests.strategies.test_identities import Mirrored, curve
+from tests.support.unlearned import Mirrored, curve
 from tests.support.world import WORK, World, finish, without_leavers
 
 ALONE = MoDe(rounds=5, degrading=3, momentum=0.8, epochs=2, ask_leaver=False)

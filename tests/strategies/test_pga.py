@@ -12,7 +12,7 @@ from fedunlearn.local import LocalWork, Sgd
 from fedunlearn.unlearning import Ledger, Plain, Request, Training, forget, train
 from simulations import configured, guard
 from strategies.pga import PGA
-from tests.strategies.test_identities import Mirrored, curve
+from tests.support.unlearned import Mirrored, curve
 from tests.support.world import RATE, WORK, HalfSquare, World, finish, without_leavers
 
 

@@ -10,7 +10,7 @@ from fedunlearn.history import Needs, Updates
 from fedunlearn.local import LocalWork, Sgd
 from fedunlearn.unlearning import Ledger, NoRecovery, Request, Training, cohort, forget, train
 from strategies.puf import ETAS, Puf
-from tests.strategies.test_identities import Mirrored, curve
+from tests.support.unlearned import Mirrored, curve
 from tests.support.world import RATE, WORK, Scaled, World, finish, without_leavers
 
 MODES = [Puf(mode=mode) for mode in ETAS]

@@ -30,9 +30,9 @@ from fedunlearn.models import Cnn, Mlp, Network
 from fedunlearn.unlearning import NoRecovery, Request, Training, forget
 from strategies.rapid_retrain import RapidRetrain
 from strategies.retrain import Retrain
-from tests.local.test_cohort import RAGGED, both, rngs
-from tests.local.test_cohort import world as held
-from tests.strategies.test_identities import curve
+from tests.support.cohorts import RAGGED, both, rngs
+from tests.support.cohorts import world as held
+from tests.support.unlearned import curve
 from tests.support.world import WORK, Scaled, World, break_client, finish
 
 FISHER = DiagonalFisher()

@@ -16,7 +16,7 @@ from fedunlearn.models import Layout, mean
 from fedunlearn.unlearning import NoRecovery, Request, Training, forget, train
 from strategies.retrain import Retrain
 from strategies.sifu import Sifu
-from tests.strategies.test_identities import curve
+from tests.support.unlearned import curve
 from tests.support.world import WORK, World, finish, without_leavers
 
 NEEDS = Sifu().needs

@@ -9,7 +9,7 @@ from fedunlearn.history import History, Needs
 from fedunlearn.models import Cnn, LeNet5, Mlp, Network, ResNet18
 from fedunlearn.unlearning import Ledger, NoRecovery, Plain, Request, forget
 from strategies.weight_negation import WeightNegation
-from tests.strategies.test_identities import curve
+from tests.support.unlearned import curve
 from tests.support.world import Scaled, World, finish
 
 REQUEST = Request(frozenset({1}), 6)

@@ -8,11 +8,11 @@ import pytest
 from scipy import stats
 
 from fedunlearn.checks import Refused
-from fedunlearn.results import LEDGER
 from fedunlearn.results.costing import Constant, Devices, Kind, Lognormal, Server
 from fedunlearn.results.costing import times as module
 from fedunlearn.results.costing.times import time_to_forget
 from fedunlearn.unlearning import ledger as ledgers
+from tests.support.charges import charges
 
 SPREAD = Kind(
     download=Lognormal(20e6, 0.8),
@@ -27,12 +27,6 @@ def alike(download=None, upload=None, latency=None, speed=None, **others):
     values = [None if value is None else Constant(value) for value in (download, upload)]
     kind = Kind(1, *values, *(None if v is None else Constant(v) for v in (latency, speed)))
     return Devices(**{"kinds": {"all": kind}, "pace": 1.0, "draws": 1, **others})
-
-
-def charges(*rows, seed=0, strategy="s", request=1):
-    """Rows of ``phase, round, client, bytes_down, bytes_up, samples`` and maybe ``seconds``."""
-    cells = [(seed, strategy, request, *row, *([np.nan] if len(row) == 6 else [])) for row in rows]
-    return pd.DataFrame(cells, columns=list(LEDGER)).astype(LEDGER)
 
 
 def seconds(ledger, devices):

@@ -18,7 +18,7 @@ from fedunlearn.results.costing import (
 )
 from fedunlearn.results.costing.pay_off import requests_needed
 from fedunlearn.results.costing.table import further
-from tests.results.costing.test_devices import charges
+from tests.support.charges import charges
 
 PRICES = Prices(
     currency="EUR", gb_month=2.0, months=3.0, gb_sent=5.0, device_hour=3600.0, server_hour=7200.0
