@@ -1,5 +1,6 @@
 """From a composed configuration to plain values: the only place that instantiates it."""
 
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -8,7 +9,7 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from fedunlearn import checks
-from fedunlearn.checks import Refused
+from fedunlearn.checks import FieldRefused, Refused
 from fedunlearn.experiment import Evaluation, Experiment
 from fedunlearn.history import budget
 from fedunlearn.results import Run
@@ -21,11 +22,15 @@ def experiment(cfg: DictConfig, strategies: Mapping[str, DictConfig]) -> Experim
     Raises `Refused` for whatever in it cannot be.
     """
     training = build("training", cfg.training)
+    chosen = cfg.get("strategy")
     build("devices", cfg.devices)  # which `fedunlearn cost` will want
     evaluators = OmegaConf.to_container(cfg.evaluators, resolve=True)
     assert isinstance(evaluators, dict)
     measures, final = (
-        tuple(build("evaluators", measure) for measure in evaluators.pop(kind, ()))
+        tuple(
+            build(f"evaluators.{kind}[{place}]", measure)
+            for place, measure in enumerate(evaluators.pop(kind, ()))
+        )
         for kind in ("measures", "final")
     )
     history = OmegaConf.to_container(cfg.history, resolve=True)
@@ -38,7 +43,10 @@ def experiment(cfg: DictConfig, strategies: Mapping[str, DictConfig]) -> Experim
         model=build("model", cfg.model),
         training=training,
         requests=requests(cfg.withdrawal, training.rounds),
-        strategies={name: build(f"strategy={name}", part) for name, part in strategies.items()},
+        strategies={
+            name: build("strategy" if part is chosen else f"strategies.{name}", part)
+            for name, part in strategies.items()
+        },
         reference=build("reference", cfg.reference),
         evaluation=Evaluation(
             measures=measures, final=final, **{str(k): v for k, v in evaluators.items()}
@@ -85,13 +93,23 @@ def rebuilt(run: Run) -> Experiment:
 
 
 def build(where: str, part: Any) -> Any:
-    """Instantiate one part of the configuration; what goes wrong is said in a sentence."""
+    """Instantiate one part of the configuration, at ``where``; what goes wrong is a sentence.
+
+    A value out of its field's range is named by its key in the whole configuration.
+    """
+    if isinstance(part, DictConfig):
+        part = OmegaConf.to_container(part, resolve=True)
     try:
         return instantiate(part, _convert_="all")
     except Exception as error:
         cause: BaseException = error
+        place = where
         while cause.__cause__ is not None:
+            inside = re.search(r"^full_key: (.+)$", str(cause), re.MULTILINE)
+            place = f"{where}.{inside[1]}" if inside else place
             cause = cause.__cause__
+        if isinstance(cause, FieldRefused):
+            raise cause.at(place) from None
         if isinstance(cause, Refused):
             raise cause from None
         raise Refused(f"{where} cannot be built: {cause}") from error

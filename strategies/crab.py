@@ -42,16 +42,18 @@ class Crab:
 
     guarantee: ClassVar[Guarantee] = "none"
 
-    beta: float = 0.1
-    effort: float = 0.5
-    max_ratio: float = 10.0
+    beta: checks.ShareBelowOne = 0.1
+    """Rolls back until no more than this share of the leavers' influence is left."""
+    effort: checks.ShareAboveZero = 0.5
+    """Share of the usual local epochs that a calibration takes."""
+    max_ratio: checks.Ratio = 10.0
+    """A fresh update is stretched at most this much."""
     selection: Drift = field(default_factory=Drift)
+    """What is replayed; ``policy=drift`` with the same values stores only that."""
 
     def __post_init__(self) -> None:
         """Raise `Refused` for values outside their range."""
-        checks.number("strategy.beta", self.beta, at_least=0, below=1)
-        checks.number("strategy.effort", self.effort, above=0, at_most=1)
-        checks.number("strategy.max_ratio", self.max_ratio, at_least=1)
+        checks.fields(self)
 
     @property
     def needs(self) -> Needs:

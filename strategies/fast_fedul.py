@@ -28,13 +28,14 @@ class FastFedUL:
 
     guarantee: ClassVar[Guarantee] = "none"
 
-    alpha: float = 0.07
-    theta: float = 1.0
+    alpha: checks.Share = 0.07
+    """Rate at which the others' rounds undo what a leaver added; 0: none is undone."""
+    theta: checks.Positive = 1.0
+    """How many times what is left of it is taken out."""
 
     def __post_init__(self) -> None:
         """Raise `Refused` for values outside their range."""
-        checks.number("strategy.alpha", self.alpha, at_least=0, at_most=1)
-        checks.number("strategy.theta", self.theta, above=0)
+        checks.fields(self)
 
     @property
     def needs(self) -> Needs:

@@ -25,13 +25,14 @@ class FedAccum:
 
     guarantee: ClassVar[Guarantee] = "none"
 
-    interval: int = 1
-    scale: float = 1.0
+    interval: checks.Count = 1
+    """Adds up one training round in so many."""
+    scale: checks.Positive = 1.0
+    """Factor on each stored update."""
 
     def __post_init__(self) -> None:
         """Raise `Refused` for values outside their range."""
-        checks.whole("strategy.interval", self.interval)
-        checks.number("strategy.scale", self.scale, above=0)
+        checks.fields(self)
 
     @property
     def needs(self) -> Needs:

@@ -13,7 +13,7 @@ its text asks for the weighted mean, which is what stands here.
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 from torch import Tensor
 
@@ -29,17 +29,18 @@ class FedEraser:
 
     guarantee: ClassVar[Guarantee] = "none"
 
-    interval: int = 2
-    effort: float = 0.5
-    scope: str = "client_global"
-    max_ratio: float = 10.0
+    interval: checks.Count = 2
+    """Keeps and calibrates one training round in so many."""
+    effort: checks.ShareAboveZero = 0.5
+    """Share of the usual local epochs that a calibration takes."""
+    scope: Literal["client_global", "client_tensor", "averaged_tensor"] = "client_global"
+    """What keeps its stored length: a client's update, each tensor of it, or of the mean."""
+    max_ratio: checks.Ratio = 10.0
+    """A fresh update is stretched at most this much."""
 
     def __post_init__(self) -> None:
         """Raise `Refused` for values outside their range."""
-        checks.whole("strategy.interval", self.interval)
-        checks.number("strategy.effort", self.effort, above=0, at_most=1)
-        checks.member("strategy.scope", self.scope, SCOPES)
-        checks.number("strategy.max_ratio", self.max_ratio, at_least=1)
+        checks.fields(self)
 
     @property
     def needs(self) -> Needs:

@@ -36,15 +36,16 @@ class FedOSD:
 
     guarantee: ClassVar[Guarantee] = "none"
 
-    rounds: int = 15
-    epochs: int = 1
-    lr: float = 1.0
+    rounds: checks.Count = 15
+    """Rounds of steps orthogonal to the updates of those who remain."""
+    epochs: checks.Count = 1
+    """Local epochs of everybody in such a round."""
+    lr: checks.Positive = 1.0
+    """Length of a step, as a multiple of the leavers' mean update."""
 
     def __post_init__(self) -> None:
         """Raise `Refused` for values outside their range."""
-        checks.whole("strategy.rounds", self.rounds)
-        checks.whole("strategy.epochs", self.epochs)
-        checks.number("strategy.lr", self.lr, above=0)
+        checks.fields(self)
 
     @property
     def needs(self) -> Needs:

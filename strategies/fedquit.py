@@ -32,6 +32,7 @@ class FedQuit:
             epochs=1, optimizer=Adam(lr=0.001), objective=VirtualTeacher()
         )
     )
+    """What every leaver does once."""
 
     @property
     def needs(self) -> Needs:

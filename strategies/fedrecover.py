@@ -34,21 +34,25 @@ class FedRecover:
 
     guarantee: ClassVar[Guarantee] = "none"
 
-    warmup: int = 4
-    interval: int = 4
-    tuning: int = 3
-    memory: int = 2
-    tolerance: float = 1e-6
-    max_ratio: float = 2.0
+    warmup: checks.Count = 4
+    """First rounds in which all clients are asked; more than ``memory``."""
+    interval: checks.Count = 4
+    """After those, all clients are asked in one round in so many."""
+    tuning: checks.CountFromZero = 3
+    """Last rounds in which all clients are asked."""
+    memory: checks.Count = 2
+    """Pairs of a client of which its Hessian is made."""
+    tolerance: checks.ShareBelowOne = 1e-6
+    """Share of stored coordinates that may exceed the largest normal one."""
+    max_ratio: checks.Ratio = 2.0
+    """An estimate longer than so many times the stored update is abnormal."""
 
     def __post_init__(self) -> None:
         """Raise `Refused` for values outside their range."""
-        checks.whole("strategy.memory", self.memory)
-        checks.whole("strategy.warmup", self.warmup, at_least=self.memory + 1)
-        checks.whole("strategy.interval", self.interval)
-        checks.whole("strategy.tuning", self.tuning, at_least=0)
-        checks.number("strategy.tolerance", self.tolerance, at_least=0, below=1)
-        checks.number("strategy.max_ratio", self.max_ratio, at_least=1)
+        checks.fields(self)
+        too_few = checks.Whole(self.memory + 1).wrong(self.warmup)
+        if too_few:
+            raise checks.field_refused(self, "warmup", too_few)
 
     @property
     def needs(self) -> Needs:

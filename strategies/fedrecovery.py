@@ -17,13 +17,13 @@ writes into the last of the stored models. The weights a_i are those of the port
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import torch
 
 from fedunlearn import checks
 from fedunlearn.history import History, Needs, Updates
-from fedunlearn.methods import MECHANISMS
+from fedunlearn.methods import MECHANISMS, Mechanism
 from fedunlearn.models import Vector, mean
 from fedunlearn.unlearning import Clients, Guarantee, Request
 
@@ -34,30 +34,31 @@ class FedRecovery:
 
     guarantee: ClassVar[Guarantee] = "none"  # nothing here shows that a bound holds
 
-    weighting: str = "norms"
-    max_weight: float | None = 1.0
-    sigma: float = 0.0
-    bound: float | None = None
-    epsilon: float = 1.0
-    delta: float = 1e-5
-    mechanism: str = "analytic"
+    weighting: Literal["norms", "ones"] = "norms"
+    """Weights of the residuals: ``|U_i|^2`` over those of all rounds before, or 1."""
+    max_weight: checks.Positive | None = 1.0
+    """The most that a residual is subtracted; None: any."""
+    sigma: checks.NotNegative = 0.0
+    """Standard deviation of the noise added to each parameter; 0: none."""
+    bound: checks.Positive | None = None
+    """Distance from retraining, if known: gives the noise in place of sigma; None: sigma does."""
+    epsilon: checks.Positive = 1.0
+    """Epsilon of the guarantee, if the bound holds."""
+    delta: checks.Probability = 1e-5
+    """Delta of the guarantee, if the bound holds."""
+    mechanism: Mechanism = "analytic"
+    """How noise follows from a bound: the least, or the classical formula (epsilon up to 1)."""
 
     def __post_init__(self) -> None:
         """Raise `Refused` for values outside their range and for noise that is named twice."""
-        checks.member("strategy.weighting", self.weighting, ("norms", "ones"))
-        if self.max_weight is not None:
-            checks.number("strategy.max_weight", self.max_weight, above=0)
-        checks.number("strategy.sigma", self.sigma, at_least=0)
-        checks.member("strategy.mechanism", self.mechanism, MECHANISMS)
-        most = 1 if self.mechanism == "classical" else None
-        checks.number("strategy.epsilon", self.epsilon, above=0, at_most=most)
-        checks.number("strategy.delta", self.delta, above=0, below=1)
-        if self.bound is not None:
-            checks.number("strategy.bound", self.bound, above=0)
-            if self.sigma:
-                raise checks.Refused(
-                    "strategy.sigma and strategy.bound both say how much noise to add. Set one."
-                )
+        checks.fields(self)
+        too_large = checks.Number(above=0, at_most=1).wrong(self.epsilon)
+        if self.mechanism == "classical" and too_large:
+            raise checks.field_refused(self, "epsilon", too_large)
+        if self.bound is not None and self.sigma:
+            raise checks.field_refused(
+                self, "bound", " and sigma both say how much noise to add. Set one of them."
+            )
 
     @property
     def noise(self) -> float:

@@ -22,11 +22,12 @@ class FineTune:
 
     guarantee: ClassVar[Guarantee] = "none"
 
-    rounds: int = 5
+    rounds: checks.Count = 5
+    """Ordinary rounds with those who remain."""
 
     def __post_init__(self) -> None:
-        """Raise `Refused` unless ``rounds`` counts rounds."""
-        checks.whole("strategy.rounds", self.rounds)
+        """Raise `Refused` for values outside their range."""
+        checks.fields(self)
 
     @property
     def needs(self) -> Needs:

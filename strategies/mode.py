@@ -33,19 +33,20 @@ class MoDe:
 
     guarantee: ClassVar[Guarantee] = "none"
 
-    rounds: int = 20
-    degrading: int = 20
-    momentum: float = 0.95
-    epochs: int = 1
+    rounds: checks.Count = 20
+    """Rounds of guidance by all."""
+    degrading: checks.CountFromZero = 20
+    """First of these, which mix in the model that is trained anew."""
+    momentum: checks.Share = 0.95
+    """Share of the old model that each mixing keeps."""
+    epochs: checks.Count = 1
+    """Local epochs of a round."""
     ask_leaver: bool = True
+    """Whether the leavers guide, too, on that model's labels."""
 
     def __post_init__(self) -> None:
         """Raise `Refused` for values outside their range."""
-        checks.whole("strategy.rounds", self.rounds)
-        checks.whole("strategy.degrading", self.degrading, at_least=0)
-        checks.number("strategy.momentum", self.momentum, at_least=0, at_most=1)
-        checks.whole("strategy.epochs", self.epochs)
-        checks.member("strategy.ask_leaver", str(self.ask_leaver), ("True", "False"))
+        checks.fields(self)
 
     @property
     def needs(self) -> Needs:

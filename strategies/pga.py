@@ -37,8 +37,10 @@ class PGA:
 
     guarantee: ClassVar[Guarantee] = "none"
 
-    radius: float = 0.58
-    stop: float = 5.0
+    radius: checks.Positive = 0.58
+    """Radius of the ball, as a share of the way from the first model to the reference."""
+    stop: checks.Positive = 5.0
+    """Ends so many times as far from the leaver's model as the reference is."""
     work: LocalWork = field(
         default_factory=lambda: LocalWork(
             epochs=5,
@@ -48,11 +50,11 @@ class PGA:
             objective=Ascent(),
         )
     )
+    """The leaver's work: gradient ascent."""
 
     def __post_init__(self) -> None:
         """Raise `Refused` for values outside their range."""
-        checks.number("strategy.radius", self.radius, above=0)
-        checks.number("strategy.stop", self.stop, above=0)
+        checks.fields(self)
 
     @property
     def needs(self) -> Needs:

@@ -13,7 +13,7 @@ via Negated Pseudo-Gradients. 2025, arXiv 2504.05822. Its code takes eta = 20 in
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 from fedunlearn import checks
 from fedunlearn.history import History, Needs
@@ -30,17 +30,16 @@ class Puf:
 
     guarantee: ClassVar[Guarantee] = "none"
 
-    mode: str = "regular"
-    eta: float | None = None
-    """None: as in `ETAS`."""
-    epochs: int = 1
+    mode: Literal["regular", "special"] = "regular"
+    """Who works beside the leavers: a round's cohort, or nobody (special)."""
+    eta: checks.Positive | None = None
+    """How far the leavers' step is taken back; None: 20 in regular, 2 in special."""
+    epochs: checks.Count = 1
+    """Local epochs of the leavers."""
 
     def __post_init__(self) -> None:
         """Raise `Refused` for values outside their range."""
-        checks.member("strategy.mode", self.mode, ETAS)
-        checks.whole("strategy.epochs", self.epochs)
-        if self.eta is not None:
-            checks.number("strategy.eta", self.eta, above=0)
+        checks.fields(self)
 
     @property
     def needs(self) -> Needs:

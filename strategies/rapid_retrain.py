@@ -30,12 +30,14 @@ class RapidRetrain:
 
     guarantee: ClassVar[Guarantee] = "none"  # exact only where training used this optimizer
 
-    rounds: int = 12
+    rounds: checks.Count = 12
+    """Rounds from the first model on."""
     optimizer: DiagonalFisher = field(default_factory=DiagonalFisher)
+    """How local steps are taken; all else is training's."""
 
     def __post_init__(self) -> None:
-        """Raise `Refused` unless ``rounds`` counts rounds."""
-        checks.whole("strategy.rounds", self.rounds)
+        """Raise `Refused` for values outside their range."""
+        checks.fields(self)
 
     @property
     def needs(self) -> Needs:

@@ -31,11 +31,12 @@ class RidgeHead:
 
     guarantee: ClassVar[Guarantee] = "exact"
 
-    penalty: float = 0.01
+    penalty: checks.Positive = 0.01
+    """The lambda, against sums over all records of those who remain."""
 
     def __post_init__(self) -> None:
-        """Raise `Refused` for a penalty that is not positive."""
-        checks.number("strategy.penalty", self.penalty, above=0)
+        """Raise `Refused` for values outside their range."""
+        checks.fields(self)
 
     @property
     def needs(self) -> Needs:

@@ -26,7 +26,7 @@ import torch
 from fedunlearn import checks
 from fedunlearn.data import ClientId
 from fedunlearn.history import History, Needs
-from fedunlearn.methods import MECHANISMS, Restart, cuts, increment, restart
+from fedunlearn.methods import MECHANISMS, Mechanism, Restart, cuts, increment, restart
 from fedunlearn.models import Vector
 from fedunlearn.unlearning import Clients, Guarantee, Request
 
@@ -37,19 +37,20 @@ class Sifu:
 
     guarantee: ClassVar[Guarantee] = "certified"
 
-    epsilon: float = 10.0
-    delta: float = 0.01
-    sigma: float = 0.05
-    mechanism: str = "analytic"
-    decay: float = 1.0
+    epsilon: checks.Positive = 10.0
+    """Epsilon of the guarantee; smaller is stricter."""
+    delta: checks.Probability = 0.01
+    """Chance that the guarantee fails; the paper takes 1 / clients."""
+    sigma: checks.Positive = 0.05
+    """Standard deviation of the noise on each parameter."""
+    mechanism: Mechanism = "analytic"
+    """What the noise is worth: analytic (exact) or classical (the paper's)."""
+    decay: checks.ShareAboveZero = 1.0
+    """Factor on the bound from round to round; below 1 only if strongly convex."""
 
     def __post_init__(self) -> None:
         """Raise `Refused` for values outside their range."""
-        checks.number("strategy.epsilon", self.epsilon, above=0)
-        checks.number("strategy.delta", self.delta, above=0, below=1)
-        checks.number("strategy.sigma", self.sigma, above=0)
-        checks.member("strategy.mechanism", self.mechanism, MECHANISMS)
-        checks.number("strategy.decay", self.decay, above=0, at_most=1)
+        checks.fields(self)
 
     @property
     def budget(self) -> float:

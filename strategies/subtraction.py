@@ -28,18 +28,20 @@ class Subtraction:
 
     guarantee: ClassVar[Guarantee] = "none"
 
-    scale: float = 1.0
-    rounds: int = 10
+    scale: checks.ShareAboveZero = 1.0
+    """Share of the leavers' stored updates that is taken out."""
+    rounds: checks.CountFromZero = 10
+    """Rounds of distillation on the server's records; 0: subtract only."""
     work: LocalWork = field(
         default_factory=lambda: LocalWork(
             epochs=10, optimizer=Sgd(lr=0.01), objective=Distillation(temperature=3.0)
         )
     )
+    """What each round of distillation does."""
 
     def __post_init__(self) -> None:
         """Raise `Refused` for values outside their range."""
-        checks.number("strategy.scale", self.scale, above=0, at_most=1)
-        checks.whole("strategy.rounds", self.rounds, at_least=0)
+        checks.fields(self)
 
     @property
     def needs(self) -> Needs:

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import ClassVar
 
-from fedunlearn.checks import Refused
+from fedunlearn import checks
 from fedunlearn.history import History, Needs
 from fedunlearn.models import Layout, Vector
 from fedunlearn.unlearning import Clients, Guarantee, Request
@@ -27,13 +27,17 @@ class WeightNegation:
     guarantee: ClassVar[Guarantee] = "none"
 
     layers: tuple[str, ...] = ()
+    """Names of the parameters that are negated; none: the model's first weight."""
 
     def __post_init__(self) -> None:
         """Turn a list from a config into a tuple; raise `Refused` unless it holds names."""
-        names = [self.layers] if isinstance(self.layers, str) else list(self.layers)
-        if not all(isinstance(name, str) for name in names) or len(set(names)) < len(names):
-            raise Refused(f"strategy.layers must name parameters, each once, not {names}.")
-        object.__setattr__(self, "layers", tuple(names))
+        names = (self.layers,) if isinstance(self.layers, str) else tuple(self.layers)
+        object.__setattr__(self, "layers", names)
+        checks.fields(self)
+        if len(set(names)) < len(names):
+            raise checks.field_refused(
+                self, "layers", f" must name parameters, each once, not {list(names)}."
+            )
 
     @property
     def needs(self) -> Needs:

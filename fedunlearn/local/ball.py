@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from fedunlearn import checks
+from fedunlearn.checks import NotNegative
 from fedunlearn.models import EPSILON, lengths
 
 
@@ -18,13 +19,14 @@ class Ball:
     all parameters, not squared.
     """
 
-    radius: float
-    stop: float
+    radius: NotNegative
+    """Longest way from the model that the client started from."""
+    stop: NotNegative
+    """Distance from the second model at which the work ends."""
 
     def __post_init__(self) -> None:
-        """Raise `Refused` for negative lengths."""
-        checks.number("bound.radius", self.radius, at_least=0)
-        checks.number("bound.stop", self.stop, at_least=0)
+        """Raise `Refused` for values outside their range."""
+        checks.fields(self)
 
     def project(self, weights: Tensor, start: Tensor) -> None:
         """Pull each row of ``weights`` [..., p] back to the ball around ``start``, in place.

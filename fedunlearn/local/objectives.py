@@ -9,6 +9,7 @@ from torch.func import vmap
 from torch.nn import functional
 
 from fedunlearn import checks
+from fedunlearn.checks import NotNegative, Positive
 from fedunlearn.models import Network, Vector
 
 Net = Callable[[Vector, Tensor], Tensor]
@@ -82,11 +83,12 @@ class Proximal:
 
     many: ClassVar[bool] = True
 
-    mu: float = 0.01
+    mu: NotNegative = 0.01
+    """Pull towards the model that the server sent."""
 
     def __post_init__(self) -> None:
-        """Raise `Refused` for a negative ``mu``."""
-        checks.number("objective.mu", self.mu, at_least=0)
+        """Raise `Refused` for values outside their range."""
+        checks.fields(self)
 
     def __call__(
         self, network: Net, weights: Vector, images: Tensor, labels: Tensor, sent: Tensor
@@ -107,11 +109,12 @@ class Distillation:
     Hinton, Vinyals, Dean. Distilling the knowledge in a neural network. 2015, arXiv 1503.02531.
     """
 
-    temperature: float = 3.0
+    temperature: Positive = 3.0
+    """Softness of teacher and student: logits are divided by it."""
 
     def __post_init__(self) -> None:
-        """Raise `Refused` for a temperature that is not positive."""
-        checks.number("objective.temperature", self.temperature, above=0)
+        """Raise `Refused` for values outside their range."""
+        checks.fields(self)
 
     def __call__(
         self, network: Net, weights: Vector, images: Tensor, labels: Tensor, sent: Tensor

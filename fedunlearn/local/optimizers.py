@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from fedunlearn import checks
-from fedunlearn.checks import Refused
+from fedunlearn.checks import Count, NotNegative, Positive, Share, ShareBelowOne
 
 State = tuple[Tensor, ...]
 """What an optimizer carries from step to step, each shaped like the weights."""
@@ -56,18 +56,20 @@ class Sgd:
 
     squares: ClassVar[bool] = False
 
-    lr: float = 0.02
-    momentum: float = 0.9
-    weight_decay: float = 0.0
+    lr: Positive = 0.02
+    """Learning rate of round 1; the work's ``lr_decay`` shrinks it."""
+    momentum: Share = 0.9
+    """Share of the last step's direction that the next one keeps; 0: none."""
+    weight_decay: NotNegative = 0.0
+    """Pull of the weights towards 0."""
     nesterov: bool = False
+    """Whether the step looks ahead along the momentum, which must be above 0."""
 
     def __post_init__(self) -> None:
         """Raise `Refused` for values outside their range."""
-        checks.number("optimizer.lr", self.lr, above=0)
-        checks.number("optimizer.momentum", self.momentum, at_least=0, at_most=1)
-        checks.number("optimizer.weight_decay", self.weight_decay, at_least=0)
+        checks.fields(self)
         if self.nesterov and not self.momentum:
-            raise Refused("optimizer.nesterov=true needs optimizer.momentum above 0.")
+            raise checks.field_refused(self, "nesterov", "=true needs momentum above 0.")
 
     def start(self, weights: Tensor) -> State:
         """Return a velocity of zero, or nothing without momentum."""
@@ -104,17 +106,18 @@ class Adam:
 
     squares: ClassVar[bool] = False
 
-    lr: float = 0.001
-    beta1: float = 0.9
-    beta2: float = 0.999
-    weight_decay: float = 0.0
+    lr: Positive = 0.001
+    """Learning rate of round 1; the work's ``lr_decay`` shrinks it."""
+    beta1: ShareBelowOne = 0.9
+    """Share of the mean gradient that a step keeps."""
+    beta2: ShareBelowOne = 0.999
+    """Share of the mean squared gradient that a step keeps."""
+    weight_decay: NotNegative = 0.0
+    """Pull of the weights towards 0, apart from the gradient."""
 
     def __post_init__(self) -> None:
         """Raise `Refused` for values outside their range."""
-        checks.number("optimizer.lr", self.lr, above=0)
-        for name in ("beta1", "beta2"):
-            checks.number(f"optimizer.{name}", getattr(self, name), at_least=0, below=1)
-        checks.number("optimizer.weight_decay", self.weight_decay, at_least=0)
+        checks.fields(self)
 
     def start(self, weights: Tensor) -> State:
         """Return both moments, zero."""
@@ -160,21 +163,22 @@ class DiagonalFisher:
 
     squares: ClassVar[bool] = True
 
-    lr: float = 0.001
-    beta1: float = 0.9
-    beta2: float = 0.999
-    block: int = 3
-    power: float = 1.0
-    epsilon: float = 1e-4
+    lr: Positive = 0.001
+    """Learning rate of round 1; the work's ``lr_decay`` shrinks it."""
+    beta1: ShareBelowOne = 0.9
+    """Share of the mean gradient that a step keeps."""
+    beta2: ShareBelowOne = 0.999
+    """Share of the mean squared curvature that a step keeps."""
+    block: Count = 3
+    """So many consecutive weights share their mean curvature."""
+    power: Share = 1.0
+    """Power of the curvature that divides a step; 0.5: its root, as in Adam."""
+    epsilon: Positive = 1e-4
+    """Added to that divisor: bounds the step."""
 
     def __post_init__(self) -> None:
         """Raise `Refused` for values outside their range."""
-        checks.number("optimizer.lr", self.lr, above=0)
-        for name in ("beta1", "beta2"):
-            checks.number(f"optimizer.{name}", getattr(self, name), at_least=0, below=1)
-        checks.whole("optimizer.block", self.block)
-        checks.number("optimizer.power", self.power, at_least=0, at_most=1)
-        checks.number("optimizer.epsilon", self.epsilon, above=0)
+        checks.fields(self)
 
     def start(self, weights: Tensor) -> State:
         """Return both moments, zero."""

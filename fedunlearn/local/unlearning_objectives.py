@@ -6,6 +6,7 @@ from typing import ClassVar
 from torch import Tensor
 
 from fedunlearn import checks
+from fedunlearn.checks import Positive
 from fedunlearn.local.objectives import Distillation, Net, cross_entropies
 from fedunlearn.models import Vector
 
@@ -21,11 +22,12 @@ class VirtualTeacher:
     Quasi-Competent Virtual Teacher. 2024, arXiv 2408.07587.
     """
 
-    temperature: float = 1.0
+    temperature: Positive = 1.0
+    """Softness of teacher and student: logits are divided by it."""
 
     def __post_init__(self) -> None:
-        """Raise `Refused` for a temperature that is not positive."""
-        checks.number("objective.temperature", self.temperature, above=0)
+        """Raise `Refused` for values outside their range."""
+        checks.fields(self)
 
     def __call__(
         self, network: Net, weights: Vector, images: Tensor, labels: Tensor, sent: Tensor

@@ -7,6 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fedunlearn import checks
+from fedunlearn.checks import Count, Positive, ShareAboveZero
 from fedunlearn.local.ball import Ball
 from fedunlearn.local.objectives import CrossEntropy, Objective
 from fedunlearn.local.optimizers import LocalOptimizer, Sgd
@@ -16,29 +17,26 @@ from fedunlearn.local.optimizers import LocalOptimizer, Sgd
 class LocalWork:
     """What a client is asked to do with its records in one round."""
 
-    epochs: int = 5
-    batch_size: int = 32
+    epochs: Count = 5
+    """Times that a client goes through its records."""
+    batch_size: Count = 32
     """Records a step; the last batch of an epoch may be smaller."""
-    lr_decay: float = 1.0
+    lr_decay: ShareAboveZero = 1.0
     """The learning rate of round t is ``lr * lr_decay ** (t - 1)``."""
-    clip_norm: float | None = None
-    """Longest gradient of a step, in the Euclidean norm; None leaves gradients alone."""
+    clip_norm: Positive | None = None
+    """Longest gradient of a step, in the Euclidean norm; None: any."""
     optimizer: LocalOptimizer = field(default_factory=Sgd)
+    """How a step follows from a gradient."""
     objective: Objective = field(default_factory=CrossEntropy)
+    """What is minimised."""
     bound: Ball | None = None
     """How far the weights may go; None: anywhere."""
-    batches: int | None = None
-    """The most steps, after which the round ends in the middle of an epoch; None: all epochs."""
+    batches: Count | None = None
+    """The most steps, which may end within an epoch; None: all epochs."""
 
     def __post_init__(self) -> None:
         """Raise `Refused` for values outside their range."""
-        checks.whole("work.epochs", self.epochs)
-        checks.whole("work.batch_size", self.batch_size)
-        if self.batches is not None:
-            checks.whole("work.batches", self.batches)
-        checks.number("work.lr_decay", self.lr_decay, above=0, at_most=1)
-        if self.clip_norm is not None:
-            checks.number("work.clip_norm", self.clip_norm, above=0)
+        checks.fields(self)
 
     def lr(self, round: int) -> float:
         """Return the learning rate of training round ``round``, counted from 1."""

@@ -1,5 +1,6 @@
 from . import ridge as ridge
 from .gaussian_mechanism import MECHANISMS as MECHANISMS
+from .gaussian_mechanism import Mechanism as Mechanism
 from .gaussian_mechanism import analytic_delta as analytic_delta
 from .gaussian_mechanism import analytic_epsilon as analytic_epsilon
 from .gaussian_mechanism import analytic_sigma as analytic_sigma

@@ -8,6 +8,7 @@ nothing of how B was found: if the models are further apart, the numbers here me
 
 import math
 from collections.abc import Callable
+from typing import Literal
 
 from scipy.optimize import brentq
 from scipy.special import log_ndtr, ndtr
@@ -65,7 +66,10 @@ def analytic_epsilon(bound: float, sigma: float, delta: float) -> float:
     return _crossing(lambda epsilon: analytic_delta(bound, sigma, epsilon) - delta)
 
 
-MECHANISMS: dict[str, Callable[[float, float, float], float]] = {
+Mechanism = Literal["analytic", "classical"]
+"""The names of `MECHANISMS`: the least noise for any epsilon, or a formula for one up to 1."""
+
+MECHANISMS: dict[Mechanism, Callable[[float, float, float], float]] = {
     "analytic": analytic_sigma,
     "classical": classical_sigma,
 }

@@ -230,19 +230,25 @@ class TestNetworks:
 @pytest.mark.parametrize(
     ("wrong", "sentence"),
     [
-        (lambda: LocalWork(epochs=0), "work.epochs must be a whole number of at least 1, not 0"),
-        (lambda: LocalWork(batch_size=1.5), "work.batch_size"),
-        (lambda: LocalWork(batches=0), "work.batches must be a whole number of at least 1, not 0"),
+        (
+            lambda: LocalWork(epochs=0),
+            "LocalWork.epochs must be a whole number of at least 1, not 0",
+        ),
+        (lambda: LocalWork(batch_size=1.5), "LocalWork.batch_size"),
+        (
+            lambda: LocalWork(batches=0),
+            "LocalWork.batches must be a whole number of at least 1 or null, not 0",
+        ),
         (lambda: Plain(batches=0), "recovery.batches must be a whole number of at least 1, not 0"),
         (lambda: Projected(batches=-1), "recovery.batches must be a whole number"),
         (lambda: LocalWork(lr_decay=1.5), "at most 1, not 1.5"),
-        (lambda: LocalWork(clip_norm=0), "work.clip_norm must be a number above 0"),
-        (lambda: Sgd(lr=float("nan")), "optimizer.lr must be a number above 0, not nan"),
+        (lambda: LocalWork(clip_norm=0), "LocalWork.clip_norm must be a number above 0"),
+        (lambda: Sgd(lr=float("nan")), "Sgd.lr must be a number above 0, not nan"),
         (lambda: Sgd(lr=float("inf")), "not inf"),
         (lambda: Sgd(lr="fast"), "not 'fast'"),
-        (lambda: Adam(beta2=2), "optimizer.beta2"),
-        (lambda: Proximal(mu=-1), "objective.mu"),
-        (lambda: Distillation(temperature=0), "objective.temperature"),
+        (lambda: Adam(beta2=2), "Adam.beta2"),
+        (lambda: Proximal(mu=-1), "Proximal.mu"),
+        (lambda: Distillation(temperature=0), "Distillation.temperature"),
     ],
 )
 def test_wrong_work_is_refused(wrong, sentence):

@@ -138,6 +138,16 @@ def test_compare_refuses_variants_that_are_none(conf, entry, sentence):
         compare.strategies(composed(f"strategies=[{entry}]"), "federaser")
 
 
+def test_a_variant_s_wrong_value_is_named_by_its_key(conf):
+    cfg = composed("strategies=[{fedquit: {work: {optimizer: {beta1: 1}}}}]")
+    with pytest.raises(Refused) as refusal:
+        configured.experiment(cfg, compare.strategies(cfg, "federaser"))
+    assert str(refusal.value) == (
+        "strategies.fedquit(beta1=1).work.optimizer.beta1 must be a number at least 0 and below 1, "
+        "not 1."
+    )
+
+
 def test_all_strategies_can_stand_beside_variants(conf):
     every = list(compare.strategies(composed("strategies=all"), ""))
     more = compare.strategies(composed("strategies=[{puf: {eta: 20}},all]"), "")
@@ -161,6 +171,8 @@ WITHDRAW = {
     "partition.alpha=1": "partition.alpha does not exist. The choices are: clients, minimum.",
     "+partition.alpha=1": "partition cannot be built",
     "strategy.interval=": "strategy.interval must be a whole number",
+    "training.work.optimizer.lr=-1": "training.work.optimizer.lr must be a number above 0, not -1",
+    "training.work.optimizer.nesterov=1": "training.work.optimizer.nesterov must be true or false",
     "training.rounds=abc": "training.rounds must be a whole number of at least 1, not 'abc'",
     "seed=-1": None,
     "withdrawal.clients=[7]": r"names \[7\], but the federation has clients 0 to 4",

@@ -198,6 +198,6 @@ def test_a_vanished_direction_and_the_ratio():
 
 def test_values_outside_their_range_are_refused():
     for wrong in ({"beta": 1.0}, {"beta": -0.1}, {"effort": 0}, {"max_ratio": 0.5}):
-        with pytest.raises(Refused, match=rf"strategy.{next(iter(wrong))} must be"):
+        with pytest.raises(Refused, match=rf"Crab.{next(iter(wrong))} must be"):
             Crab(**wrong)
     assert Needs.union([NEEDS]) == Needs(updates=True, models=True, remaining=True)

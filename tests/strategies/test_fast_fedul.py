@@ -157,5 +157,5 @@ def test_costs_nothing_and_says_how_long_it_takes():
 
 def test_values_outside_their_range_are_refused():
     for wrong in ({"alpha": -0.1}, {"alpha": 1.1}, {"theta": 0}):
-        with pytest.raises(Refused, match=rf"strategy.{next(iter(wrong))} must be"):
+        with pytest.raises(Refused, match=rf"FastFedUL.{next(iter(wrong))} must be"):
             FastFedUL(**wrong)

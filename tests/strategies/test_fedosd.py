@@ -135,7 +135,7 @@ class TestUnlearning:
 
     @pytest.mark.parametrize("field", ["rounds", "epochs", "lr"])
     def test_wrong_values_are_refused(self, field):
-        with pytest.raises(Refused, match=rf"strategy\.{field}"):
+        with pytest.raises(Refused, match=rf"FedOSD\.{field}"):
             FedOSD(**{field: 0})
 
 

@@ -85,7 +85,7 @@ class TestVirtualTeacher:
         assert decode(encode(FedQuit().work)) == FedQuit().work
 
     def test_refuses_a_temperature_of_zero(self):
-        with pytest.raises(Refused, match=r"objective\.temperature must be a number above 0"):
+        with pytest.raises(Refused, match=r"VirtualTeacher\.temperature must be a number above 0"):
             VirtualTeacher(0)
 
 

@@ -286,13 +286,13 @@ def test_a_client_who_fails_is_left_out_of_its_round():
 
 
 def test_wrong_hyperparameters_are_refused():
-    with pytest.raises(Refused, match=r"strategy\.warmup must be a whole number of at least 3"):
+    with pytest.raises(Refused, match=r"FedRecover\.warmup must be a whole number of at least 3"):
         FedRecover(warmup=2)
     for name, value in (
         *(("interval", 0), ("tuning", -1), ("memory", 0)),
         *(("tolerance", 1.0), ("max_ratio", 0.5)),
     ):
-        with pytest.raises(Refused, match=f"strategy.{name}"):
+        with pytest.raises(Refused, match=f"FedRecover.{name}"):
             FedRecover(**{name: value})
 
 

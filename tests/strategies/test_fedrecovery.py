@@ -250,15 +250,18 @@ def test_a_round_in_which_all_failed_is_skipped():
 @pytest.mark.parametrize(
     ("wrong", "sentence"),
     [
-        ({"weighting": "norm"}, "strategy.weighting=norm does not exist; did you mean norms"),
-        ({"max_weight": 0}, "strategy.max_weight must be a number above 0"),
-        ({"sigma": -1}, "strategy.sigma must be a number at least 0"),
-        ({"bound": 0}, "strategy.bound must be a number above 0"),
-        ({"bound": 1, "epsilon": 0}, "strategy.epsilon"),
-        ({"bound": 1, "delta": 1}, "strategy.delta"),
-        ({"mechanism": "laplace"}, "strategy.mechanism=laplace does not exist"),
-        ({"mechanism": "classical", "epsilon": 1.5}, "above 0 and at most 1, not 1.5"),
-        ({"bound": 1, "sigma": 1}, "both say how much noise"),
+        ({"weighting": "norm"}, "FedRecovery.weighting=norm does not exist; did you mean norms"),
+        ({"max_weight": 0}, "FedRecovery.max_weight must be a number above 0"),
+        ({"sigma": -1}, "FedRecovery.sigma must be a number at least 0"),
+        ({"bound": 0}, "FedRecovery.bound must be a number above 0"),
+        ({"bound": 1, "epsilon": 0}, "FedRecovery.epsilon"),
+        ({"bound": 1, "delta": 1}, "FedRecovery.delta"),
+        ({"mechanism": "laplace"}, "FedRecovery.mechanism=laplace does not exist"),
+        (
+            {"mechanism": "classical", "epsilon": 1.5},
+            "FedRecovery.epsilon must be a number above 0 and at most 1, not 1.5",
+        ),
+        ({"bound": 1, "sigma": 1}, "FedRecovery.bound and sigma both say how much noise"),
     ],
 )
 def test_wrong_values_are_refused(wrong, sentence):

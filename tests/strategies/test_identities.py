@@ -337,13 +337,13 @@ def test_relabelling_the_clients_changes_nothing(strategy):
 def test_wrong_hyperparameters_are_refused():
     with pytest.raises(Refused, match="did you mean client_tensor"):
         FedEraser(scope="client_tensr")
-    with pytest.raises(Refused, match=r"strategy.interval must be a whole number"):
+    with pytest.raises(Refused, match=r"FedEraser.interval must be a whole number"):
         FedEraser(interval=0)
     with pytest.raises(Refused, match=r"above 0 and at most 1, not 1\.5"):
         FedEraser(effort=1.5)
-    with pytest.raises(Refused, match=r"strategy.rounds"):
+    with pytest.raises(Refused, match=r"FineTune.rounds"):
         FineTune(rounds=0)
-    with pytest.raises(Refused, match=r"strategy.scale"):
+    with pytest.raises(Refused, match=r"Subtraction.scale"):
         Subtraction(scale=0)
 
 

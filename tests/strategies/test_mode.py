@@ -136,5 +136,5 @@ def test_cohorts_and_two_requests_in_sequence(strategy):
 )
 def test_wrong_values_are_refused(wrong):
     (field,) = wrong
-    with pytest.raises(Refused, match=rf"strategy\.{field}"):
+    with pytest.raises(Refused, match=rf"MoDe\.{field}"):
         MoDe(**wrong)

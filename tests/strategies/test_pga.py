@@ -238,7 +238,7 @@ def test_a_leaver_is_charged_for_the_batches_that_it_took(strategy, epochs):
 @pytest.mark.parametrize("field", ["radius", "stop"])
 @pytest.mark.parametrize("value", [0, -1, "far"])
 def test_wrong_lengths_are_refused(field, value):
-    with pytest.raises(Refused, match=rf"strategy\.{field} must be a number above 0"):
+    with pytest.raises(Refused, match=rf"PGA\.{field} must be a number above 0"):
         PGA(**{field: value})
 
 

@@ -158,9 +158,9 @@ def test_declares_whom_it_asks():
 @pytest.mark.parametrize(
     ("wrong", "sentence"),
     [
-        ({"mode": "specail"}, r"strategy\.mode=specail does not exist; did you mean special\?"),
-        ({"eta": 0}, r"strategy\.eta must be a number above 0"),
-        ({"epochs": 0}, r"strategy\.epochs must be a whole number"),
+        ({"mode": "specail"}, r"Puf\.mode=specail does not exist; did you mean special\?"),
+        ({"eta": 0}, r"Puf\.eta must be a number above 0"),
+        ({"epochs": 0}, r"Puf\.epochs must be a whole number"),
     ],
 )
 def test_wrong_hyperparameters_are_refused(wrong, sentence):

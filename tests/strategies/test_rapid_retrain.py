@@ -167,11 +167,11 @@ class TestTheStep:
     @pytest.mark.parametrize(
         ("wrong", "sentence"),
         [
-            ({"lr": 0}, "optimizer.lr"),
-            ({"beta2": 1}, "optimizer.beta2"),
-            ({"block": 0}, "optimizer.block"),
-            ({"power": 1.1}, "optimizer.power must be a number at least 0 and at most 1"),
-            ({"epsilon": 0}, "optimizer.epsilon"),
+            ({"lr": 0}, "DiagonalFisher.lr"),
+            ({"beta2": 1}, "DiagonalFisher.beta2"),
+            ({"block": 0}, "DiagonalFisher.block"),
+            ({"power": 1.1}, "DiagonalFisher.power must be a number at least 0 and at most 1"),
+            ({"epsilon": 0}, "DiagonalFisher.epsilon"),
         ],
     )
     def test_wrong_values_are_refused(self, wrong, sentence):
@@ -286,5 +286,5 @@ class TestRapidRetraining:
         assert torch.equal(models[-1], history.initial)
 
     def test_rounds_are_counted(self):
-        with pytest.raises(Refused, match=r"strategy\.rounds"):
+        with pytest.raises(Refused, match=r"RapidRetrain\.rounds"):
             RapidRetrain(rounds=0)

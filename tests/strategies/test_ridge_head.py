@@ -412,5 +412,5 @@ def test_a_plain_flower_app_is_refused():
 
 
 def test_a_penalty_that_is_not_positive_is_refused():
-    with pytest.raises(Refused, match=r"strategy\.penalty must be a number above 0"):
+    with pytest.raises(Refused, match=r"RidgeHead\.penalty must be a number above 0"):
         RidgeHead(penalty=0)

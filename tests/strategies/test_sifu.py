@@ -197,7 +197,7 @@ class TestUnlearn:
 
     def test_wrong_hyperparameters_are_refused(self):
         for wrong in ({"epsilon": 0}, {"delta": 1}, {"sigma": 0}, {"decay": 1.1}):
-            with pytest.raises(Refused, match=f"strategy.{next(iter(wrong))}"):
+            with pytest.raises(Refused, match=f"Sifu.{next(iter(wrong))}"):
                 Sifu(**wrong)
         with pytest.raises(Refused, match="did you mean analytic"):
             Sifu(mechanism="analytical")

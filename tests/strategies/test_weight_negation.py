@@ -175,7 +175,14 @@ class TestWrongNames:
         assert WeightNegation(["a", "b"]) == WeightNegation(("a", "b"))
         assert WeightNegation("first") == WeightNegation(("first",))
 
-    @pytest.mark.parametrize("wrong", [[1], ["a", "a"]], ids=str)
-    def test_what_names_no_layers_is_refused(self, wrong):
-        with pytest.raises(Refused, match=r"strategy\.layers must name parameters, each once"):
+    @pytest.mark.parametrize(
+        ("wrong", "sentence"),
+        [
+            ([1], r"WeightNegation\.layers\[0\] must be text, not 1"),
+            (["a", "a"], r"WeightNegation\.layers must name parameters, each once"),
+        ],
+        ids=str,
+    )
+    def test_what_names_no_layers_is_refused(self, wrong, sentence):
+        with pytest.raises(Refused, match=sentence):
             WeightNegation(wrong)
