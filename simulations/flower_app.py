@@ -1,6 +1,6 @@
 """The two apps that `flwr run` starts: the same experiment, on a grid that Flower provides."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
@@ -32,8 +32,8 @@ class GivenGrid:
         """Say that Flower decides."""
         return "Clients train where Flower runs them, each by itself."
 
-    def run(self, scenario: Scenario, job: Job) -> None:
-        """Run ``job`` to its end."""
+    def run(self, scenario: Scenario, job: Job, kinds: Iterable[type] = ()) -> None:
+        """Run ``job`` to its end; each client reads the kinds from its own run config."""
         build_server_app(job, scenario.partition.clients)(self.grid, self.context)
 
 
@@ -128,7 +128,7 @@ def _answer(message: Message, context: Context) -> Message:
 def _player(context: Context, seed: int) -> ClientApp:
     """Return the app that plays the clients of the run config's federation under ``seed``."""
     experiment, _ = _asked(context)
-    return build_client_app(experiment.scenario(seed))
+    return build_client_app(experiment.scenario(seed), kinds=experiment.kinds)
 
 
 def _asked(context: Context) -> tuple[Experiment, Sequence[int]]:

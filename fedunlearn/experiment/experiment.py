@@ -10,7 +10,7 @@ from fedunlearn.data import DatasetSource, Partition, Planting, Scenario
 from fedunlearn.evaluators import Evaluator
 from fedunlearn.experiment.loggers import Logger
 from fedunlearn.experiment.loggers import NoLogger as NoLogger
-from fedunlearn.flower import Engine, Local
+from fedunlearn.flower import Engine, Local, kinds_in
 from fedunlearn.history import (
     AsNeeded,
     Demand,
@@ -147,6 +147,11 @@ class Experiment:
         """What is run after training: references first, since all others are measured by them."""
         retrained = {reference_name(n): self.reference for n in range(1, self.references + 1)}
         return {**retrained, **self.strategies}
+
+    @property
+    def kinds(self) -> frozenset[type]:
+        """Classes that may describe work to clients, those of a user's own among them."""
+        return kinds_in(self.training, self.recovery, *self.branches.values())
 
     @property
     def needs(self) -> Needs:

@@ -156,7 +156,7 @@ class Running:
                 nonlocal notes
                 notes = self._seed_run(here, connection).run(notes, saved)
 
-            self.experiment.engine.run(scenario, job)
+            self.experiment.engine.run(scenario, job, self.experiment.kinds)
         return notes
 
     def _seed_run(self, federation: Federation, connection: Connection) -> SeedRun:

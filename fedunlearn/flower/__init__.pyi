@@ -13,6 +13,7 @@ from .identity import handshake as handshake
 from .identity import wait_for as wait_for
 from .in_process_grid import InProcessGrid as InProcessGrid
 from .messages import encode as encode
+from .messages import kinds_in as kinds_in
 from .server_app import Job as Job
 from .server_app import build_server_app as build_server_app
 from .unlearning_strategy import Unlearning as Unlearning

@@ -11,7 +11,7 @@ Messages, all with plain arrays and scalars:
 """
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -22,7 +22,7 @@ from torch import Tensor
 from fedunlearn.data import ClientId, Scenario, build_federation, shards_on
 from fedunlearn.flower.arrays import OTHER, WEIGHTS, TensorArray, unpack
 from fedunlearn.flower.identity import introduction, partition_of
-from fedunlearn.flower.messages import decode
+from fedunlearn.flower.messages import decode, known
 from fedunlearn.local import LocalWork, Pieces, train_counted
 from fedunlearn.methods import ridge
 from fedunlearn.models import Vector
@@ -42,13 +42,13 @@ class Order:
     """Seed, stage and round: with the client's number they seed its random numbers."""
 
     @classmethod
-    def of(cls, message: Message) -> "Order":
-        """Read a message."""
+    def of(cls, message: Message, kinds: Iterable[type] = ()) -> "Order":
+        """Read a message; ``kinds`` of work may come besides those that every client knows."""
         content = message.content
         config, arrays = content["config"], content["arrays"]
         assert isinstance(config, ConfigRecord)
         assert isinstance(arrays, ArrayRecord)
-        work = _work(str(config["work"]))
+        work = _work(str(config["work"]), known(kinds))
         seed, stream, number = (int(str(config[name])) for name in ("seed", "stream", "round"))
         other = unpack(content, OTHER) if OTHER in arrays else None
         return cls(unpack(content), other, work, number, (seed, stream, number))
@@ -60,19 +60,23 @@ class Order:
 
 
 @lru_cache(maxsize=16)
-def _work(text: str) -> LocalWork:
+def _work(text: str, kinds: frozenset[type]) -> LocalWork:
     """Read what all clients of a round are told in the same words."""
-    work = decode(text)
-    assert isinstance(work, LocalWork)
+    work = decode(text, kinds)
+    if not isinstance(work, LocalWork):
+        raise ValueError(f"A client can only be asked for LocalWork, not {type(work).__name__}.")
     return work
 
 
-def build_client_app(scenario: Scenario, device: str = "cpu") -> ClientApp:
+def build_client_app(
+    scenario: Scenario, device: str = "cpu", kinds: Iterable[type] = ()
+) -> ClientApp:
     """Return the app that plays every client of ``scenario`` on ``device``.
 
-    Only ``scenario`` travels to other processes; each divides the data once for itself.
+    ``kinds`` are classes of a user's own that describe work; see `messages.kinds_in`. They and
+    ``scenario`` are all that travels to other processes; each divides the data once for itself.
     """
-    app = ClientApp()
+    app, own = ClientApp(), frozenset(kinds)
 
     @app.query()
     def hello(message: Message, context: Context) -> Message:
@@ -81,7 +85,7 @@ def build_client_app(scenario: Scenario, device: str = "cpu") -> ClientApp:
     @app.train()
     def train(message: Message, context: Context) -> Message:
         started = time.perf_counter()
-        order = Order.of(message)
+        order = Order.of(message, own)
         client = partition_of(context)
         records = shards_on(scenario, device)[client]
         weights, samples = train_counted(

@@ -1,33 +1,112 @@
-"""Frozen dataclasses as JSON text: how work travels in a message. Never pickle."""
+"""Frozen dataclasses as JSON text: how work travels in a message. Never pickle, and no import.
+
+A message names kinds of work by the bare names of their classes. A client knows those of
+`fedunlearn.local`, those of its own configuration (see `kinds_in`), and what its own process has
+sent: so a class of a user's own works in one process wherever it comes from, and in others as a
+part of ``training``, a strategy or a recovery. No message makes a client import anything.
+"""
 
 import dataclasses
 import json
-import pkgutil
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
+
+from fedunlearn.checks import Refused
+from fedunlearn.local import (
+    Adam,
+    Ascent,
+    Ball,
+    CrossEntropy,
+    DiagonalFisher,
+    Distillation,
+    LocalWork,
+    Proximal,
+    PseudoLabels,
+    Sgd,
+    UnlearningCrossEntropy,
+    VirtualTeacher,
+)
+
+KINDS: frozenset[type] = frozenset(
+    {
+        *(LocalWork, Ball, Sgd, Adam, DiagonalFisher),
+        *(CrossEntropy, Distillation, Proximal),
+        *(Ascent, PseudoLabels, UnlearningCrossEntropy, VirtualTeacher),
+    }
+)
+"""What every client knows."""
+
+_sent: dict[str, type] = {}
+"""What this process has sent besides, by name."""
+
+CLASS = "class"
+"""The key of a kind's name: a keyword of Python, so no field is called so."""
 
 
 def encode(value: Any) -> str:
-    """Return a dataclass instance, with the dataclasses in it, as JSON text."""
+    """Return a dataclass instance, with the dataclasses in it, as JSON text.
+
+    Raises `Refused` for two classes of one name.
+    """
+    _sent.update(_by_name(kinds_in(value) | KINDS))
     return json.dumps(_plain(value), sort_keys=True)
 
 
-def decode(text: str) -> Any:
-    """Rebuild what `encode` wrote; raises ValueError if the text names no dataclass."""
-    return _rebuilt(json.loads(text))
+def decode(text: str, kinds: Iterable[type] = KINDS) -> Any:
+    """Rebuild what `encode` wrote of ``kinds``; raises ValueError for anything else."""
+    try:
+        return _rebuilt(json.loads(text), _by_name(kinds))
+    except (TypeError, RecursionError) as error:
+        raise ValueError(f"The message describes no work: {error}") from error
+
+
+def known(own: Iterable[type] = ()) -> frozenset[type]:
+    """Return the kinds that a client knows in this process; ``own`` its configuration names."""
+    return KINDS.union(_sent.values(), own)
+
+
+def kinds_in(*values: Any) -> frozenset[type]:
+    """Return the classes of all dataclasses in ``values``, such as a training or a strategy."""
+    return frozenset(_classes(values))
+
+
+def _classes(value: Any) -> Iterator[type]:
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        yield type(value)
+        yield from _classes([getattr(value, field.name) for field in dataclasses.fields(value)])
+    elif isinstance(value, Mapping):
+        yield from _classes(list(value.values()))
+    elif isinstance(value, list | tuple | set | frozenset):
+        for item in value:
+            yield from _classes(item)
+
+
+def _by_name(kinds: Iterable[type]) -> dict[str, type]:
+    named: dict[str, type] = {}
+    for kind in kinds:
+        if named.setdefault(kind.__name__, kind) is not kind:
+            raise Refused(
+                f"Two classes that clients may be sent are called {kind.__name__}. Messages tell "
+                "them apart by their names: rename yours."
+            )
+    return named
 
 
 def _plain(value: Any) -> Any:
     if not dataclasses.is_dataclass(value) or isinstance(value, type):
         return value
     fields = {f.name: _plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
-    return {"class": f"{type(value).__module__}:{type(value).__qualname__}", **fields}
+    return {CLASS: type(value).__name__, **fields}
 
 
-def _rebuilt(plain: Any) -> Any:
+def _rebuilt(plain: Any, kinds: Mapping[str, type]) -> Any:
     if not isinstance(plain, dict):
         return plain
-    fields = {name: _rebuilt(value) for name, value in plain.items() if name != "class"}
-    cls = pkgutil.resolve_name(plain["class"])
-    if not (isinstance(cls, type) and dataclasses.is_dataclass(cls)):
-        raise ValueError(f"{plain['class']} is not a dataclass, so no message may name it.")
-    return cls(**fields)
+    name = plain.get(CLASS)
+    if not isinstance(name, str) or name not in kinds:
+        raise ValueError(
+            f"{name} is no kind of work that this client knows. A class of your own must be part "
+            "of the configuration of both sides: of training, a strategy or a recovery."
+        )
+    fields = {key: _rebuilt(value, kinds) for key, value in plain.items() if key != CLASS}
+    return kinds[name](**fields)

@@ -17,6 +17,7 @@ from fedunlearn.flower import (
     build_client_app,
     differences,
     handshake,
+    kinds_in,
     pack,
     payload,
     unpack,
@@ -47,7 +48,7 @@ def train_small(engine, training):
         )
         models.extend(weights for _, weights in clients.rounds(here.initial, 1, training.rounds))
 
-    engine.run(SMALL, job)
+    engine.run(SMALL, job, kinds_in(training))
     return models[-1], ledger
 
 

@@ -22,7 +22,7 @@ import torch
 from flwr.app import Context, Error, Message, RecordDict
 
 from fedunlearn.checks import Refused
-from fedunlearn.flower import GridClients, InProcessGrid, Local, Ray, build_client_app
+from fedunlearn.flower import GridClients, InProcessGrid, Local, Ray, build_client_app, kinds_in
 from fedunlearn.flower.engines import ray as ray_engine
 from fedunlearn.flower.in_process_grid import FIRST_NODE
 from fedunlearn.unlearning import Access, ClientFailed, Ledger, Proxy, Training
@@ -66,7 +66,7 @@ def trained(engine, world, after=lambda: None):
             models.append(weights)
             after()
 
-    engine.run(world.scenario, job)
+    engine.run(world.scenario, job, kinds_in(world.training))
     assert len(models) == ROUNDS + 1
     return models[-1]
 
@@ -382,7 +382,7 @@ def test_clients_and_server_work_on_gpus_only_if_asked(gpus, flower, monkeypatch
     monkeypatch.setattr(
         ray_engine,
         "build_client_app",
-        lambda scenario, device: devices.append(device) or build_client_app(scenario, "cpu"),
+        lambda scenario, device, kinds: devices.append(device) or build_client_app(scenario, "cpu"),
     )
     engine = Ray(num_gpus=gpus)
     engine.run(World().scenario, lambda connection: None)

@@ -62,9 +62,9 @@ class TestMeasure:
     def test_the_mode_that_is_asked_for_is_the_one_that_works(self, monkeypatch):
         asked = []
 
-        def run(self, scenario, job):
+        def run(self, scenario, job, kinds):
             asked.append(self.mode)
-            real(self, scenario, job)
+            real(self, scenario, job, kinds)
 
         real = Local.run
         monkeypatch.setattr(Local, "run", run)

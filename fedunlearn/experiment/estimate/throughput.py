@@ -8,7 +8,7 @@ from statistics import median
 import torch
 
 from fedunlearn.data import Scenario, build_federation
-from fedunlearn.flower import Connection, Engine, GridClients
+from fedunlearn.flower import Connection, Engine, GridClients, kinds_in
 from fedunlearn.unlearning import Access, Ledger, Proxy, Training
 
 LEAST, MOST = 3, 20
@@ -66,7 +66,7 @@ def measure(
 
     torch.set_num_threads(1)  # as in a run: cores are used by threads that each play a client
     called = time.perf_counter()
-    engine.run(scenario, job)
+    engine.run(scenario, job, kinds_in(training))
     (ready, _), *rounds = marks
     return Speed(
         start=ready - called,

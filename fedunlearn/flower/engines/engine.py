@@ -1,5 +1,6 @@
 """Where the two Flower apps run: in this process, or in Flower's Ray simulation."""
 
+from collections.abc import Iterable
 from typing import Protocol
 
 from fedunlearn.data import Scenario
@@ -16,5 +17,8 @@ class Engine(Protocol):
     def describe(self, scenario: Scenario) -> str:
         """Say in a sentence how the clients of ``scenario`` will be trained."""
 
-    def run(self, scenario: Scenario, job: Job) -> None:
-        """Run ``job`` to its end; whatever it raises is raised here."""
+    def run(self, scenario: Scenario, job: Job, kinds: Iterable[type] = ()) -> None:
+        """Run ``job`` to its end; whatever it raises is raised here.
+
+        ``kinds`` are classes of work that clients know besides ours; see `messages.kinds_in`.
+        """

@@ -1,5 +1,6 @@
 """The engine in this process: threads that play clients, or whole cohorts as one batch."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import partial
 
@@ -65,10 +66,10 @@ class Local:
             return Pieces(network, shards, workers)
         return Threads(network, shards, workers)
 
-    def run(self, scenario: Scenario, job: Job) -> None:
+    def run(self, scenario: Scenario, job: Job, kinds: Iterable[type] = ()) -> None:
         """Run ``job`` to its end."""
         clients = scenario.partition.clients
-        trainer, app = self.trainer(scenario), build_client_app(scenario, self.device)
+        trainer, app = self.trainer(scenario), build_client_app(scenario, self.device, kinds)
         together = partial(train_together, trainer) if isinstance(trainer, Pieces) else None
         grid = InProcessGrid(app, clients, self.workers or cores(), together)
         context = Context(run_id=1, node_id=1, node_config={}, state=RecordDict(), run_config={})

@@ -4,6 +4,7 @@ import logging
 import os
 import socket
 import threading
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -78,7 +79,7 @@ class Ray:
             f"num_gpus={self.num_gpus:g}."
         )
 
-    def run(self, scenario: Scenario, job: Job) -> None:
+    def run(self, scenario: Scenario, job: Job, kinds: Iterable[type] = ()) -> None:
         """Run ``job`` to its end; a process of Ray's that dies ends it with `ClientFailed`."""
         _ray()
         from flwr.simulation import run_simulation
@@ -108,7 +109,7 @@ class Ray:
         try:
             run_simulation(
                 app,
-                build_client_app(scenario, "cuda" if self.num_gpus else "cpu"),
+                build_client_app(scenario, "cuda" if self.num_gpus else "cpu", kinds),
                 num_supernodes=clients,
                 backend_config={"client_resources": self.resources, "init_args": init_args},
             )
