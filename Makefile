@@ -22,6 +22,9 @@ setup: $(READY)
 demo: $(READY)
 	$(BIN)/fedunlearn compare experiment=demo
 
+# The processes share the cores: threads of torch's own would wait for each other, and spin.
+test slow: export OMP_NUM_THREADS ?= 1
+
 test: $(READY)
 	$(PYTEST) -m "not slow" -n $(WORKERS) --dist worksteal
 
