@@ -1,25 +1,27 @@
 """The `fedunlearn` command: pick a simulation, hand it the rest of the command line."""
 
 import sys
+from importlib import import_module
 
 from fedunlearn import __version__
 from fedunlearn.checks import nearest
 
-USAGE = """\
-usage: fedunlearn <command> [Hydra overrides and options]
+COMMANDS = {
+    "withdraw": "train a federation, let clients leave, forget them by one strategy",
+    "compare": "the same with several strategies and seeds, in one table",
+    "plot": "draw the figures of a finished run, or of several, again from their files",
+    "report": "write a page, Markdown, LaTeX tables and figures of a finished run or multirun",
+    "doctor": "show the machine and the federation, and measure which engine.mode is faster",
+    "estimate": "say what a comparison will store, send and take, without training",
+    "cost": "turn the ledger of a finished run into time, money, and requests until it pays",
+    "attack": "attack the models of a finished run: can anybody tell who was in the data?",
+    "score": "score the models of a finished run as the NeurIPS 2023 unlearning competition did",
+    "verify": "check the deletion certificates of a finished run, or of several",
+    "cache": "list, check or delete the trainings that runs share (cache=FOLDER)",
+}
+"""A command is the module of its name in this folder, whose `main` it calls."""
 
-  withdraw   train a federation, let clients leave, forget them by one strategy
-  compare    the same with several strategies and seeds, in one table
-  plot       draw the figures of a finished run, or of several, again from their files
-  report     write a page, Markdown, LaTeX tables and figures of a finished run, or of a multirun
-  doctor     show the machine and the federation, and measure which engine.mode is faster
-  estimate   say what a comparison will store, send and take, without training
-  cost       turn the ledger of a finished run into time, money, and requests until it pays
-  attack     attack the models of a finished run: can anybody tell who was in the data?
-  score      score the models of a finished run as the NeurIPS 2023 unlearning competition did
-  verify     check the deletion certificates of a finished run, or of several
-  cache      list, check or delete the trainings that runs share (cache=FOLDER)
-
+EXAMPLES = """\
 examples:
   fedunlearn withdraw strategy=federaser dataset=digits partition=dirichlet partition.alpha=0.3
   fedunlearn compare 'strategies=[none,retrain,federaser]' 'seeds=[0,1,2]'
@@ -37,25 +39,17 @@ examples:
 `fedunlearn withdraw --help` lists every choice, `--cfg job` prints the whole configuration.
 """
 
-COMMANDS = (
-    "withdraw",
-    "compare",
-    "plot",
-    "report",
-    "doctor",
-    "estimate",
-    "cost",
-    "attack",
-    "score",
-    "verify",
-    "cache",
-)
+
+def usage() -> str:
+    """Return what `fedunlearn --help` prints."""
+    listed = "".join(f"  {name:<10} {sentence}\n" for name, sentence in COMMANDS.items())
+    return f"usage: fedunlearn <command> [Hydra overrides and options]\n\n{listed}\n{EXAMPLES}"
 
 
 def main() -> None:
     """Run the command named first on the command line."""
     if len(sys.argv) < 2 or sys.argv[1] in ("-h", "--help", "help"):
-        sys.stdout.write(USAGE)
+        sys.stdout.write(usage())
         sys.exit(0 if len(sys.argv) > 1 else 2)
     command = sys.argv[1]
     if command in ("-V", "--version"):
@@ -73,29 +67,7 @@ def main() -> None:
             arguments = begun(command, arguments)
     sys.argv = [f"fedunlearn {command}", *arguments]
     # Each command imports what it needs: `plot` starts without torch's seconds.
-    if command == "withdraw":
-        from simulations.withdraw import main as run
-    elif command == "compare":
-        from simulations.compare import main as run
-    elif command == "report":
-        from simulations.report_command import main as run
-    elif command == "doctor":
-        from simulations.doctor import main as run
-    elif command == "estimate":
-        from simulations.estimate import main as run
-    elif command == "cost":
-        from simulations.cost import main as run
-    elif command == "verify":
-        from simulations.verify import main as run
-    elif command == "attack":
-        from simulations.attack import main as run
-    elif command == "score":
-        from simulations.score import main as run
-    elif command == "cache":
-        from simulations.cache import main as run
-    else:
-        from simulations.plot import main as run
-    run()
+    import_module(f"simulations.{command}").main()
 
 
 if __name__ == "__main__":

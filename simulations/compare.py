@@ -14,7 +14,7 @@ from fedunlearn import checks
 from fedunlearn.checks import Refused, nearest
 from simulations import configured
 from simulations.guard import check_command_line, sentences
-from simulations.report import carry_out
+from simulations.running import carry_out
 
 
 def strategies(cfg: DictConfig, chosen: str) -> dict[str, DictConfig]:

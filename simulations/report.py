@@ -1,62 +1,57 @@
-"""Carry out a configured run and show what came of it: a table, and the files by name."""
+"""`fedunlearn report FOLDER …`: a page, Markdown, LaTeX tables and figures of finished runs."""
 
-from collections.abc import Mapping, Sequence
+import argparse
+import json
+from contextlib import suppress
 from pathlib import Path
 
-import pandas as pd
-from hydra.core.hydra_config import HydraConfig
-from omegaconf import DictConfig
+from omegaconf import OmegaConf
 from rich.console import Console
 
-from fedunlearn.experiment import run
-from fedunlearn.results import printed_summary, summary_notes
-from fedunlearn.results.plots import draw
-from simulations import configured
+from fedunlearn.checks import Refused
+from fedunlearn.results import MANIFEST
+from fedunlearn.results.report import Capability, Declared, write
+from fedunlearn.unlearning import UnlearningStrategy
+from simulations.configured import build
+from simulations.cost import chosen
+from simulations.docs_tables import idea, stored, workers
+from simulations.guard import sentences
 
-WIDTH = 100
-"""Columns of the table where the output is no terminal."""
-
-
-def carry_out(
-    cfg: DictConfig, strategies: Mapping[str, DictConfig], seeds: Sequence[int]
-) -> pd.DataFrame:
-    """Run, print the table, draw the figures, name the files; return the summary."""
-    console = Console()
-    if not console.is_terminal:
-        console.width = WIDTH
-    path = Path(HydraConfig.get().runtime.output_dir)
-    experiment = configured.experiment(cfg, strategies)
-    content = configured.content(cfg, strategies)
-    summary = run(experiment, seeds, path, content, console, resume=cfg.resume)
-    drawn = show(console, path, summary, figures=cfg.figures)
-    experiment.logger.figures(path, drawn)
-    return summary
+DEVICES = ("silos", "phones")
+"""Of conf/devices: those on which the time to forget is told."""
 
 
-def show(console: Console, path: Path, summary: pd.DataFrame, *, figures: bool) -> list[Path]:
-    """Print the table of a finished run, draw its figures if asked to, and name its files.
+def main() -> None:
+    """Write the report of every folder named, and say where its page lies."""
+    parser = argparse.ArgumentParser(prog="fedunlearn report", description=__doc__)
+    parser.add_argument("folder", nargs="+", type=Path, help="a run, or a multirun of several")
+    folders: list[Path] = parser.parse_args().folder
+    console = Console(highlight=False, markup=False)
+    with sentences():
+        for folder in folders:
+            page, *others = write(folder, declared(folder))
+            console.print(str(page), soft_wrap=True)
+            console.print(f"  and {len(others)} files beside it: report.md, tables/, figures/")
 
-    Returns the files of the figures.
+
+def declared(folder: Path) -> Declared:
+    """Return what a run's configuration says; of a multirun's, nothing.
+
+    Strategies that this version does not know, or no longer with these values, are left out.
     """
-    if len(summary):
-        console.print(printed_summary(summary))
-        for note in summary_notes(summary):
-            console.print(note, highlight=False)
-    drawn = draw(path) if figures else []
-    show_files(console, path, drawn)
-    return drawn
-
-
-def show_files(console: Console, path: Path, figures: Sequence[Path]) -> None:
-    """Name the files of a run, relative to where the user stands where that is shorter."""
-    here = Path.cwd()
-    shown = path.relative_to(here) if path.is_relative_to(here) else path
-    lines = [
-        f"{shown}/summary.csv, verdicts.csv, metrics.csv, ledger.csv, clients.csv,",
-        f"{shown}/manifest.json, models/, certificates/",
-        *(f"{shown}/figures/{figure.name}" for figure in figures if figure.suffix == ".png"),
-    ]
-    also = " (each figure as .svg as well)" if figures else ""
-    console.print(f"\nWritten{also}:", highlight=False)
-    for line in lines:
-        console.print(f"  {line}", highlight=False, soft_wrap=True)
+    manifest = folder / MANIFEST
+    content = json.loads(manifest.read_text(encoding="utf-8")) if manifest.is_file() else {}
+    config = content.get("config", {})
+    found: dict[str, UnlearningStrategy] = {}
+    for name, part in config.get("strategies", {}).items():
+        with suppress(Refused):
+            found[name] = build(f"strategy={name}", OmegaConf.create(part))
+    devices = {name: chosen([f"devices={name}"]) for name in DEVICES} if config else {}
+    return Declared(
+        capabilities=[
+            Capability(name, idea(one), stored(one.needs), workers(one.needs), one.guarantee)
+            for name, one in found.items()
+        ],
+        gathering=frozenset(name for name, one in found.items() if one.needs.statistics),
+        devices=devices,
+    )

@@ -13,7 +13,7 @@ from omegaconf import DictConfig
 from fedunlearn.checks import Refused, nearest
 from simulations import configured
 from simulations.guard import check_command_line, sentences
-from simulations.report import carry_out
+from simulations.running import carry_out
 
 
 def objective(names: list[str], summary: pd.DataFrame) -> float:

@@ -1,3 +1,4 @@
+import ast
 import os
 import re
 import shutil
@@ -18,6 +19,7 @@ import conf
 import fedunlearn
 import simulations
 import strategies
+from simulations import __main__ as command
 
 ROOT = Path(__file__).parents[1]
 CONSTRAINTS = ROOT / "constraints.txt"
@@ -44,6 +46,16 @@ def test_the_version_and_the_licence_are_the_same_everywhere():
 def test_every_strategy_has_a_yaml_of_its_name_and_the_reverse():
     files = {file.stem for file in (ROOT / "strategies").glob("*.py")} - {"__init__"}
     assert files == {file.stem for file in (ROOT / "conf" / "strategy").glob("*.yaml")}
+
+
+def test_a_command_is_a_file_with_a_main_and_a_row_of_the_table():
+    folder = Path(simulations.__file__).parent
+    shown = command.usage()
+    for name, sentence in command.COMMANDS.items():
+        body = ast.parse((folder / f"{name}.py").read_text()).body
+        assert any(isinstance(node, ast.FunctionDef) and node.name == "main" for node in body)
+        assert f"  {name:<10} {sentence}\n" in shown
+        assert len(f"  {name:<10} {sentence}") <= 100
 
 
 def test_supported_pythons_are_declared():

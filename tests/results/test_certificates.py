@@ -795,4 +795,4 @@ class TestCommand:
         assert f"{path} is not the model that certificates/seed1-retrain-request2.json" in said.err
 
     def test_it_is_named_in_the_usage(self):
-        assert "\n  verify " in command.USAGE
+        assert "\n  verify " in command.usage()

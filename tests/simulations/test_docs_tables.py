@@ -2,14 +2,14 @@
 
 import pytest
 
-from simulations import tables
+from simulations import docs_tables as tables
 from strategies.fedaccum import FedAccum
 
 
 @pytest.mark.parametrize("path", sorted(tables.pages()), ids=lambda path: path.name)
 def test_a_page_is_up_to_date(path):
     wanted = tables.pages()[path]
-    assert path.read_text() == wanted, "run: python -m simulations.tables"
+    assert path.read_text() == wanted, "run: python -m simulations.docs_tables"
 
 
 def test_every_strategy_has_a_row_and_says_who_works():

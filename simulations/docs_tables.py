@@ -1,4 +1,4 @@
-"""`python -m simulations.tables` writes the tables of strategies into README.md and docs/.
+"""`python -m simulations.docs_tables` writes the tables of strategies into README.md and docs/.
 
 What stands between ``<!-- generated: … -->`` and ``<!-- end -->`` comes from conf/strategy and from
 what each strategy declares, so that it cannot go out of date.

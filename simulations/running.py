@@ -1,0 +1,62 @@
+"""Carry out a configured run and show what came of it: a table, and the files by name."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import pandas as pd
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig
+from rich.console import Console
+
+from fedunlearn.experiment import run
+from fedunlearn.results import printed_summary, summary_notes
+from fedunlearn.results.plots import draw
+from simulations import configured
+
+WIDTH = 100
+"""Columns of the table where the output is no terminal."""
+
+
+def carry_out(
+    cfg: DictConfig, strategies: Mapping[str, DictConfig], seeds: Sequence[int]
+) -> pd.DataFrame:
+    """Run, print the table, draw the figures, name the files; return the summary."""
+    console = Console()
+    if not console.is_terminal:
+        console.width = WIDTH
+    path = Path(HydraConfig.get().runtime.output_dir)
+    experiment = configured.experiment(cfg, strategies)
+    content = configured.content(cfg, strategies)
+    summary = run(experiment, seeds, path, content, console, resume=cfg.resume)
+    drawn = show(console, path, summary, figures=cfg.figures)
+    experiment.logger.figures(path, drawn)
+    return summary
+
+
+def show(console: Console, path: Path, summary: pd.DataFrame, *, figures: bool) -> list[Path]:
+    """Print the table of a finished run, draw its figures if asked to, and name its files.
+
+    Returns the files of the figures.
+    """
+    if len(summary):
+        console.print(printed_summary(summary))
+        for note in summary_notes(summary):
+            console.print(note, highlight=False)
+    drawn = draw(path) if figures else []
+    show_files(console, path, drawn)
+    return drawn
+
+
+def show_files(console: Console, path: Path, figures: Sequence[Path]) -> None:
+    """Name the files of a run, relative to where the user stands where that is shorter."""
+    here = Path.cwd()
+    shown = path.relative_to(here) if path.is_relative_to(here) else path
+    lines = [
+        f"{shown}/summary.csv, verdicts.csv, metrics.csv, ledger.csv, clients.csv,",
+        f"{shown}/manifest.json, models/, certificates/",
+        *(f"{shown}/figures/{figure.name}" for figure in figures if figure.suffix == ".png"),
+    ]
+    also = " (each figure as .svg as well)" if figures else ""
+    console.print(f"\nWritten{also}:", highlight=False)
+    for line in lines:
+        console.print(f"  {line}", highlight=False, soft_wrap=True)
