@@ -2,7 +2,7 @@
 
 import os
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 # Flower reads these when it is imported; a user who wants telemetry sets them.
 os.environ.setdefault("FLWR_TELEMETRY_ENABLED", "0")

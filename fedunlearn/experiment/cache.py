@@ -21,6 +21,7 @@ from fedunlearn.checks import Refused
 from fedunlearn.experiment.checkpoint import Checkpoint, Loaded, RunState
 from fedunlearn.history import round_files
 from fedunlearn.locks import in_turn
+from fedunlearn.results import require_this_version
 from fedunlearn.sealed_files import DamagedFile
 
 FACTS = "facts.json"
@@ -136,7 +137,11 @@ class Cache:
         return [Entry(path, described["facts"]) for described, path in described]
 
     def verify(self, entry: Entry) -> None:
-        """Read an entry to the last byte; raises `DamagedFile` unless it is as it was made."""
+        """Read an entry to the last byte; raises `DamagedFile` unless it is as it was made.
+
+        Raises `Refused` for an entry of another version of fedunlearn.
+        """
+        require_this_version(entry.folder, entry.facts.get("versions"))
         with entry.turn():
             entry.take()
             for path in (entry.folder / "checkpoint" / "rounds").glob("*.safetensors"):

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from fedunlearn.checks import Refused
-from fedunlearn.results import MANIFEST
+from fedunlearn.results import MANIFEST, require_this_version
 
 log = logging.getLogger(__name__)
 
@@ -70,4 +70,5 @@ def _manifest(folder: Path) -> dict[str, Any]:
         ) from error
     if not isinstance(found, dict) or not {"status", "config"} <= found.keys():
         raise Refused(f"{path} is not the manifest of a run.")
+    require_this_version(folder, found.get("versions"))
     return found

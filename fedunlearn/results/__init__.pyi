@@ -35,6 +35,7 @@ from .summary_table import summary_notes as summary_notes
 from .verdicts import AGAIN as AGAIN
 from .verdicts import BY_CHANCE as BY_CHANCE
 from .verdicts import judge as judge
+from .versions import require_this_version as require_this_version
 from .wording import DID_NOT_TAKE as DID_NOT_TAKE
 from .wording import MINUS as MINUS
 from .wording import amount as amount

@@ -14,6 +14,7 @@ import yaml
 
 from fedunlearn import files
 from fedunlearn.checks import Refused
+from fedunlearn.results.versions import require_this_version
 
 MANIFEST = "manifest.json"
 """The file that says what a run is made of, and whether it is through."""
@@ -87,12 +88,17 @@ class Run:
 
 
 def load(folder: Path) -> Run:
-    """Read a run's folder; raises `Refused` for files that are missing or not as written."""
+    """Read a run's folder; raises `Refused` for files that are missing or not as written.
+
+    So it does for a run of another version of fedunlearn.
+    """
     manifest = folder / MANIFEST
     try:
         content = json.loads(_text(manifest))
     except json.JSONDecodeError as error:
         raise Refused(f"{manifest} is not JSON: {error}.") from error
+    if isinstance(content, dict):
+        require_this_version(folder, content.get("versions"))
     return Run(
         folder=folder,
         metrics=_read(folder / "metrics.csv", METRICS),

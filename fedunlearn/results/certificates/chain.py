@@ -7,6 +7,7 @@ from pathlib import Path
 
 from fedunlearn import files
 from fedunlearn.checks import Refused
+from fedunlearn.results import require_this_version
 from fedunlearn.results.certificates.certificate import FIRST, Certificate, config_hash
 from fedunlearn.results.certificates.encoding import decode, digest, encode
 from fedunlearn.results.certificates.text import text
@@ -60,13 +61,13 @@ def verify(folder: Path) -> Chain:
     between others, an unknown file among them, a model or a configuration that is not the
     certified one. The last certificates of a chain can be removed unnoticed; compare its head.
     """
+    configuration = _configuration(folder / "manifest.json")
     chain = _chain(folder / FOLDER, unfinished=False)
     if not chain.certificates:
         raise Refused(
             f"{folder} holds no certificates: there is none in {folder / FOLDER}. They are "
             "written when a run that serves a request is finished."
         )
-    configuration = _configuration(folder / "manifest.json")
     deleted = {
         purged.file
         for certificate in chain.certificates
@@ -156,9 +157,12 @@ def _subject(made: Certificate) -> tuple[object, ...]:
 
 def _configuration(manifest: Path) -> str:
     try:
-        return config_hash(json.loads(_read(manifest))["config"])
+        content = json.loads(_read(manifest))
+        configuration = config_hash(content["config"])
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise Refused(f"{manifest} holds no configuration: bring back an intact copy.") from error
+    require_this_version(manifest.parent, content.get("versions"))
+    return configuration
 
 
 def _readable(path: Path) -> Path:
