@@ -39,7 +39,7 @@ def strategies(cfg: DictConfig, chosen: str) -> dict[str, DictConfig]:
         label = f"{name}({_listed(fields)})" if fields else name
         if label in found:
             raise Refused(f"strategies names {label} twice.")
-        found[label] = _with(part, fields, label)
+        found[label] = _with(part, fields, label) if fields else part
     return found
 
 
