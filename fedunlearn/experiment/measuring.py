@@ -13,7 +13,7 @@ from fedunlearn.experiment.experiment import Experiment
 from fedunlearn.experiment.progress import Progress
 from fedunlearn.experiment.run_folder import RunFolder
 from fedunlearn.models import Vector
-from fedunlearn.results import overall
+from fedunlearn.results import PLANTED, overall
 from fedunlearn.unlearning import FederationState, Ledger, Moment, Phase, Request, Step, Steps
 
 PROBE_MARGIN = 0.5
@@ -171,10 +171,9 @@ class Measuring:
 
     def _probe(self, number: int, measured: list[Measured]) -> str:
         """Say whether the planted probe can tell forgetting from remembering."""
-        name = "attack_success_rate"
-        if name not in measured[0].values:
+        if PLANTED not in measured[0].values:
             return ""
-        fell = measured[0].values[name] - self.retrained_values[number][name]
+        fell = measured[0].values[PLANTED] - self.retrained_values[number][PLANTED]
         return "took" if fell >= PROBE_MARGIN else "did not take"
 
     def _costs(self, ledger: Ledger) -> dict[str, float]:

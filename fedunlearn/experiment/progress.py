@@ -10,17 +10,11 @@ from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemaini
 from rich.progress import Progress as Bar
 from rich.table import Column
 
+from fedunlearn.results import CARDS
 from fedunlearn.unlearning import Moment
 
 SECONDS_BETWEEN_LINES = 3.0
 """Where the output is no terminal, a line appears this often, and at the end of each phase."""
-
-SHOWN = {
-    "test_accuracy": "test",
-    "forget_accuracy": "leaver",
-    "attack_success_rate": "attack",
-}
-"""The metrics beside the bar, and their short names."""
 
 PHASES = {"train": "training", "unlearn": "unlearning", "recover": "recovery"}
 
@@ -68,9 +62,9 @@ class Progress:
         self._done += 1
         self._latest.update(values)
         named = [
-            f"{short} {100 * self._latest[name]:.1f}%"
-            for name, short in SHOWN.items()
-            if name in self._latest
+            f"{card.progress} {_written(self._latest[name], percent=card.percent)}"
+            for name, card in CARDS.items()
+            if card.progress and name in self._latest
         ]
         facts = ", ".join([*named, f"{sent / 1e6:.1f} MB"])
         what = f"seed {seed} {strategy} {PHASES[moment.phase]}"
@@ -93,3 +87,7 @@ class Progress:
             f"[{place}] {self._line}", soft_wrap=True, highlight=False, markup=False
         )
         self._line = ""
+
+
+def _written(value: float, *, percent: bool) -> str:
+    return f"{100 * value:.1f}%" if percent else f"{value:.2f}"

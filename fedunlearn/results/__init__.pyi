@@ -11,9 +11,11 @@ from .branches import is_reference as is_reference
 from .branches import reference_name as reference_name
 from .branches import reference_number as reference_number
 from .client_impact import who_pays as who_pays
+from .metric_card import Card as Card
 from .metric_cards import CARDS as CARDS
 from .metric_cards import PART as PART
-from .metric_cards import Card as Card
+from .metric_cards import PLANTED as PLANTED
+from .metric_cards import card_or_plain as card_or_plain
 from .metric_cards import overall as overall
 from .normalised_distances import normalised as normalised
 from .run_files import CASE as CASE

@@ -6,16 +6,7 @@ import pandas as pd
 
 from fedunlearn.results.before_after import ends
 from fedunlearn.results.branches import is_reference
-
-DISTANCES = (
-    "weight_distance",
-    "forget_activation_distance",
-    "test_activation_distance",
-    "forget_divergence",
-    "test_divergence",
-    "retained_divergence",
-)
-"""Metrics that are 0 for the retrained model itself and grow with the distance from it."""
+from fedunlearn.results.metric_cards import CARDS
 
 WHERE = ["seed", "strategy", "request", "metric"]
 """What one deletion and one distance is."""
@@ -34,7 +25,8 @@ def normalised(metrics: pd.DataFrame) -> pd.DataFrame:
     is no farther than they are: such a distance sees nothing of the deletion. That is how it goes
     with weights, since further retrained models start from another first model.
     """
-    found = ends(metrics[metrics["metric"].isin(DISTANCES)], WHERE).reset_index()
+    distances = [name for name, card in CARDS.items() if card.distance]
+    found = ends(metrics[metrics["metric"].isin(distances)], WHERE).reset_index()
     found = found.rename(columns={"before": "original", "after": "distance"})
     found["floor"] = _floors(found)
     lengths = (found[column].tolist() for column in ("distance", "original", "floor"))

@@ -7,18 +7,11 @@ from rich import box
 from rich.table import Table
 
 from fedunlearn.results.branches import RETRAIN, is_reference, reference_number
+from fedunlearn.results.metric_cards import CARDS, card_or_plain
 from fedunlearn.results.permutation_test import enough
 from fedunlearn.results.run_files import GAP
 from fedunlearn.results.verdicts import AGAIN, BY_CHANCE, judge, sentences
 from fedunlearn.results.wording import DID_NOT_TAKE, MINUS, amount, in_order, percent, unit, who
-
-METRICS = {
-    "test_accuracy": "Test\naccuracy %",
-    "forget_accuracy": "Leaver's\nrecords %",
-    "attack_success_rate": "Attack\nsuccess %",
-    "membership_auc": "Membership\nAUC",
-}
-"""The metrics that the table shows where there are any, and their headings."""
 
 COSTS: dict[str, Callable[[pd.DataFrame], float]] = {
     "Client\nepochs": lambda rows: rows["client_epochs"].mean(),
@@ -40,11 +33,12 @@ def printed_summary(summary: pd.DataFrame) -> Table:
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False)
     if summary.empty:
         return table
-    metrics = [name for name in METRICS if name in summary and summary[name].notna().any()]
+    headings = {name: card.heading for name, card in CARDS.items() if card.heading}
+    metrics = [name for name in headings if name in summary and summary[name].notna().any()]
     table.title = _title(summary)
     table.add_column("\nStrategy", no_wrap=True)
     for name in metrics:
-        table.add_column(METRICS[name], overflow="fold")
+        table.add_column(headings[name], overflow="fold")
     for heading in COSTS:
         table.add_column(heading, justify="right")
     cases = dict(iter(_told(summary).groupby(["request", "strategy"])))
@@ -88,7 +82,7 @@ def _title(summary: pd.DataFrame) -> str:
 
 def _measured(rows: pd.DataFrame, name: str) -> tuple[str, str]:
     """Write a metric's value and, in parentheses, its difference from the retrained model's."""
-    if name == "attack_success_rate":
+    if card_or_plain(name).planted:
         rows = rows[rows["probe"] != DID_NOT_TAKE]
         if rows.empty:
             return DID_NOT_TAKE, ""

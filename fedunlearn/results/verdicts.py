@@ -13,7 +13,7 @@ import pandas as pd
 
 from fedunlearn import checks
 from fedunlearn.results.branches import is_reference
-from fedunlearn.results.metric_cards import CARDS
+from fedunlearn.results.metric_cards import card_or_plain
 from fedunlearn.results.permutation_test import (
     CONFIDENCE,
     Exchanged,
@@ -36,10 +36,6 @@ BY_CHANCE = (
 AGAIN = "retrain again"
 """Stands for the strategy where one more retrained model is next to the others of its seed."""
 
-UNJUDGED = ("weight_distance", "weight_cosine", "normalised_distance")
-"""Most strategies start where the first reference did, and the further ones elsewhere: that alone
-tells them apart in their weights, whatever they forgot."""
-
 NOT_INSIDE = ("under-forgotten", "over-forgotten", "outside", "undecided")
 
 
@@ -50,8 +46,8 @@ def judge(summary: pd.DataFrame, confidence: float = CONFIDENCE) -> pd.DataFrame
     ``high`` (see `margin`); the gap stands with its interval and p-value (see `exchange`). The
     strategy `AGAIN` is one retrained model a seed, judged by the others. A metric has no row where
     `enough` says that there are too few models, and is ``undecided`` where a value is no number.
-    Seeds whose probe did not take do not count for the success of the attack, and `UNJUDGED`
-    metrics are left out.
+    Seeds whose probe did not take do not count for the success of the attack, and metrics whose
+    card says so are not judged.
     """
     checks.number("confidence", confidence, above=0, below=1)
     rows = [] if summary.empty else list(_rows(summary, confidence))
@@ -60,8 +56,9 @@ def judge(summary: pd.DataFrame, confidence: float = CONFIDENCE) -> pd.DataFrame
 
 
 def _rows(summary: pd.DataFrame, confidence: float) -> Iterator[dict[str, object]]:
-    fixed = {"run", *CASE, *COSTS, *UNJUDGED}
-    metrics = [m for m in map(str, summary) if m not in fixed and not m.endswith(GAP)]
+    fixed = {"run", *CASE, *COSTS}
+    measured = [m for m in map(str, summary) if m not in fixed and not m.endswith(GAP)]
+    metrics = [metric for metric in measured if card_or_plain(metric).judged]
     for request, served in summary.groupby("request"):
         names = served["strategy"].unique()
         references = [name for name in names if is_reference(name)]
@@ -74,7 +71,7 @@ def _rows(summary: pd.DataFrame, confidence: float) -> Iterator[dict[str, object
         probes, tables = by_case["probe"].unstack(), {m: by_case[m].unstack() for m in metrics}
         for (label, judged, by), metric in product(cases, metrics):
             table = tables[metric]
-            if metric == "attack_success_rate":
+            if card_or_plain(metric).planted:
                 table = table[probes[judged] != DID_NOT_TAKE]
             compares = table[references[0]].isna().all()
             known = [name for name in by if table[name].notna().any()]
@@ -91,8 +88,8 @@ def _judged(
     if not (np.isfinite(values).all() and np.isfinite(references).all()):
         return {**mean, "verdict": "undecided"}
     found, width = exchange(values, references, confidence), margin(references, confidence)
-    card = CARDS.get(metric)
-    bounds = (card.lower_bound, card.upper_bound) if card else (-math.inf, math.inf)
+    card = card_or_plain(metric)
+    bounds = card.lower_bound, card.upper_bound
     low, high = np.clip([mean["reference"] - width, mean["reference"] + width], *bounds)
     return {
         **mean,
@@ -115,11 +112,11 @@ def verdict(
     A metric that ``compares`` with the first reference is outside only where it is farther from
     that than other references are, not where it is nearer.
     """
-    card = CARDS.get(metric)
-    nearer = {"lower": -1, "higher": 1}.get(card.better if compares and card else "", 0)
+    card = card_or_plain(metric)
+    nearer = {"lower": -1, "higher": 1}.get(card.better if compares else "", 0)
     significant = found.p_value <= 1 - confidence + 1e-9
     if significant and np.sign(found.gap) != nearer:
-        if card is None or card.remembered is None:
+        if card.remembered is None:
             return "outside"
         more = (found.gap > 0) == (card.remembered == "higher")
         return "under-forgotten" if more else "over-forgotten"
@@ -151,13 +148,12 @@ def sentences(verdicts: pd.DataFrame) -> list[str]:
 
 def about_leavers(metric: str) -> bool:
     """Whether a metric looks at those who left, and not at how everybody else is served."""
-    card = CARDS.get(metric)
-    return metric.startswith("forget_") or (card is not None and card.remembered is not None)
+    return card_or_plain(metric).about_leavers
 
 
 def _listed(metrics: Sequence[str], most: int = 3) -> str:
     """Name some metrics, and count the others."""
-    plain = [_plain(CARDS[name].label if name in CARDS else name) for name in metrics]
+    plain = [_plain(card_or_plain(name).label) for name in metrics]
     shown = plain if len(plain) <= most + 1 else [*plain[:most], f"{len(plain) - most} others"]
     return " and ".join(filter(None, (", ".join(shown[:-1]), shown[-1])))
 

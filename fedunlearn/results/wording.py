@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 
 from fedunlearn.results.branches import RETRAIN, reference_number
+from fedunlearn.results.metric_cards import card_or_plain
 
 DID_NOT_TAKE = "did not take"
 """The word of summary.csv's column ``probe`` for a backdoor that cannot tell anything."""
@@ -37,8 +38,8 @@ def in_order(strategies: Iterable[str]) -> list[str]:
 
 
 def percent(metric: str) -> bool:
-    """Whether people know this metric in percent: accuracies, rates and agreements."""
-    return "accuracy" in metric or metric.endswith(("_rate", "_agreement"))
+    """Whether people know this metric in percent, as its card says."""
+    return card_or_plain(metric).percent
 
 
 def unit(metric: str) -> int:

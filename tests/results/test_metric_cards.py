@@ -1,4 +1,5 @@
 import inspect
+import io
 import math
 import re
 from dataclasses import replace
@@ -7,16 +8,34 @@ from importlib import import_module
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 import yaml
+from rich.console import Console
 
 import conf
 from fedunlearn.data import Records
 from fedunlearn.evaluators import Snapshot
+from fedunlearn.experiment.progress import Progress
 from fedunlearn.local import LocalWork, Sgd, train_locally
 from fedunlearn.models import Mlp, Network
-from fedunlearn.results import CARDS, metric_cards, overall
+from fedunlearn.results import (
+    CARDS,
+    METRICS,
+    Card,
+    card_or_plain,
+    judge,
+    metric_cards,
+    normalised,
+    overall,
+    printed_summary,
+    summary_notes,
+)
+from fedunlearn.results.certificates.verdicts import Thresholds, gap_columns, judged
+from fedunlearn.results.plots.against_rounds import panels
+from fedunlearn.results.report.standings import standings
+from fedunlearn.unlearning import Moment
 from tests.support.evaluated import CLASSES, randomly
 
 GLOSSARY = Path(__file__).parents[2] / "docs" / "metrics.md"
@@ -144,3 +163,77 @@ def test_the_full_configuration_measures_what_the_default_one_does():
         fields = set(inspect.signature(_built(measure)).parameters)
         assert measure.keys() - {"_target_"} == fields
     assert [measure for measure in default["final"] if measure not in full["final"]] == []
+
+
+@pytest.fixture
+def made_up(monkeypatch):
+    """A metric of a new evaluator, known by its one card."""
+    name = "forget_surprise"
+    facts = {"lower_bound": 0, "upper_bound": 1, "meaning": "How surprised the model is."}
+    shown = {"heading": "Sur-\nprise %", "title": "Surprise (%)", "progress": "surprise"}
+    flags = {"percent": True, "about_leavers": True, "panel": True, "chief": True}
+    goal = {"better": "retrained", "remembered": "lower"}
+    new = Card(name=name, label="Surprise", **goal, **facts, **shown, **flags)
+    monkeypatch.setitem(metric_cards._BY_NAME, name, new)
+    return new
+
+
+def test_one_card_makes_a_new_metric_known_everywhere(made_up):
+    name, gap = made_up.name, f"{made_up.name}_gap"
+    rows = [
+        {
+            **dict.fromkeys(COSTS, 1),
+            **{"seed": seed, "strategy": strategy, "request": 1, "clients": "0", "probe": ""},
+            **{name: value + seed / 1000, gap: value - 0.5},
+        }
+        for strategy, value in (("retrain", 0.5), ("retrain-2", 0.501), ("ours", 0.1))
+        for seed in range(4)
+    ]
+    summary = pd.DataFrame(rows)
+
+    table = Console(width=100, file=io.StringIO(), record=True)
+    table.print(printed_summary(summary))
+    printed = table.export_text()
+    assert "Sur-" in printed
+    assert "10.2" in printed
+    found = judge(summary)
+    assert found.loc[found.strategy == "ours", "verdict"].tolist() == ["under-forgotten"]
+    assert any("under-forgotten on surprise" in note for note in summary_notes(summary))
+    assert panels(summary) == [name]
+    assert standings(summary, found, ["ours"], 1).headings[1] == "Surprise (%)"
+
+    largest = {gap: 0.05}
+    judged_row = {m.metric: m for m in judged(rows[-1], rows, Thresholds(largest))}[name]
+    assert judged_row.verdict == "exceeded"
+    assert judged_row.retrained == pytest.approx(0.5035)
+
+    lines = Console(width=200, file=io.StringIO(), record=True)
+    with Progress(1, lines) as progress:
+        progress.advance(0, "ours", Moment("unlearn", 1, 1), {name: 0.25}, 0)
+        progress.say()
+    assert "surprise 25.0%" in lines.export_text()
+
+
+def test_a_comparison_that_its_card_declares_has_no_gap_but_a_distance(made_up, monkeypatch):
+    assert f"{made_up.name}_gap" in gap_columns()
+    compares = replace(made_up, compares=True, distance=True, judged=False)
+    monkeypatch.setitem(metric_cards._BY_NAME, made_up.name, compares)
+    assert f"{made_up.name}_gap" not in gap_columns()
+    moments = [(0, "ours", 1, "unlearn", n, made_up.name, 1 - n / 4) for n in range(3)]
+    table = normalised(pd.DataFrame(moments, columns=list(METRICS)))
+    assert table[["metric", "original", "distance"]].values.tolist() == [[made_up.name, 1.0, 0.5]]
+
+
+def test_a_metric_without_a_card_is_a_plain_number_that_retraining_is_the_goal_of():
+    plain = card_or_plain("my_accuracy/3")
+    assert (plain.better, plain.percent, plain.judged) == ("retrained", False, True)
+    assert (plain.lower_bound, plain.upper_bound) == (-math.inf, math.inf)
+    assert card_or_plain("test_loss") is CARDS["test_loss"]
+
+
+def test_facts_on_a_card_fit_together():
+    for card in CARDS.values():
+        assert not card.distance or (card.compares and card.better == "lower"), card
+        assert card.remembered is None or card.about_leavers, card
+        assert not card.title or card.panel, card
+        assert (card.better == "retrained") <= (not card.compares or card.name == "anamnesis_index")

@@ -8,18 +8,23 @@ from typing import Literal
 
 from fedunlearn import checks
 from fedunlearn.checks import Refused, nearest
-from fedunlearn.results import CARDS, CASE, COSTS, DID_NOT_TAKE, GAP, RETRAIN, is_reference
+from fedunlearn.results import (
+    CARDS,
+    CASE,
+    COSTS,
+    DID_NOT_TAKE,
+    GAP,
+    RETRAIN,
+    card_or_plain,
+    is_reference,
+)
 
 Verdict = Literal["within", "exceeded", "not judged"]
 
-COMPARISONS = ("_distance", "_cosine", "_divergence", "_agreement", "_cka", "_index")
-"""How metrics end that compare with the retrained model already: they have no gap."""
 
-GAPS = tuple(f"{name}{GAP}" for name in CARDS if not name.endswith(COMPARISONS))
-"""What a threshold can be set for."""
-
-PROBED = "attack_success_rate"
-"""The metric that says nothing where the planted probe did not take."""
+def gap_columns() -> list[str]:
+    """Return what a threshold can be set for: the gaps of all metrics that have one."""
+    return [f"{name}{GAP}" for name, card in CARDS.items() if not card.compares]
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,10 +41,11 @@ class Thresholds:
                 f"certificate.largest must map gaps to numbers, not {self.largest!r}: "
                 "{forget_accuracy_gap: 0.05}, say."
             )
+        known = gap_columns()
         for name, value in self.largest.items():
-            if name not in GAPS:
+            if name not in known:
                 raise Refused(
-                    f"certificate.largest.{name} does not exist{nearest(str(name), GAPS)}"
+                    f"certificate.largest.{name} does not exist{nearest(str(name), known)}"
                 )
             checks.number(f"certificate.largest.{name}", value, above=0)
         object.__setattr__(self, "largest", {name: float(v) for name, v in self.largest.items()})
@@ -102,7 +108,7 @@ def judged(
     named = [name for name in CARDS if name in measured]
     found = []
     for name in [*named, *sorted(measured - {*CARDS})]:
-        has_gap = not name.endswith(COMPARISONS)
+        has_gap = not card_or_plain(name).compares
         values = [(r["seed"], _number(r.get(name))) for r in references if has_gap]
         known = [(seed, value) for seed, value in values if value is not None]
         retrained = [_number(r.get(name)) for r in others if has_gap]
@@ -114,7 +120,7 @@ def judged(
                 spread=statistics.stdev(value for _, value in known) if len(known) > 1 else None,
                 seeds=len({seed for seed, _ in known}),
                 threshold=thresholds.largest.get(f"{name}{GAP}"),
-                conclusive=name != PROBED or row["probe"] != DID_NOT_TAKE,
+                conclusive=not card_or_plain(name).planted or row["probe"] != DID_NOT_TAKE,
             )
         )
     return tuple(found)

@@ -17,9 +17,6 @@ from fedunlearn.results import CARDS, RETRAIN, SHARED, Card, leave, percent, uni
 from fedunlearn.results.plots.curves import Spread, around, goal, horizon, references
 from fedunlearn.results.plots.style import GREY, STYLE, WIDE, looks, widened
 
-PANELS = ("test_accuracy", "forget_accuracy", "attack_success_rate", "membership_auc")
-"""The metrics of the figure, where there are any."""
-
 PHASES = ("train", "unlearn", "recover")
 
 RECOVERY: dict[str, Any] = {"linestyle": (0, (1, 1)), "markerfacecolor": "white"}
@@ -33,9 +30,10 @@ DIRECTION = {
 
 
 def panels(summary: pd.DataFrame) -> list[str]:
-    """Return the metrics to show: those of `PANELS` that the retrained model has."""
+    """Return the metrics to show: those with a panel that the retrained model has."""
     target = summary[summary["strategy"] == RETRAIN]
-    return [name for name in PANELS if name in summary and target[name].notna().any()]
+    named = [name for name, card in CARDS.items() if card.panel and name in summary]
+    return [name for name in named if target[name].notna().any()]
 
 
 @rc_context(STYLE)

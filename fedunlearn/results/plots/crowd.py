@@ -20,13 +20,6 @@ CROWD = 9
 
 BLUE = "#0072B2"
 
-TITLES = {
-    "test_accuracy": "Test accuracy (%)",
-    "attack_success_rate": "Attack success (%)",
-    "forget_accuracy": "Leaver's records (%)",
-}
-"""The metrics of the figure, where there are any, and what fits above them."""
-
 
 def crowded(summary: pd.DataFrame) -> bool:
     """Whether there are too many strategies for a line each."""
@@ -67,7 +60,7 @@ def overview(metrics: pd.DataFrame, summary: pd.DataFrame) -> Figure:
     """
     found = ends(metrics, int(summary["request"].iloc[0]))
     names = by_success(summary)
-    shown = [name for name in TITLES if name in panels(summary)]
+    shown = [name for name in panels(summary) if CARDS[name].title]
     figure = Figure(figsize=(WIDE, 0.155 * len(names) + 1.0), layout="constrained")
     grid = figure.subplots(1, len(shown), sharey=True, squeeze=False)[0]
     recovered = bool((found["phase"] == "recover").any())
@@ -76,7 +69,7 @@ def overview(metrics: pd.DataFrame, summary: pd.DataFrame) -> Figure:
         rows = found[found["metric"] == metric].set_index(["strategy", "phase"])
         for place, name in enumerate(names):
             _pair(axes, rows, name, place)
-        axes.set_title(TITLES[metric], pad=11)
+        axes.set_title(CARDS[metric].title, pad=11)
         corner = (0, 1), (0, 3), "axes fraction", "offset points"
         axes.annotate(DIRECTION[CARDS[metric].better], *corner, color=GREY)
         axes.grid(axis="both")

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from fedunlearn.results import DID_NOT_TAKE, GAP, RETRAIN, is_reference, unit
+from fedunlearn.results import DID_NOT_TAKE, GAP, PLANTED, RETRAIN, is_reference, unit
 
 LEAD = 5
 """Training rounds shown before a request."""
@@ -40,8 +40,8 @@ def references(summary: pd.DataFrame) -> pd.DataFrame:
 def probe(summary: pd.DataFrame) -> str:
     """Return the metric that tells best what is left of the leaver: attack success if it took."""
     took = (summary["probe"] != DID_NOT_TAKE).all()
-    planted = f"attack_success_rate{GAP}" in summary
-    return "attack_success_rate" if planted and took else "forget_accuracy"
+    planted = f"{PLANTED}{GAP}" in summary
+    return PLANTED if planted and took else "forget_accuracy"
 
 
 def tradeoffs(summary: pd.DataFrame) -> dict[str, tuple[Spread, Spread]]:

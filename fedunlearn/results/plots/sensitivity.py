@@ -10,8 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
-from fedunlearn.results import CARDS, is_reference, unit
-from fedunlearn.results.plots.crowd import TITLES
+from fedunlearn.results import CARDS, card_or_plain, is_reference, unit
 from fedunlearn.results.plots.curves import Spread, goal, probe
 from fedunlearn.results.plots.style import GREY, STYLE, WIDE
 
@@ -133,7 +132,7 @@ def _band(axes: Axes, reached: Spread) -> None:
 
 
 def _frame(axes: Axes, name: str, x: str, values: Sequence[float]) -> None:
-    axes.set_title(TITLES.get(name, name))
+    axes.set_title(name if name in COSTS else card_or_plain(name).title or name)
     axes.set_xlabel(_short(x))
     axes.grid(axis="y")
     positive = [value for value in values if value > 0]

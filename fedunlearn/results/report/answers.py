@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from fedunlearn.results import CARDS, DID_NOT_TAKE, GAP, amount, unit, who
+from fedunlearn.results import DID_NOT_TAKE, GAP, amount, card_or_plain, unit, who
 from fedunlearn.results.report.cells import ABSENT, number
 from fedunlearn.results.report.frames import UTILITY
 from fedunlearn.results.report.naming import better, digits
@@ -144,9 +144,9 @@ def _next_to(case: pd.DataFrame, served: pd.DataFrame, chief: str) -> str:
     """Tell the chief measure next to retraining's."""
     if chief not in case or case[chief].isna().all():
         return "what it forgot was not measured"
-    label = CARDS[chief].label if chief in CARDS else chief
+    label = card_or_plain(chief).label
     mark = " %" if unit(chief) == 100 else ""
-    if chief == "attack_success_rate" and (case["probe"] == DID_NOT_TAKE).any():
+    if card_or_plain(chief).planted and (case["probe"] == DID_NOT_TAKE).any():
         return "the planted backdoor did not take, so it cannot tell"
     value = number(unit(chief) * float(case[chief].mean(skipna=False)), digits(chief))
     goal = number(unit(chief) * float(references(served)[chief].mean()), digits(chief))

@@ -1,8 +1,6 @@
 """What a measure is called, which way is good, and where it ends, as people see it."""
 
-import math
-
-from fedunlearn.results import CARDS, unit
+from fedunlearn.results import card_or_plain, unit
 
 ENDLESS = 1e300
 """Stands for no bound where infinity cannot: in JSON."""
@@ -10,7 +8,7 @@ ENDLESS = 1e300
 
 def label(metric: str) -> str:
     """Return what a metric is called, with its unit."""
-    name = CARDS[metric].label if metric in CARDS else metric.replace("_", " ")
+    name = card_or_plain(metric).label
     return f"{name} (%)" if unit(metric) == 100 else name
 
 
@@ -22,14 +20,14 @@ def direction(metric: str) -> str:
 
 def better(metric: str) -> str:
     """Return ``higher``, ``lower`` or ``retrained``, which is also the goal of unknown metrics."""
-    return CARDS[metric].better if metric in CARDS else "retrained"
+    return card_or_plain(metric).better
 
 
 def bounds(metric: str) -> tuple[float, float]:
     """Return the least and the greatest value there can be, in the unit shown."""
-    card = CARDS.get(metric)
-    ends = (card.lower_bound, card.upper_bound) if card else (-math.inf, math.inf)
-    low, high = (max(-ENDLESS, min(ENDLESS, unit(metric) * end)) for end in ends)
+    card = card_or_plain(metric)
+    ends = (unit(metric) * end for end in (card.lower_bound, card.upper_bound))
+    low, high = (max(-ENDLESS, min(ENDLESS, end)) for end in ends)
     return low, high
 
 

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 import pandas as pd
 
-from fedunlearn.results import AGAIN, DID_NOT_TAKE, GAP, RETRAIN, unit, who
+from fedunlearn.results import AGAIN, DID_NOT_TAKE, GAP, RETRAIN, card_or_plain, unit, who
 from fedunlearn.results.report.cells import (
     ABSENT,
     MEANINGS,
@@ -19,17 +19,6 @@ from fedunlearn.results.report.cells import (
 from fedunlearn.results.report.frames import measured
 from fedunlearn.results.report.naming import better, digits, label
 from fedunlearn.results.report.references import others, references
-
-CHIEF = (
-    "test_accuracy",
-    "retained_accuracy_worst",
-    "forget_accuracy",
-    "attack_success_rate",
-    "membership_auc",
-)
-"""The measures of the first table, where there are any; all are in the second."""
-
-PROBED = "attack_success_rate"
 
 COSTS: Mapping[str, Callable[[pd.DataFrame], "pd.Series[float]"]] = {
     "Client passes": lambda rows: rows["client_epochs"],
@@ -49,7 +38,7 @@ def standings(
     """Return the chief measures and the costs of one request: a row a strategy, in ``order``."""
     served = summary[summary["request"] == request]
     cases, goal = _cases(served), references(served)
-    metrics = [metric for metric in CHIEF if metric in measured(served)]
+    metrics = [metric for metric in measured(served) if card_or_plain(metric).chief]
     judged = _judged(verdicts, request)
     columns = [_column(cases, goal, judged, order, metric) for metric in metrics]
     for read in COSTS.values():
@@ -132,10 +121,11 @@ def _column(
     found, badness = [], []
     for strategy in order:
         case = cases[strategy]
-        if metric == PROBED:
+        planted = card_or_plain(metric).planted
+        if planted:
             case = case[case["probe"] != DID_NOT_TAKE]
         cell = measure(case[metric], digits(metric), unit(metric))
-        if metric == PROBED and case.empty:
+        if planted and case.empty:
             cell = Cell(DID_NOT_TAKE)
         found.append(Cell(cell.text, cell.spread, verdict=judged.get((strategy, metric), "")))
         badness.append(_badness(case, metric))

@@ -55,7 +55,7 @@ def test_best_first_behind_retraining():
 def test_rows_bands_and_bars(recovered):
     figure = overview(recovered.metrics, recovered.summary)
     titles = [axes.get_title(loc="left") for axes in figure.axes]
-    assert titles == ["Test accuracy (%)", "Attack success (%)", "Leaver's records (%)"]
+    assert titles == ["Test accuracy (%)", "Leaver's records (%)", "Attack success (%)"]
     names = [text.get_text() for text in figure.axes[0].get_yticklabels()]
     assert names[0] == "retrain"
     assert sorted(names) == sorted(ENDS)
@@ -63,7 +63,7 @@ def test_rows_bands_and_bars(recovered):
     for place, name in enumerate(names):
         marks = [
             (line.get_xdata()[0], line.get_markerfacecolor() == "white")
-            for line in figure.axes[1].lines
+            for line in figure.axes[2].lines
             if line.get_marker() == "o" and line.get_ydata()[0] == place
         ]
         assert marks == [
@@ -78,7 +78,7 @@ def test_shares_stay_within_their_range(recovered):
     wild = recovered.metrics.copy()
     wild.loc[(wild.metric == "attack_success_rate") & (wild.seed == 1), "value"] = 0.9
     wild.loc[(wild.metric == "attack_success_rate") & (wild.seed != 1), "value"] = 0.0
-    axes = overview(wild, recovered.summary).axes[1]
+    axes = overview(wild, recovered.summary).axes[2]
     ends_of_bars = [
         x for bars in axes.collections for path in bars.get_paths() for x in path.vertices[:, 0]
     ]
