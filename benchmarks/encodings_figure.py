@@ -11,7 +11,8 @@ from matplotlib.ticker import FuncFormatter, NullFormatter
 
 from benchmarks.figures import save
 from benchmarks.report import number
-from fedunlearn.results.plots import GREY, STYLE, WIDE
+from fedunlearn.results import GREY
+from fedunlearn.results.plots import STYLE, WIDE
 
 COLOURS = {
     "float32": "#000000",

@@ -11,7 +11,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from benchmarks.report import number
-from fedunlearn.results.plots import GREY, STYLE, WIDE
+from fedunlearn.results import GREY
+from fedunlearn.results.plots import STYLE, WIDE
 
 OURS, PART, RIVAL, MARK = "#0072B2", "#56B4E9", "#E69F00", "#000000"
 COLOURS = {"auto": OURS, "fedunlearn": OURS, "cohort": PART, "workers": PART}

@@ -23,7 +23,8 @@ from benchmarks.store_cases import (
     Values,
 )
 from benchmarks.store_memory import LONGER, MEMORY, RECORDING, REPLAYING, lengths, named
-from fedunlearn.results.plots import GREY, STYLE, WIDE
+from fedunlearn.results import GREY
+from fedunlearn.results.plots import STYLE, WIDE
 
 MORE, LESS = "MB/s; wanted: beyond the dashed line", "ms; wanted: short of the dashed line"
 RATE, SLOWER = 0.6, 1.1

@@ -10,6 +10,9 @@ RETRAIN = "retrain"
 
 Further ones of the same seed are called ``retrain-2``, ``retrain-3`` and so on."""
 
+AGAIN = "retrain again"
+"""Stands for the strategy where one more retrained model is next to the others of its seed."""
+
 
 def reference_name(number: int) -> str:
     """Return the name of a seed's n-th reference, from 1."""

@@ -6,12 +6,13 @@ import pandas as pd
 from rich import box
 from rich.table import Table
 
-from fedunlearn.results.branches import RETRAIN, is_reference, reference_number
+from fedunlearn.results.branches import AGAIN, RETRAIN, is_reference, reference_number
+from fedunlearn.results.looks import in_order
 from fedunlearn.results.metric_cards import CARDS, card_or_plain
 from fedunlearn.results.permutation_test import enough
 from fedunlearn.results.run_files import GAP
-from fedunlearn.results.verdicts import AGAIN, BY_CHANCE, judge, sentences
-from fedunlearn.results.wording import DID_NOT_TAKE, MINUS, amount, in_order, percent, unit, who
+from fedunlearn.results.verdicts import BY_CHANCE, judge, sentences
+from fedunlearn.results.wording import DID_NOT_TAKE, MINUS, amount, percent, unit, who
 
 COSTS: dict[str, Callable[[pd.DataFrame], float]] = {
     "Client\nepochs": lambda rows: rows["client_epochs"].mean(),

@@ -12,7 +12,8 @@ import numpy as np
 import pandas as pd
 
 from fedunlearn import checks
-from fedunlearn.results.branches import is_reference
+from fedunlearn.results.branches import AGAIN, is_reference
+from fedunlearn.results.looks import in_order
 from fedunlearn.results.metric_cards import card_or_plain
 from fedunlearn.results.permutation_test import (
     CONFIDENCE,
@@ -23,7 +24,7 @@ from fedunlearn.results.permutation_test import (
     margin,
 )
 from fedunlearn.results.run_files import CASE, COSTS, GAP, VERDICTS
-from fedunlearn.results.wording import DID_NOT_TAKE, in_order
+from fedunlearn.results.wording import DID_NOT_TAKE
 
 Verdict = Literal["inside", "over-forgotten", "under-forgotten", "outside", "undecided"]
 
@@ -33,8 +34,6 @@ BY_CHANCE = (
 )
 """How to read many verdicts together."""
 
-AGAIN = "retrain again"
-"""Stands for the strategy where one more retrained model is next to the others of its seed."""
 
 NOT_INSIDE = ("under-forgotten", "over-forgotten", "outside", "undecided")
 

@@ -1,8 +1,5 @@
-"""How tables and figures call leavers, and in which order and unit they show things."""
+"""How tables and figures call leavers, and in which unit they show things."""
 
-from collections.abc import Iterable
-
-from fedunlearn.results.branches import RETRAIN, reference_number
 from fedunlearn.results.metric_cards import card_or_plain
 
 DID_NOT_TAKE = "did not take"
@@ -26,15 +23,6 @@ def who(clients: str) -> str:
 def leave(leavers: str) -> str:
     """Return the verb that goes with what `who` returned."""
     return "leaves" if leavers.startswith(("client ", "nobody")) else "leave"
-
-
-def in_order(strategies: Iterable[str]) -> list[str]:
-    """Return each strategy once: retraining first, the others as they come.
-
-    Further references of a seed are left out: `RETRAIN` stands for all of them.
-    """
-    names = [name for name in dict.fromkeys(strategies) if reference_number(name) <= 1]
-    return sorted(names, key=lambda name: name != RETRAIN)
 
 
 def percent(metric: str) -> bool:

@@ -128,7 +128,7 @@ def test_another_seed_or_code_makes_another_entry(tmp_path, trained, monkeypatch
         ("randomness.py", True),
         ("experiment/seed_run.py", True),
         ("results/branches.py", True),
-        ("results/report/looks.py", False),
+        ("results/looks.py", False),
         ("results/costing/times.py", False),
         ("results/verdicts.py", False),
         ("history/audit/search.py", False),

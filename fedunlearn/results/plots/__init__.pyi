@@ -9,7 +9,6 @@ from .curves import probe as probe
 from .figures import draw as draw
 from .figures import draw_many as draw_many
 from .label_map import labels as labels
-from .style import GREY as GREY
 from .style import STYLE as STYLE
 from .style import WIDE as WIDE
 from .tradeoffs import tradeoff as tradeoff

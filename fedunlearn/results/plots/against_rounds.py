@@ -13,13 +13,28 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
-from fedunlearn.results import CARDS, RETRAIN, SHARED, Card, leave, percent, unit, who
+from fedunlearn.results import (
+    CARDS,
+    DASHES,
+    GOAL_DASHES,
+    GREY,
+    INK,
+    RETRAIN,
+    SHARED,
+    Card,
+    Look,
+    leave,
+    looks_of,
+    percent,
+    unit,
+    who,
+)
 from fedunlearn.results.plots.curves import Spread, around, goal, horizon, references
-from fedunlearn.results.plots.style import GREY, STYLE, WIDE, looks, widened
+from fedunlearn.results.plots.style import STYLE, WIDE, widened
 
 PHASES = ("train", "unlearn", "recover")
 
-RECOVERY: dict[str, Any] = {"linestyle": (0, (1, 1)), "markerfacecolor": "white"}
+RECOVERY: dict[str, Any] = {"linestyle": (0, DASHES["recover"]), "markerfacecolor": "white"}
 """How recovery is told from unlearning."""
 
 DIRECTION = {
@@ -45,17 +60,13 @@ def forgetting(metrics: pd.DataFrame, summary: pd.DataFrame) -> Figure:
     """
     curves = around(metrics, int(summary["request"].iloc[0]))
     shown = panels(summary)
-    look = looks(summary["strategy"])
+    look = looks_of(summary["strategy"])
     rows = math.ceil(len(shown) / 2)
     figure = Figure(figsize=(WIDE, 1.9 * rows + 0.5), layout="constrained")
     grid = figure.subplots(rows, 2, squeeze=False).flatten()
     for axes, name in zip(grid, shown, strict=False):
         lines = curves[curves["metric"] == name]
-        for strategy, (colour, marker) in {SHARED: (GREY, ""), **look}.items():
-            mine = lines[lines["strategy"] == strategy]
-            _line(axes, mine, colour, marker)
-            if strategy != RETRAIN:  # its spread is that of the goal
-                _shade(axes, mine, colour, CARDS[name])
+        _strategies(axes, lines, look, CARDS[name])
         _goal(axes, goal(summary, name), CARDS[name])
         _frame(axes, curves, name)
         _mark_request(axes, who(summary["clients"].iloc[0]))
@@ -68,6 +79,18 @@ def forgetting(metrics: pd.DataFrame, summary: pd.DataFrame) -> Figure:
     else:
         _legend(figure, keys)
     return figure
+
+
+def _strategies(axes: Axes, lines: pd.DataFrame, look: dict[str, Look], card: Card) -> None:
+    """Draw one metric's line of each strategy, from the training that they share."""
+    shared = lines[lines["strategy"] == SHARED]
+    _line(axes, shared, GREY, "")
+    _shade(axes, shared, GREY, card)
+    for strategy, its in look.items():
+        mine = lines[lines["strategy"] == strategy]
+        _line(axes, mine, its.colour, its.marker)
+        if strategy != RETRAIN:  # its spread is that of the goal
+            _shade(axes, mine, its.colour, card)
 
 
 def _legend(figure: Figure, keys: list[Artist]) -> None:
@@ -105,8 +128,8 @@ def _shade(axes: Axes, rows: pd.DataFrame, colour: str, card: Card) -> None:
 def _goal(axes: Axes, reached: Spread, card: Card) -> None:
     """Draw what the retrained model reached through the whole panel, named at its end."""
     low, high = _within(card, reached.mean - reached.sd, reached.mean + reached.sd)
-    axes.axhspan(low, high, color="black", alpha=0.12, linewidth=0)
-    axes.axhline(reached.mean, color="black", linewidth=0.8, linestyle=(0, (5, 3)))
+    axes.axhspan(low, high, color=INK, alpha=0.12, linewidth=0)
+    axes.axhline(reached.mean, color=INK, linewidth=0.8, linestyle=(0, GOAL_DASHES))
     end = (1, reached.mean), (3, 0), ("axes fraction", "data"), "offset points"
     axes.annotate("retrained", *end, va="center")
 
@@ -146,13 +169,13 @@ def _spreads(summary: pd.DataFrame) -> str:
     return "; ".join(filter(None, (strategies, band)))
 
 
-def _keys(curves: pd.DataFrame, look: dict[str, tuple[str, str]], spreads: str) -> list[Artist]:
+def _keys(curves: pd.DataFrame, look: dict[str, Look], spreads: str) -> list[Artist]:
     """Return the entries of the legend."""
     last, end = horizon(curves), curves.loc[curves["strategy"] == RETRAIN, "x"].max()
     late = {RETRAIN: f"{RETRAIN} (until round {end})"} if end > last else {}
     keys: list[Artist] = [
-        Line2D([], [], color=colour, marker=marker, label=late.get(name, name))
-        for name, (colour, marker) in look.items()
+        Line2D([], [], color=its.colour, marker=its.marker, label=late.get(name, name))
+        for name, its in look.items()
     ]
     if (curves["phase"] == "recover").any():
         keys.append(Line2D([], [], color=GREY, marker="o", label="recovery", **RECOVERY))

@@ -4,8 +4,9 @@ import pandas as pd
 from matplotlib import rc_context
 from matplotlib.figure import Figure
 
-from fedunlearn.results import amount
-from fedunlearn.results.plots.style import STYLE, WIDE, looks
+from fedunlearn.results import PLAIN, RETRAIN, amount, looks_of
+from fedunlearn.results.plots.crowd import crowded
+from fedunlearn.results.plots.style import STYLE, WIDE
 
 
 @rc_context(STYLE)
@@ -14,7 +15,9 @@ def cost(summary: pd.DataFrame) -> Figure:
 
     ``summary`` holds the rows of that request. Scales with a wide range are logarithmic.
     """
-    look = looks(summary["strategy"])
+    look = looks_of(summary["strategy"])
+    alike = crowded(summary)  # more than there are colours
+    colours = [PLAIN if alike and n != RETRAIN else its.colour for n, its in look.items()]
     costs = {
         "Client epochs": summary["client_epochs"],
         "Sent (MB)": (summary["bytes_down"] + summary["bytes_up"]) / 1e6,
@@ -28,7 +31,7 @@ def cost(summary: pd.DataFrame) -> Figure:
         logarithmic = len(paid) > 0 and paid.max() > 1000 * paid.min()
         start = paid.min() / 2 if logarithmic else 0.0
         lengths = (means - start).clip(lower=0)
-        axes.barh(list(look), lengths, left=start, color=[colour for colour, _ in look.values()])
+        axes.barh(list(look), lengths, left=start, color=colours)
         for row, value in enumerate(means):
             end = (max(value, start), row)
             axes.annotate(amount(value), end, (3, 0), textcoords="offset points", va="center")

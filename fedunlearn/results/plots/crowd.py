@@ -10,15 +10,25 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
-from fedunlearn.results import CARDS, GAP, RETRAIN, is_reference, unit
+from fedunlearn.results import (
+    CARDS,
+    GAP,
+    GOAL_DASHES,
+    GREY,
+    INK,
+    LEAVER,
+    PALETTE,
+    PLAIN,
+    RETRAIN,
+    is_reference,
+    unit,
+)
 from fedunlearn.results.plots.against_rounds import DIRECTION, panels
 from fedunlearn.results.plots.curves import Spread, goal, probe
-from fedunlearn.results.plots.style import GREY, LEAVER, STYLE, WIDE
+from fedunlearn.results.plots.style import STYLE, WIDE
 
-CROWD = 9
+CROWD = len(PALETTE) + 1
 """From so many strategies on, one line each in one panel cannot be told apart."""
-
-BLUE = "#0072B2"
 
 
 def crowded(summary: pd.DataFrame) -> bool:
@@ -86,11 +96,11 @@ def _keys(recovered: bool) -> list[Artist]:
     dot: dict[str, Any] = {"linestyle": "none", "marker": "o", "markersize": 4}
     retrained = Patch(color=GREY, alpha=0.3, linewidth=0, label="retrained ± sd")
     if not recovered:
-        return [Line2D([], [], color=BLUE, label="unlearned", **dot), retrained]
+        return [Line2D([], [], color=PLAIN, label="unlearned", **dot), retrained]
     hollow = {**dot, "color": LEAVER, "markerfacecolor": "white"}
     return [
         Line2D([], [], label="right after unlearning", **hollow),
-        Line2D([], [], color=BLUE, label="after recovery", **dot),
+        Line2D([], [], color=PLAIN, label="after recovery", **dot),
         retrained,
     ]
 
@@ -98,8 +108,8 @@ def _keys(recovered: bool) -> list[Artist]:
 def _band(axes: Axes, reached: Spread) -> None:
     """Mark what the retrained model reached, from top to bottom."""
     low, high = reached.mean - reached.sd, reached.mean + reached.sd
-    axes.axvspan(low, high, color="black", alpha=0.12, linewidth=0)
-    axes.axvline(reached.mean, color="black", linewidth=0.8, linestyle=(0, (5, 3)))
+    axes.axvspan(low, high, color=INK, alpha=0.12, linewidth=0)
+    axes.axvline(reached.mean, color=INK, linewidth=0.8, linestyle=(0, GOAL_DASHES))
 
 
 def _pair(axes: Axes, rows: pd.DataFrame, name: str, place: int) -> None:
@@ -113,7 +123,7 @@ def _pair(axes: Axes, rows: pd.DataFrame, name: str, place: int) -> None:
         _mark(axes, before, place, LEAVER, "white")
     last = after or before
     if last is not None:
-        _mark(axes, last, place, BLUE, BLUE)
+        _mark(axes, last, place, PLAIN, PLAIN)
 
 
 def _mark(axes: Axes, at: Spread, place: int, colour: str, face: str) -> None:

@@ -9,8 +9,8 @@ from matplotlib.axes import Axes
 from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
 
-from fedunlearn.results import leave, who
-from fedunlearn.results.plots.style import LEAVER, NARROW, STYLE, WIDE
+from fedunlearn.results import LEAVER, leave, who
+from fedunlearn.results.plots.style import NARROW, STYLE, WIDE
 
 
 @rc_context(STYLE)

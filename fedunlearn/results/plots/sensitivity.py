@@ -10,13 +10,20 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
-from fedunlearn.results import CARDS, card_or_plain, is_reference, unit
+from fedunlearn.results import (
+    CARDS,
+    GOAL_DASHES,
+    GREY,
+    INK,
+    PALETTE,
+    SHAPES,
+    Look,
+    card_or_plain,
+    is_reference,
+    unit,
+)
 from fedunlearn.results.plots.curves import Spread, goal, probe
-from fedunlearn.results.plots.style import GREY, STYLE, WIDE
-
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
-
-MARKERS = "osD^vP"
+from fedunlearn.results.plots.style import STYLE, WIDE
 
 WIDE_RANGE = 8
 """Values so many times apart are drawn on a logarithmic axis."""
@@ -113,13 +120,14 @@ def _short(name: str) -> str:
 
 def _lines(axes: Axes, table: pd.DataFrame) -> None:
     for number, (name, rows) in enumerate(table.groupby("line", sort=False)):
+        look = Look(PALETTE[number % len(PALETTE)], SHAPES[number % len(SHAPES)])
         held = [(float(value), Spread.of(each["y"])) for value, each in rows.groupby("x")]  # type: ignore[arg-type]
         axes.errorbar(
             [value for value, _ in held],
             [at.mean for _, at in held],
             yerr=[[min(at.sd, at.mean) for _, at in held], [at.sd for _, at in held]],
-            color=COLOURS[number % len(COLOURS)],
-            marker=MARKERS[number % len(MARKERS)],
+            color=look.colour,
+            marker=look.marker,
             elinewidth=0.8,
             label=str(name),
         )
@@ -127,8 +135,8 @@ def _lines(axes: Axes, table: pd.DataFrame) -> None:
 
 def _band(axes: Axes, reached: Spread) -> None:
     low, high = reached.mean - reached.sd, reached.mean + reached.sd
-    axes.axhspan(low, high, color="black", alpha=0.12, linewidth=0)
-    axes.axhline(reached.mean, color="black", linewidth=0.8, linestyle=(0, (5, 3)))
+    axes.axhspan(low, high, color=INK, alpha=0.12, linewidth=0)
+    axes.axhline(reached.mean, color=INK, linewidth=0.8, linestyle=(0, GOAL_DASHES))
 
 
 def _frame(axes: Axes, name: str, x: str, values: Sequence[float]) -> None:

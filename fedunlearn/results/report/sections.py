@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from fedunlearn.results import RETRAIN, who
+from fedunlearn.results import RETRAIN, in_order, is_reference, who
 from fedunlearn.results.plots import horizon, probe
 from fedunlearn.results.report import facts, frames
 from fedunlearn.results.report.answers import Answer, answer
@@ -16,8 +16,8 @@ from fedunlearn.results.report.charts.federation import harm, label_map, store, 
 from fedunlearn.results.report.charts.forgetting import against_rounds
 from fedunlearn.results.report.charts.tradeoffs import PASSES, SENT, UTILITY, against
 from fedunlearn.results.report.evidence import Evidence
-from fedunlearn.results.report.looks import looks
 from fedunlearn.results.report.naming import label
+from fedunlearn.results.report.picks import picks
 from fedunlearn.results.report.references import ALL, bands, references
 from fedunlearn.results.report.spans import spans
 from fedunlearn.results.report.standings import everything, in_rank, standings
@@ -80,9 +80,11 @@ class Report:
 def report(evidence: Evidence) -> Report:
     """Arrange what is known of a run."""
     summary = evidence.run.summary
-    order = frames.leading(summary)
+    order = [name for name in in_order(summary["strategy"]) if not is_reference(name)]
     requests = sorted(set(summary["request"]))
-    controls = Controls.of(looks(order, order), sorted(set(summary["seed"])), requests)
+    controls = Controls.of(
+        picks(order, frames.leading(summary)), sorted(set(summary["seed"])), requests
+    )
     return Report(
         served=[served(evidence, request) for request in requests],
         controls=controls,

@@ -3,9 +3,8 @@ import pandas as pd
 import pytest
 from matplotlib.colors import to_hex
 
-from fedunlearn.results import CARDS
+from fedunlearn.results import CARDS, looks_of
 from fedunlearn.results.plots.against_rounds import forgetting
-from fedunlearn.results.plots.style import looks
 from tests.support.simulated_runs import ENDS, NAMES, texts
 
 
@@ -35,7 +34,8 @@ def test_one_panel_a_metric_named_as_on_its_card(of_seven, of_one):
 
 def test_a_line_runs_through_the_means_and_recovery_starts_where_unlearning_ended(seven, of_seven):
     axes = panel(of_seven, "Test accuracy")
-    colour, marker = looks(["federaser"])["federaser"]
+    look = looks_of(["federaser"])["federaser"]
+    colour, marker = look.colour, look.marker
     unlearning, recovery = lines(axes, colour)
     chosen = seven.metrics.query(
         "strategy == 'federaser' and phase == 'unlearn' and metric == 'test_accuracy'"
@@ -51,7 +51,7 @@ def test_a_line_runs_through_the_means_and_recovery_starts_where_unlearning_ende
 
 def test_a_strategy_of_a_single_round_is_marked(of_one):
     axes = panel(of_one, "Test accuracy")
-    (line,) = lines(axes, looks(["none"])["none"][0])
+    (line,) = lines(axes, looks_of(["none"])["none"].colour)
     assert list(line.get_xdata()) == [0, 1]
     assert line.get_marker() == "X"
     assert line.get_markevery() == [-1]

@@ -2,11 +2,12 @@ import pytest
 from matplotlib.colors import to_hex
 from matplotlib.text import Text
 
+from fedunlearn.results import looks_of
 from fedunlearn.results.plots import WIDE
 from fedunlearn.results.plots.against_rounds import forgetting
 from fedunlearn.results.plots.costs import cost
 from fedunlearn.results.plots.label_map import labels
-from fedunlearn.results.plots.style import NARROW, looks
+from fedunlearn.results.plots.style import NARROW
 from fedunlearn.results.plots.tradeoffs import tradeoff
 from tests.support.simulated_runs import ENDS
 
@@ -22,7 +23,7 @@ def figures(seven):
 
 
 def test_a_strategy_has_one_colour_in_all_figures(figures):
-    look = {name: colour.lower() for name, (colour, _) in looks(ENDS).items()}
+    look = {name: look.colour.lower() for name, look in looks_of(ENDS).items()}
     assert len(set(look.values())) == len(look)
     legend = figures[forgetting].legends[0]
     named = zip(legend.get_texts(), legend.legend_handles, strict=True)
@@ -30,10 +31,6 @@ def test_a_strategy_has_one_colour_in_all_figures(figures):
     assert {name: to_hex(shown[name].get_color()) for name in look} == look
     bars = figures[cost].axes[0].patches
     assert [to_hex(bar.get_facecolor()) for bar in bars] == list(look.values())
-
-
-def test_a_strange_strategy_keeps_its_look_when_known_ones_come_and_go():
-    assert looks(["none", "mine", "retrain"])["mine"] == looks(["mine", "federaser"])["mine"]
 
 
 def test_all_text_can_be_read_in_print(figures):

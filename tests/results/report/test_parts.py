@@ -16,7 +16,7 @@ from fedunlearn.results.report.charts.chart import Chart, Controls
 from fedunlearn.results.report.charts.export import export
 from fedunlearn.results.report.charts.federation import harm, label_map, timeline, worst_off
 from fedunlearn.results.report.evidence import Certified
-from fedunlearn.results.report.looks import looks
+from fedunlearn.results.report.picks import picks
 from fedunlearn.results.report.spans import spans
 from simulations import report as report_command
 from tests.support.simulated_runs import simulated
@@ -44,7 +44,7 @@ def test_who_lost_most_with_each_strategy():
 
 
 def test_the_chart_of_who_pays_holds_points_of_accuracy_and_obeys_seed_and_request():
-    controls = Controls.of(looks(["a", "b"], []), [0], [1])
+    controls = Controls.of(picks(["a", "b"], []), [0], [1])
     spec = harm(PAID, controls, ["b", "a"]).spec
     assert [row["change"] for row in spec["datasets"]["paid"]] == [5, -10, 0, 5]
     assert [param["name"] for param in spec["params"]] == ["seed", "request"]
@@ -184,7 +184,7 @@ def test_the_federation_in_a_line(config, words):
 
 
 def test_a_figure_is_svg_pdf_and_png_with_its_legend_and_no_inputs(tmp_path):
-    controls = Controls.of(looks(["a", "b"], ["a", "b"]), [0, 1], [1])
+    controls = Controls.of(picks(["a", "b"], ["a", "b"]), [0, 1], [1])
     chart = harm(PAID, controls, ["a", "b"])
     svg, pdf, png = export(Chart("x", "X", "", chart.spec), tmp_path)
     assert [path.name for path in (svg, pdf, png)] == [

@@ -3,10 +3,9 @@
 import altair as alt
 import pandas as pd
 
-from fedunlearn.results import RETRAIN, SHARED, SHOWN, attack_notes, is_reference
+from fedunlearn.results import GREY, INK, PLAIN, RETRAIN, SHARED, SHOWN, attack_notes, is_reference
 from fedunlearn.results.report.cells import ABSENT, Cell, Table, measure
 from fedunlearn.results.report.charts.chart import Chart, Choice, Controls, finished, named
-from fedunlearn.results.report.looks import COLOURS, GREY, INK
 from fedunlearn.results.report.references import ALL
 
 BEFORE = "before"
@@ -69,7 +68,7 @@ def attacked(found: pd.DataFrame, attack: Choice, controls: Controls, order: lis
     )  # fmt: skip
     numbers = [alt.Tooltip(f"{name}:Q", format=".3f") for name in ("value", "low", "high")]
     tips = ["strategy:N", *numbers]
-    colour = alt.condition(f"datum.strategy == '{RETRAIN}'", alt.value(INK), alt.value(COLOURS[0]))
+    colour = alt.condition(f"datum.strategy == '{RETRAIN}'", alt.value(INK), alt.value(PLAIN))
     layers = [
         named("chance").mark_rule(color=GREY, strokeDash=[4, 3]).encode(x="x:Q"),
         base.mark_rule(strokeWidth=2, opacity=0.5).encode(

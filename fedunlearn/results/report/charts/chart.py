@@ -10,8 +10,9 @@ import altair as alt
 import pandas as pd
 
 from fedunlearn.results.report.cells import Table
-from fedunlearn.results.report.looks import Look, theme
+from fedunlearn.results.report.picks import Pick
 from fedunlearn.results.report.references import ALL
+from fedunlearn.results.report.theme import theme
 
 WIDTH = 640
 """Pixels that a figure in a file is wide; on a page it takes the width there is."""
@@ -59,31 +60,31 @@ class Chart:
 class Controls:
     """The inputs that all charts of a page obey: seed, request and strategies."""
 
-    looks: tuple[Look, ...]
+    picks: tuple[Pick, ...]
     seed: Choice
     request: Choice
 
     @classmethod
-    def of(cls, looks: Sequence[Look], seeds: Sequence[int], requests: Sequence[int]) -> "Controls":
+    def of(cls, picks: Sequence[Pick], seeds: Sequence[int], requests: Sequence[int]) -> "Controls":
         """Return the inputs for these; all seeds together and the last request come first."""
         every = [(ALL, "all seeds together")] if len(seeds) > 1 else []
         seed = Choice("seed", "Seed", (*every, *((str(one), f"seed {one}") for one in seeds)))
         last_first = sorted(requests, reverse=True)
         named = tuple((str(one), f"request {one}") for one in last_first)
-        return cls(tuple(looks), seed, Choice("request", "Request", named))
+        return cls(tuple(picks), seed, Choice("request", "Request", named))
 
     @property
     def parameters(self) -> list[alt.Parameter]:
         """All of them, for a chart that obeys them."""
-        picks = [
+        inputs = [
             alt.param(
-                name=look.param,
-                value="1" if look.shown else "0",
-                bind=alt.BindDirect(element=f"#{look.param}", event="change"),
+                name=pick.param,
+                value="1" if pick.shown else "0",
+                bind=alt.BindDirect(element=f"#{pick.param}", event="change"),
             )
-            for look in self.looks
+            for pick in self.picks
         ]
-        return [self.seed.parameter(), self.request.parameter(), *picks]
+        return [self.seed.parameter(), self.request.parameter(), *inputs]
 
     @property
     def served(self) -> str:
@@ -93,31 +94,40 @@ class Controls:
     @property
     def picked(self) -> str:
         """The expression that is true of rows whose strategy is picked."""
-        pairs = ", ".join(f"{json.dumps(look.name)}: {look.param}" for look in self.looks)
+        pairs = ", ".join(f"{json.dumps(pick.name)}: {pick.param}" for pick in self.picks)
         return f"({{{pairs}}})[datum.strategy] == '1'"
 
     @property
     def dropped(self) -> str:
         """The expression that is true of rows whose strategy is there and not picked."""
-        pairs = ", ".join(f"{json.dumps(look.name)}: {look.param}" for look in self.looks)
+        pairs = ", ".join(f"{json.dumps(pick.name)}: {pick.param}" for pick in self.picks)
         return f"({{{pairs}}})[datum.strategy] == '0'"
 
     def colour(self, legend: alt.Legend | None) -> alt.Color:
         """Return the colours of strategies."""
-        return alt.Color("strategy:N", scale=self._scale("colour"), legend=legend, title=None)
+        return alt.Color(
+            "strategy:N",
+            scale=self._scale([one.look.colour for one in self.picks]),
+            legend=legend,
+            title=None,
+        )
 
     def shape(self, legend: alt.Legend | None) -> alt.Shape:
         """Return the marks of strategies."""
-        return alt.Shape("strategy:N", scale=self._scale("shape"), legend=legend, title=None)
+        return alt.Shape(
+            "strategy:N",
+            scale=self._scale([one.look.symbol for one in self.picks]),
+            legend=legend,
+            title=None,
+        )
 
     def legend(self) -> alt.Legend:
         """Return the legend of those that stand out."""
-        shown = [look.name for look in self.looks if look.shown]
+        shown = [pick.name for pick in self.picks if pick.shown]
         return alt.Legend(values=shown, orient="bottom", columns=4, symbolOpacity=1)
 
-    def _scale(self, what: str) -> alt.Scale:
-        names = [look.name for look in self.looks]
-        return alt.Scale(domain=names, range=[getattr(look, what) for look in self.looks])
+    def _scale(self, values: list[str]) -> alt.Scale:
+        return alt.Scale(domain=[pick.name for pick in self.picks], range=values)
 
 
 def named(name: str) -> alt.Chart:

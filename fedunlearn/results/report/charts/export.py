@@ -6,8 +6,8 @@ import vl_convert
 from altair import SCHEMA_VERSION
 
 from fedunlearn import files
+from fedunlearn.results import INK
 from fedunlearn.results.report.charts.chart import WIDTH, Chart, Spec
-from fedunlearn.results.report.looks import INK
 
 VERSION = SCHEMA_VERSION.removeprefix("v").rpartition(".")[0]
 """Of Vega-Lite, as Altair writes it."""

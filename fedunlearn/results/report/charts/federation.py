@@ -6,13 +6,10 @@ from typing import Any
 import altair as alt
 import pandas as pd
 
-from fedunlearn.results import who
+from fedunlearn.results import GREY, LEAVER, PLAIN, who
 from fedunlearn.results.report.cells import Cell, Table, number
 from fedunlearn.results.report.charts.chart import Chart, Controls, finished, named
-from fedunlearn.results.report.looks import CONTEXT, DEEP, GREY, SHADES
-
-LEAVER = "#C04A00"
-"""Marks those who leave."""
+from fedunlearn.results.report.theme import CONTEXT, DEEP, SHADES
 
 MANY = 2500
 """Beyond so many cells of the label map its table is left to clients.csv."""
@@ -120,7 +117,7 @@ def store(kept: pd.DataFrame, order: list[str]) -> Chart:
         alt.Tooltip("stored:Q", format=",.2~f", title="MB kept"),
     ]
     y = alt.Y("strategy:N", sort=order, title=None, axis=alt.Axis(labelLimit=140))
-    bars = named("final").mark_bar(color="#0072B2", height={"band": 0.6}).encode(
+    bars = named("final").mark_bar(color=PLAIN, height={"band": 0.6}).encode(
         x=alt.X("stored:Q", title="Megabytes kept by the last request"), y=y, tooltip=tips
     )  # fmt: skip
     ends = named("final").mark_text(align="left", dx=4).encode(
@@ -178,7 +175,7 @@ def harm(paid: pd.DataFrame, controls: Controls, order: list[str]) -> Chart:
     ).transform_filter("datum.rank == 1 && datum.change < 0")
     layers = [
         named("nothing").mark_rule(color=GREY).encode(x="x:Q"),
-        base.mark_tick(thickness=2, color="#0072B2", opacity=0.7).encode(x=x, y=y, tooltip=tips),
+        base.mark_tick(thickness=2, color=PLAIN, opacity=0.7).encode(x=x, y=y, tooltip=tips),
         worst.mark_point(shape="diamond", filled=True, color=LEAVER, size=70, opacity=1).encode(
             x=x, y=y, tooltip=tips
         ),

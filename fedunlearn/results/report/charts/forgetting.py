@@ -6,13 +6,13 @@ from typing import Any
 import altair as alt
 import pandas as pd
 
-from fedunlearn.results import RETRAIN, SHARED
+from fedunlearn.results import GREY, INK, RETRAIN, SHARED
 from fedunlearn.results.plots import LEAD
 from fedunlearn.results.report.cells import Cell, Table, number
 from fedunlearn.results.report.charts.chart import Chart, Choice, Controls, finished, heading, named
-from fedunlearn.results.report.looks import BAND, CONTEXT, GREY, INK
 from fedunlearn.results.report.naming import bounds, digits, direction, label
 from fedunlearn.results.report.references import ALL
+from fedunlearn.results.report.theme import BAND, CONTEXT
 
 TRAINED = "training"
 """What the line of the rounds before a request is called."""

@@ -6,8 +6,8 @@ import pandas as pd
 from fedunlearn.results import AGAIN, PART, RETRAIN
 from fedunlearn.results.report.cells import ABSENT, Cell, Table, measure
 from fedunlearn.results.report.charts.chart import Chart, Choice, Controls, finished, named
-from fedunlearn.results.report.looks import DEEP, SHADES
 from fedunlearn.results.report.references import ALL, further
+from fedunlearn.results.report.theme import DEEP, SHADES
 
 RECORDS = {"forget_cka": "the leaver's training records", "test_cka": "test records"}
 """On which records layers are compared, by the metric's name."""

@@ -5,17 +5,18 @@ from typing import Any
 import altair as alt
 import pandas as pd
 
+from fedunlearn.results import GREY, INK, LEAVER, PLAIN
 from fedunlearn.results.report.cells import Cell, Table, number, with_best
 from fedunlearn.results.report.charts.chart import Chart, Choice, finished, heading, named
 from fedunlearn.results.report.charts.tradeoffs import UTILITY
-from fedunlearn.results.report.looks import CONTEXT, GREY, INK
 from fedunlearn.results.report.multirun import Sweep, numeric
 from fedunlearn.results.report.naming import digits, label
+from fedunlearn.results.report.theme import CONTEXT
 
 FEW = 8
 """Up to so many values, each stands on the axis."""
 
-FRONT, LINE = "#C04A00", "#0072B2"
+FRONT, LINE = LEAVER, PLAIN
 
 OUTCOMES = {
     "distance": "Distance from retrained",

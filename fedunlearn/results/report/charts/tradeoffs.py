@@ -7,7 +7,7 @@ from typing import Any, Literal
 import altair as alt
 import pandas as pd
 
-from fedunlearn.results import unit
+from fedunlearn.results import GREY, INK, unit
 from fedunlearn.results.report.cells import ABSENT, Cell, Table, number
 from fedunlearn.results.report.charts.chart import (
     Chart,
@@ -18,9 +18,9 @@ from fedunlearn.results.report.charts.chart import (
     named,
     steps,
 )
-from fedunlearn.results.report.looks import CONTEXT, GREY, INK
 from fedunlearn.results.report.naming import digits, label
 from fedunlearn.results.report.references import ALL
+from fedunlearn.results.report.theme import CONTEXT
 
 ALL_OF_THEM = 50
 """Of an axis's own values; Vega thins them out to its count of ticks."""
