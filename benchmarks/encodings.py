@@ -23,8 +23,8 @@ from fedunlearn.data import build_federation
 from fedunlearn.experiment import Experiment, run
 from fedunlearn.history import History, Kept, Needs, Round, encodings
 from fedunlearn.models import Vector
+from fedunlearn.simulations import configured, guard
 from fedunlearn.unlearning import Clients, Guarantee, Request, UnlearningStrategy
-from simulations import configured, guard
 from strategies.federaser import FedEraser
 from strategies.subtraction import Subtraction
 

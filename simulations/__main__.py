@@ -37,6 +37,7 @@ examples:
   fedunlearn verify outputs/demo
 
 `fedunlearn withdraw --help` lists every choice, `--cfg job` prints the whole configuration.
+What lies in conf/, strategies/ and modules of the folder where you stand can be chosen as well.
 """
 
 
@@ -60,14 +61,14 @@ def main() -> None:
         sys.exit(2)
     arguments = sys.argv[2:]
     if command in ("withdraw", "compare") and any(a.startswith("run=") for a in arguments):
-        from simulations.guard import sentences
-        from simulations.resume import begun
+        from .guard import sentences
+        from .resume import begun
 
         with sentences():
             arguments = begun(command, arguments)
     sys.argv = [f"fedunlearn {command}", *arguments]
     # Each command imports what it needs: `plot` starts without torch's seconds.
-    import_module(f"simulations.{command}").main()
+    import_module(f".{command}", __package__).main()
 
 
 if __name__ == "__main__":

@@ -11,8 +11,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from fedunlearn import files
 from fedunlearn.attacks import Attack
 from fedunlearn.results import FILE, SHARED, Run, attack_notes, find_runs, load, printed_attacks
-from simulations import configured
-from simulations.guard import sentences
+
+from . import configured
+from .guard import sentences
 
 WIDTH = 100
 """Columns of the table where the output is no terminal."""

@@ -8,7 +8,8 @@ from rich.table import Table
 
 from fedunlearn.checks import Refused
 from fedunlearn.experiment import Cache, Entry, nbytes, require
-from simulations.guard import sentences
+
+from .guard import sentences
 
 USAGE = "usage: fedunlearn cache ls FOLDER | verify FOLDER | rm FOLDER ENTRY… | rm FOLDER --all"
 

@@ -10,11 +10,12 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigKeyError, OmegaConfBaseException
 
-from fedunlearn import checks
 from fedunlearn.checks import Refused, nearest
-from simulations import configured
-from simulations.guard import check_command_line, sentences
-from simulations.running import carry_out
+
+from . import configured
+from .guard import check_command_line, sentences
+from .running import carry_out
+from .search_path import looked
 
 
 def strategies(cfg: DictConfig, chosen: str) -> dict[str, DictConfig]:
@@ -34,7 +35,10 @@ def strategies(cfg: DictConfig, chosen: str) -> dict[str, DictConfig]:
     found: dict[str, DictConfig] = {}
     for entry in chain.from_iterable(known if one == "all" else [one] for one in entries):
         name, fields = _name_and_fields(entry)
-        checks.member("strategies", name, known)
+        if name not in known:
+            raise Refused(
+                f"strategies={name} does not exist{nearest(name, known)} {looked('strategy')}"
+            )
         part = cfg.strategy if name == chosen else compose(f"strategy/{name}")["strategy"]
         label = f"{name}({_listed(fields)})" if fields else name
         if label in found:

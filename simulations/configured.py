@@ -15,6 +15,8 @@ from fedunlearn.history import budget
 from fedunlearn.results import Run
 from fedunlearn.unlearning import Request
 
+from .search_path import not_found
+
 
 def experiment(cfg: DictConfig, strategies: Mapping[str, DictConfig]) -> Experiment:
     """Build the experiment that ``cfg`` describes, with these strategies by name.
@@ -107,6 +109,9 @@ def build(where: str, part: Any) -> Any:
         while cause.__cause__ is not None:
             inside = re.search(r"^full_key: (.+)$", str(cause), re.MULTILINE)
             place = f"{where}.{inside[1]}" if inside else place
+            absent = not_found(cause)
+            if absent is not None:
+                raise Refused(f"{place} cannot be built: {absent}") from None
             cause = cause.__cause__
         if isinstance(cause, FieldRefused):
             raise cause.at(place) from None

@@ -24,8 +24,9 @@ from fedunlearn.results.costing import (
     costs_table,
 )
 from fedunlearn.unlearning import UnlearningStrategy
-from simulations.configured import build
-from simulations.guard import CONF, composed, sentences
+
+from .configured import build
+from .guard import CONF, composed, sentences
 
 WIDTH = 100
 """Columns of the tables where the output is no terminal."""

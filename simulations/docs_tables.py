@@ -13,7 +13,8 @@ from omegaconf import OmegaConf
 
 from fedunlearn.history import Needs
 from fedunlearn.unlearning import UnlearningStrategy
-from simulations.configured import build
+
+from .configured import build
 
 ROOT = Path(__file__).parents[1]
 CONFIGS = ROOT / "conf" / "strategy"

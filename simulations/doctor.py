@@ -6,8 +6,9 @@ from rich.console import Console
 
 from fedunlearn.data import checked_federation
 from fedunlearn.experiment.estimate import Speed, doctor, measure
-from simulations import configured
-from simulations.guard import check_command_line, require_one_configuration, sentences
+
+from . import configured
+from .guard import check_command_line, require_one_configuration, sentences
 
 WIDTH = 100
 """Columns where the output is no terminal."""

@@ -9,9 +9,10 @@ from rich.console import Console
 from fedunlearn.data import build_federation
 from fedunlearn.experiment import Experiment
 from fedunlearn.experiment.estimate import LEGEND, Pace, estimate, estimated_costs
-from simulations import configured
-from simulations.compare import strategies
-from simulations.guard import check_command_line, require_one_configuration, sentences
+
+from . import configured
+from .compare import strategies
+from .guard import check_command_line, require_one_configuration, sentences
 
 WIDTH = 100
 """Columns where the output is no terminal."""

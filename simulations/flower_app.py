@@ -15,9 +15,10 @@ from fedunlearn.data import Scenario
 from fedunlearn.experiment import Experiment, run, seed_of
 from fedunlearn.flower import SECONDS_TO_CONNECT, Job, build_client_app, build_server_app, wait_for
 from fedunlearn.unlearning import ClientFailed
-from simulations import configured
-from simulations.run_config import asked
-from simulations.running import WIDTH, show
+
+from . import configured
+from .run_config import asked
+from .running import WIDTH, show
 
 
 @dataclass(frozen=True)

@@ -19,13 +19,14 @@ from hydra.errors import HydraException, MissingConfigException
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
-import conf
 from fedunlearn.checks import Refused, nearest
 from fedunlearn.files import require_space
 from fedunlearn.unlearning import ClientFailed
-from simulations import tuning
 
-CONF = str(Path(conf.__file__).parent)
+from . import search_path, tuning
+
+CONF = str(search_path.CONF)
+search_path.register()
 
 
 @contextlib.contextmanager
@@ -54,6 +55,8 @@ def check_command_line(check: Callable[[Any], object]) -> None:
     only_prints = args.help or args.hydra_help or args.cfg or args.info or args.shell_completion
     if only_prints or args.config_path or args.config_name or args.experimental_rerun:
         return
+    for note in search_path.passed_over():
+        sys.stderr.write(f"{note}\n")
     with _hydra(args.config_dir):
         for overrides in _alternatives(args.overrides if args.multirun else None, args.overrides):
             cfg = composed(overrides)
@@ -129,7 +132,8 @@ def composed(overrides: list[str]) -> DictConfig:
     except MissingConfigException as error:
         group, _, name = str(error.missing_cfg_file).rpartition("/")
         raise Refused(
-            f"{group}={name} does not exist{nearest(name, error.options or [])}"
+            f"{group}={name} does not exist{nearest(name, error.options or [])} "
+            f"{search_path.looked(group)}"
         ) from None
     except (HydraException, OmegaConfBaseException) as error:
         key = re.search(r"Could not override '([^']+)'", str(error))

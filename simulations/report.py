@@ -12,10 +12,11 @@ from fedunlearn.checks import Refused
 from fedunlearn.results import MANIFEST
 from fedunlearn.results.report import Capability, Declared, write
 from fedunlearn.unlearning import UnlearningStrategy
-from simulations.configured import build
-from simulations.cost import chosen
-from simulations.docs_tables import idea, stored, workers
-from simulations.guard import sentences
+
+from .configured import build
+from .cost import chosen
+from .docs_tables import idea, stored, workers
+from .guard import sentences
 
 DEVICES = ("silos", "phones")
 """Of conf/devices: those on which the time to forget is told."""

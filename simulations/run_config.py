@@ -12,7 +12,8 @@ from omegaconf import DictConfig, OmegaConf
 from fedunlearn import checks
 from fedunlearn.checks import Refused
 from fedunlearn.experiment import Experiment
-from simulations import compare, configured, guard
+
+from . import compare, configured, guard
 
 COMMANDS = ("withdraw", "compare")
 

@@ -11,7 +11,8 @@ from rich.console import Console
 from fedunlearn.experiment import run
 from fedunlearn.results import printed_summary, summary_notes
 from fedunlearn.results.plots import draw
-from simulations import configured
+
+from . import configured
 
 WIDTH = 100
 """Columns of the table where the output is no terminal."""

@@ -17,8 +17,9 @@ from fedunlearn import files
 from fedunlearn.attacks import Scoring, warnings
 from fedunlearn.evaluators import AGAIN, GATE
 from fedunlearn.results import find_runs, load
-from simulations import configured
-from simulations.guard import sentences
+
+from . import configured
+from .guard import sentences
 
 WIDTH = 100
 """Columns of the table where the output is no terminal."""

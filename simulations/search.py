@@ -30,9 +30,10 @@ from fedunlearn import files
 from fedunlearn.checks import Refused
 from fedunlearn.randomness import Stream, drawn_seed
 from fedunlearn.threads import cores
-from simulations import search_space, trials
-from simulations.guard import sentences
-from simulations.trials import RUN
+
+from . import search_space, trials
+from .guard import sentences
+from .trials import RUN
 
 STUDY = "study.db"
 """The file in the sweep's folder that holds the search, as Optuna's own tools read it."""

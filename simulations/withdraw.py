@@ -11,9 +11,10 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from fedunlearn.checks import Refused, nearest
-from simulations import configured
-from simulations.guard import check_command_line, sentences
-from simulations.running import carry_out
+
+from . import configured
+from .guard import check_command_line, sentences
+from .running import carry_out
 
 
 def objective(names: list[str], summary: pd.DataFrame) -> float:

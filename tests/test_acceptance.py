@@ -10,7 +10,7 @@ from hydra import compose, initialize_config_dir
 from rich.console import Console
 
 from fedunlearn.experiment import run
-from simulations import compare, configured, guard
+from fedunlearn.simulations import compare, configured, guard
 
 pytestmark = pytest.mark.slow
 

@@ -15,11 +15,10 @@ import yaml
 from packaging.requirements import Requirement
 from uv import find_uv_bin
 
-import conf
 import fedunlearn
-import simulations
 import strategies
-from simulations import __main__ as command
+from fedunlearn import conf, simulations
+from fedunlearn.simulations import __main__ as command
 
 ROOT = Path(__file__).parents[1]
 CONSTRAINTS = ROOT / "constraints.txt"
@@ -34,7 +33,7 @@ def pins():
 @pytest.mark.parametrize("package", [conf, simulations, strategies], ids=lambda p: p.__name__)
 def test_the_packages_lie_side_by_side(package):
     # their names are common ones: a stranger's package of that name must not pass for ours
-    assert Path(package.__file__).parents[1] == Path(fedunlearn.__file__).parents[1]
+    assert Path(next(iter(package.__path__))).parent == Path(fedunlearn.__file__).parents[1]
 
 
 def test_the_version_and_the_licence_are_the_same_everywhere():
@@ -116,11 +115,26 @@ def elsewhere(wheel, tmp_path_factory):
 def test_the_wheel_carries_the_packages_with_their_yamls_and_nothing_else(wheel):
     names = set(ZipFile(wheel).namelist())
     folders = {name.split("/")[0] for name in names if ".dist-info/" not in name}
-    assert folders == {"conf", "fedunlearn", "simulations", "strategies"}
-    yamls = {file.relative_to(ROOT).as_posix() for file in (ROOT / "conf").rglob("*.yaml")}
-    assert yamls
-    assert yamls <= names
+    assert folders == {"fedunlearn", "strategies"}
+    sources = [*(ROOT / "conf").rglob("*.yaml"), *(ROOT / "simulations").rglob("*.py")]
+    moved = {f"fedunlearn/{file.relative_to(ROOT).as_posix()}" for file in sources}
+    assert moved
+    assert moved <= names
     assert {"fedunlearn/py.typed", "strategies/py.typed"} <= names
+    assert "strategies/__init__.py" not in names  # a user's own strategies/ would be hidden
+
+
+@pytest.mark.slow
+def test_an_editable_install_is_a_path_and_copies_nothing(tmp_path):
+    uv = find_uv_bin()
+    run(uv, "venv", "--python", sys.executable, "venv", cwd=tmp_path)
+    install = ("pip", "install", "--python", "venv/bin/python", "--no-deps")
+    run(uv, *install, "--build-constraints", CONSTRAINTS, "--editable", ROOT, cwd=tmp_path)
+    (site,) = (tmp_path / "venv" / "lib").glob("python*/site-packages")
+    assert (site / "_fedunlearn.pth").read_text().strip() == str(ROOT)
+    assert not {"fedunlearn", "conf", "simulations", "strategies"} & {
+        path.name for path in site.iterdir()
+    }
 
 
 @pytest.mark.slow

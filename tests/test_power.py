@@ -9,7 +9,7 @@ from rich.console import Console
 
 from fedunlearn.experiment import run
 from fedunlearn.results.report.frames import forgetting
-from simulations import compare, configured, guard
+from fedunlearn.simulations import compare, configured, guard
 
 SETTING = (
     "experiment=digits_backdoor",

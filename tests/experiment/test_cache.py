@@ -18,8 +18,8 @@ from fedunlearn.history import Keep, OnDisk
 from fedunlearn.local import LocalWork, Sgd
 from fedunlearn.models import Mlp
 from fedunlearn.sealed_files import DamagedFile
+from fedunlearn.simulations import cache as command
 from fedunlearn.unlearning import Plain, Request
-from simulations import cache as command
 from strategies.fedaccum import FedAccum
 from strategies.federaser import FedEraser
 from strategies.finetune import FineTune

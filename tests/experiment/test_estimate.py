@@ -28,9 +28,9 @@ from fedunlearn.flower import client_app
 from fedunlearn.history import Needs, OnDisk
 from fedunlearn.local import Distillation, LocalWork, Sgd
 from fedunlearn.models import Mlp
+from fedunlearn.simulations import __main__ as command
+from fedunlearn.simulations import estimate as entry
 from fedunlearn.unlearning import SERVER, Access, Ledger, Plain, Proxy, Request, Training
-from simulations import __main__ as command
-from simulations import estimate as entry
 from strategies.fedaccum import FedAccum
 from strategies.federaser import FedEraser
 from strategies.finetune import FineTune

@@ -24,8 +24,8 @@ from fedunlearn.history import (
 )
 from fedunlearn.history.budget import FILE, ROW, parse, written
 from fedunlearn.history.round_files import write
+from fedunlearn.simulations import estimate as entry
 from fedunlearn.unlearning import Plain, Request
-from simulations import estimate as entry
 from strategies.fedaccum import FedAccum
 from strategies.federaser import FedEraser
 from tests.support.waves import PACE, WAVES

@@ -13,7 +13,7 @@ from rich.console import Console
 
 from fedunlearn.experiment import run
 from fedunlearn.results import COLUMNS, attack_notes, printed_attacks
-from simulations import attack, compare, configured, guard
+from fedunlearn.simulations import attack, compare, configured, guard
 
 SMALL = [
     *("model=mlp", "model.hidden=[16]", "partition.clients=4", "training.rounds=3"),

@@ -12,8 +12,8 @@ from hydra.utils import get_class
 from omegaconf import open_dict
 
 from fedunlearn.checks import Refused
+from fedunlearn.simulations import compare, configured, guard, withdraw
 from fedunlearn.unlearning import Request
-from simulations import compare, configured, guard, withdraw
 from strategies.federaser import FedEraser
 from strategies.pga import PGA
 

@@ -26,10 +26,10 @@ from fedunlearn.results.costing import (
     costs_table,
     span,
 )
+from fedunlearn.simulations import __main__ as command
+from fedunlearn.simulations import configured, guard
+from fedunlearn.simulations.cost import chosen, devices_of, gathering
 from fedunlearn.unlearning import Charge, Moment
-from simulations import __main__ as command
-from simulations import configured, guard
-from simulations.cost import chosen, devices_of, gathering
 
 CHOICES = sorted(path.stem for path in Path(guard.CONF).glob("devices/*.yaml"))
 

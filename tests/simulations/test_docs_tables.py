@@ -2,7 +2,7 @@
 
 import pytest
 
-from simulations import docs_tables as tables
+from fedunlearn.simulations import docs_tables as tables
 from strategies.fedaccum import FedAccum
 
 

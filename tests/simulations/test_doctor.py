@@ -21,9 +21,9 @@ from fedunlearn.flower import Local, Ray
 from fedunlearn.flower.engines.local import choose
 from fedunlearn.local import LocalWork
 from fedunlearn.models import Cnn, Mlp
+from fedunlearn.simulations import __main__ as command
+from fedunlearn.simulations import doctor
 from fedunlearn.unlearning import ClientFailed, Training
-from simulations import __main__ as command
-from simulations import doctor
 from tests.support.world import Fragile
 
 TINY = Scenario(Digits(), Iid(clients=3), NoPlanting(), Mlp((4,)), (), seed=5)

@@ -25,9 +25,9 @@ from fedunlearn.checks import Refused
 from fedunlearn.experiment import run
 from fedunlearn.flower import InProcessGrid, Local
 from fedunlearn.results import load
+from fedunlearn.simulations import flower_app
+from fedunlearn.simulations.run_config import asked, split
 from fedunlearn.unlearning import ClientFailed
-from simulations import flower_app
-from simulations.run_config import asked, split
 
 APP = Path(__file__).parents[2] / "simulations/flower"
 PROJECT = tomllib.loads((APP / "pyproject.toml").read_text())
@@ -156,7 +156,10 @@ class TestInProcess:
         assert shown.rstrip().endswith(f"fedunlearn finished: {folder}")
         manifest = load(folder).manifest
         assert manifest["status"] == "finished"
-        assert manifest["config"]["engine"]["_target_"] == "simulations.flower_app.GivenGrid"
+        assert (
+            manifest["config"]["engine"]["_target_"]
+            == "fedunlearn.simulations.flower_app.GivenGrid"
+        )
 
     @pytest.mark.parametrize("supernodes", [2, 4])
     def test_every_client_needs_its_supernode(self, tmp_path, capsys, supernodes):

@@ -10,7 +10,7 @@ from fedunlearn.checks import Refused
 from fedunlearn.experiment import Cache, Entry
 from fedunlearn.experiment.resume import finished
 from fedunlearn.results import load
-from simulations import __main__ as command
+from fedunlearn.simulations import __main__ as command
 
 SENTENCE = f"was made by fedunlearn 0.1.0, and this is fedunlearn {__version__}: read it with that"
 MADE = {"status": "finished", "config": {}, "versions": {"fedunlearn": "0.1.0", "torch": "2"}}

@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from fedunlearn.checks import Refused
-from simulations.resume import begun
+from fedunlearn.simulations.resume import begun
 
 SMALL = [
     *("model=mlp", "training.rounds=4", "training.work.epochs=1", "strategy=fedaccum"),
@@ -87,7 +87,7 @@ def test_relative_paths_mean_what_they_meant_or_nothing(folder, tmp_path):
 
 def command(log, *arguments):
     return subprocess.Popen(
-        [sys.executable, "-m", "simulations", "withdraw", *arguments],
+        [sys.executable, "-m", "fedunlearn", "withdraw", *arguments],
         cwd=Path(__file__).parents[2],
         stdout=log,
         stderr=subprocess.STDOUT,

@@ -19,7 +19,7 @@ from fedunlearn.evaluators import Snapshot, challenge, confidence
 from fedunlearn.experiment import split_hash
 from fedunlearn.experiment.run_folder import RunFolder
 from fedunlearn.results import load
-from simulations import configured, guard, score
+from fedunlearn.simulations import configured, guard, score
 
 SEEDS = range(6)
 OVERRIDES = [

@@ -23,8 +23,8 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution, Int
 from optuna.trial import TrialState, create_trial
 
 from fedunlearn.checks import Refused
-from simulations import guard, search_space, trials, tuning, withdraw
-from simulations.search import HOPELESS, REPEATS, Search
+from fedunlearn.simulations import guard, search_space, trials, tuning, withdraw
+from fedunlearn.simulations.search import HOPELESS, REPEATS, Search
 
 ROOT = Path(__file__).parents[2]
 
@@ -372,7 +372,7 @@ OPTUNA = ["sweep=optuna", "hydra.sweeper.n_trials=4", "strategy.interval=1,2"]
 
 def command(log, *arguments):
     return subprocess.Popen(
-        [sys.executable, "-m", "simulations", "withdraw", *arguments],
+        [sys.executable, "-m", "fedunlearn", "withdraw", *arguments],
         cwd=ROOT,
         stdout=log,
         stderr=subprocess.STDOUT,

@@ -13,8 +13,8 @@ from rich.console import Console
 from fedunlearn.checks import Refused
 from fedunlearn.experiment import run
 from fedunlearn.history import Needs
+from fedunlearn.simulations import compare, configured, docs_tables, guard
 from fedunlearn.unlearning import Plain, forget
-from simulations import compare, configured, guard, tables
 from tests.support.world import World, finish
 
 CROWD = [
@@ -34,13 +34,13 @@ def experiment(overrides):
         return configured.experiment(cfg, compare.strategies(cfg, "federaser"))
 
 
-@pytest.mark.parametrize("name", tables.names())
+@pytest.mark.parametrize("name", docs_tables.names())
 def test_when_nobody_leaves_nothing_changes_and_nobody_works(name):
     world = World()
     with world.open() as clients:
         course = world.trained(clients)
         charges = len(clients.ledger.charges)
-        steps = forget(course, frozenset(), tables.strategy(name), Plain(3), clients, Needs())
+        steps = forget(course, frozenset(), docs_tables.strategy(name), Plain(3), clients, Needs())
         after = finish(steps)
         assert len(clients.ledger.charges) == charges
     assert torch.equal(after.history.final, course.history.final)
@@ -51,7 +51,7 @@ def test_some_of_a_crowd_leave_in_two_waves(tmp_path):
     """20 of 100 clients a round, several leavers at once, two requests in sequence."""
     crowd = experiment(CROWD)
     summary = run(crowd, [0], tmp_path, {}, Console(file=io.StringIO()))
-    assert set(summary["strategy"]) == set(tables.names())
+    assert set(summary["strategy"]) == set(docs_tables.names())
     assert list(summary.groupby("strategy")["request"].max().unique()) == [2]
     assert np.isfinite(summary["test_accuracy"]).all()
     assert np.isfinite(summary[[name for name in summary if name.endswith("_gap")]]).all(axis=None)
@@ -63,17 +63,17 @@ def test_some_of_a_crowd_leave_in_two_waves(tmp_path):
 
 
 def test_leavers_who_do_not_cooperate_are_asked_by_nobody():
-    asking = [name for name in tables.names() if tables.strategy(name).needs.leaver]
+    asking = [name for name in docs_tables.names() if docs_tables.strategy(name).needs.leaver]
     assert asking
     for name in asking:
         with pytest.raises(Refused, match=f"strategy={name} lets those who leave work"):
             experiment(["withdrawal.cooperates=false", f"strategies=[{name}]"])
-    others = sorted(set(tables.names()) - set(asking))
+    others = sorted(set(docs_tables.names()) - set(asking))
     made = experiment(["withdrawal.cooperates=false", f"strategies={others}".replace("'", "")])
     assert sorted(made.strategies) == others
 
 
 def test_every_strategy_has_a_page_or_is_a_control():
     controls = {"none", "retrain", "finetune", "federaser", "fedaccum", "subtraction"}
-    pages = {path.stem for path in tables.PAGES.glob("*.md")}
-    assert pages >= set(tables.names()) - controls
+    pages = {path.stem for path in docs_tables.PAGES.glob("*.md")}
+    assert pages >= set(docs_tables.names()) - controls

@@ -9,8 +9,8 @@ from hydra import compose, initialize_config_dir
 from fedunlearn.checks import Refused
 from fedunlearn.history import Needs
 from fedunlearn.local import LocalWork, Sgd
+from fedunlearn.simulations import configured, guard
 from fedunlearn.unlearning import Ledger, Plain, Request, Training, forget, train
-from simulations import configured, guard
 from strategies.pga import PGA
 from tests.support.unlearned import Mirrored, curve
 from tests.support.world import RATE, WORK, HalfSquare, World, finish, without_leavers

@@ -18,7 +18,7 @@ from fedunlearn.results.report.charts.federation import harm, label_map, timelin
 from fedunlearn.results.report.evidence import Certified
 from fedunlearn.results.report.picks import picks
 from fedunlearn.results.report.spans import spans
-from simulations import report as report_command
+from fedunlearn.simulations import report as report_command
 from tests.support.simulated_runs import simulated
 
 PAID = pd.DataFrame(

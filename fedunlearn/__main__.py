@@ -1,0 +1,39 @@
+"""The `fedunlearn` command, and `python -m fedunlearn`: its commands lie in simulations/.
+
+What lies in the working directory can be imported, behind everything that is installed.
+"""
+
+import sys
+from importlib import import_module
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+"""The checkout, or where packages are installed."""
+
+
+def main() -> None:
+    """Let the working directory be imported from, last of all, and run the command."""
+    admit(Path.cwd())
+    import_module("fedunlearn.simulations.__main__").main()
+
+
+def admit(folder: Path) -> None:
+    """Put ``folder`` at the end of `sys.path`: a user's random.py must hide nobody else's.
+
+    Python puts it in front for `python -m`. Where fedunlearn itself comes from, it stays there.
+    """
+    if folder == ROOT:
+        return
+    if sys.path and sys.path[0] in ("", str(folder)):
+        del sys.path[0]
+    if str(folder) not in sys.path:
+        sys.path.append(str(folder))
+    if (folder / "strategies" / "__init__.py").is_file():
+        sys.exit(
+            f"{folder}/strategies/__init__.py hides the strategies of fedunlearn. Delete it: a "
+            "folder strategies/ without that file stands beside them."
+        )
+
+
+if __name__ == "__main__":
+    main()

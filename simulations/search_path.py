@@ -1,0 +1,115 @@
+"""Where configurations and classes are looked for: ours first, then the user's own folder.
+
+A name that fedunlearn has keeps its meaning: a user's file of that name is passed over, and told.
+"""
+
+import re
+import sys
+from collections.abc import Iterator
+from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
+
+from hydra.core.config_search_path import ConfigSearchPath
+from hydra.core.plugins import Plugins
+from hydra.plugins.search_path_plugin import SearchPathPlugin
+
+from fedunlearn.checks import nearest
+
+CONF = Path(__file__).resolve().parents[1] / "conf"
+"""Our configuration: beside simulations/ in a checkout as in a wheel."""
+
+
+class WorkingDirectory(SearchPathPlugin):
+    """Lets Hydra look into ``conf/`` of the working directory, behind ours."""
+
+    def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
+        """Append the folder, if there is one."""
+        for folder in folders()[1:]:
+            search_path.append("working-directory", f"file://{folder}")
+
+
+def register() -> None:
+    """Make the plugin known to Hydra; once more does nothing."""
+    Plugins.instance().register(WorkingDirectory)
+
+
+def folders() -> list[Path]:
+    """Return where configurations are looked for, the first first."""
+    own = Path.cwd() / "conf"
+    return [CONF, own] if own.is_dir() and own.resolve() != CONF else [CONF]
+
+
+def looked(group: str) -> str:
+    """Return a sentence that says where the files of ``group`` were looked for, and what to do."""
+    known = folders()
+    seen = " and ".join(f"{folder}/{group}" for folder in known)
+    absent = "" if len(known) > 1 or Path.cwd() / "conf" == CONF else " (there is no conf/ here)"
+    return f"Looked in {seen}{absent}; your own is conf/{group}/NAME.yaml in {Path.cwd()}."
+
+
+def passed_over() -> Iterator[str]:
+    """Yield a sentence for each of the user's files whose name fedunlearn has itself."""
+    strategies = CONF.parent / "strategies"
+    if not strategies.is_dir():
+        strategies = CONF.parents[1] / "strategies"
+    own = Path.cwd() / "strategies"
+    pairs = [(folder, CONF, "*.yaml") for folder in folders()[1:]]
+    if own.is_dir() and own.resolve() != strategies:
+        pairs.append((own, strategies, "*.py"))
+    for folder, ours, pattern in pairs:
+        for path in sorted(folder.rglob(pattern)):
+            name = path.relative_to(folder)
+            if (ours / name).is_file():
+                yield (
+                    f"{folder.name}/{name} of this folder is passed over: fedunlearn has one of "
+                    "that name. Give yours another."
+                )
+
+
+def not_found(error: BaseException) -> str | None:
+    """Return what is wrong with the ``_target_`` that ``error`` says cannot be located.
+
+    Nothing for any other error.
+    """
+    located = re.search(r"Error locating target '([^']+)'", str(error))
+    if located is None:
+        return None
+    target = located[1]
+    module, _, name = target.rpartition(".")
+    if not module:
+        return f"{target} names no module. Write _target_: module.Class."
+    parts = module.split(".")
+    for count in range(1, len(parts) + 1):
+        parent = ".".join(parts[:count])
+        try:
+            known = find_spec(parent) is not None
+        except ValueError:  # a module that was made by hand has no spec
+            known = parent in sys.modules
+        except Exception as inside:
+            return f"{target} is not found, for {parent} cannot be imported: {inside}."
+        if not known:
+            return f"{target} is not found: {_no_module(parent)}"
+    try:
+        found = import_module(module)
+    except Exception as inside:
+        return f"{target} is not found, for {module} cannot be imported: {inside}."
+    file = getattr(found, "__file__", None) or next(iter(found.__path__))
+    public = [one for one in dir(found) if not one.startswith("_")]
+    return f"{target} is not found: {file} has no {name}{nearest(name, public)}"
+
+
+def _no_module(name: str) -> str:
+    """Say where a module was looked for, and how to supply it."""
+    parent, _, last = name.rpartition(".")
+    if parent:
+        places = [str(place) for place in getattr(import_module(parent), "__path__", [])]
+        if not places:
+            return f"{parent} is a file and holds no module {last}. Correct _target_."
+        seen = " and ".join(places)
+        return f"there is no module {last} in {seen}. Write {last}.py, or correct _target_."
+    here = Path.cwd()
+    return (
+        f"there is no module {name} among the installed packages or in {here}. Write {name}.py "
+        "there, install what holds it, or correct _target_."
+    )

@@ -1,1 +1,0 @@
-"""Unlearning strategies: one method, one file."""
