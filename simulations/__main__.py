@@ -4,7 +4,6 @@ import sys
 from importlib import import_module
 
 from fedunlearn import __version__
-from fedunlearn.checks import nearest
 
 COMMANDS = {
     "withdraw": "train a federation, let clients leave, forget them by one strategy",
@@ -57,6 +56,8 @@ def main() -> None:
         sys.stdout.write(f"fedunlearn {__version__}\n")
         return
     if command not in COMMANDS:
+        from fedunlearn.checks import nearest  # half the time of --help
+
         sys.stderr.write(f"fedunlearn {command} is no command{nearest(command, COMMANDS)}\n")
         sys.exit(2)
     arguments = sys.argv[2:]
