@@ -15,7 +15,7 @@ SETTING = (
     "experiment=digits_backdoor",
     # two labels each: nobody else holds those of the leaver
     *("partition=pathological", "partition.classes=2", "split=0"),
-    *("model=mlp", "training.rounds=12", "strategies=[none]", "figures=false"),
+    *("model=mlp", "training.rounds=24", "strategies=[none]", "figures=false"),
 )
 
 
