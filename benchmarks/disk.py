@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 
 from fedunlearn.data import ClientId
-from fedunlearn.history import Float32, Kept, Recorder, Round, Updates
+from fedunlearn.history import Float32, RecordedRound, Recorder, Round, Updates
 from fedunlearn.models import Vector, mean
 
 PARAMETERS = 61_706
@@ -37,7 +37,7 @@ def record(folder: Path, rounds: Iterable[Round]) -> None:
     """Write rounds as a run does, and return once the disk has them."""
     with Recorder(folder, Float32()) as recorder:
         for done in rounds:
-            recorder.keep(done)
+            recorder.record(done)
 
 
 def write(files: Iterable[Path], content: bytes, times: int = 1) -> None:
@@ -50,7 +50,7 @@ def write(files: Iterable[Path], content: bytes, times: int = 1) -> None:
             os.fsync(stream.fileno())
 
 
-def replay(rounds: Iterable[Kept], leavers: Set[ClientId] = LEAVERS) -> Vector:
+def replay(rounds: Iterable[RecordedRound], leavers: Set[ClientId] = LEAVERS) -> Vector:
     """Add up the mean updates of those who remain, [d]: what all replays do besides training."""
     total = torch.zeros(PARAMETERS)
     for stored in rounds:

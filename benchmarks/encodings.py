@@ -21,7 +21,7 @@ from benchmarks import report
 from benchmarks.encodings_figure import draw
 from fedunlearn.data import build_federation
 from fedunlearn.experiment import Experiment, run
-from fedunlearn.history import History, Kept, Needs, Round, encodings
+from fedunlearn.history import History, Needs, RecordedRound, Round, encodings
 from fedunlearn.models import Vector
 from fedunlearn.simulations import configured, guard
 from fedunlearn.unlearning import Clients, Guarantee, Request, UnlearningStrategy
@@ -59,7 +59,7 @@ class Through:
         rounds = tuple(self._read(kept) for kept in history.rounds)
         yield from self.strategy.unlearn(request, replace(history, rounds=rounds), clients)
 
-    def _read(self, kept: Kept) -> Kept:
+    def _read(self, kept: RecordedRound) -> RecordedRound:
         assert isinstance(kept, Round)
         encoding, sent = encodings.of(self.encoding), kept.updates
         deltas = encoding.decode(encoding.encode(sent.deltas), sent.deltas.shape[1])

@@ -30,8 +30,8 @@ def training(turns: Iterable[int], workload: Workload, folder: Path, needs: Need
         start = History(here.network.layout, here.initial, here.initial)
         for rounds in turns:
             everybody = ours.clients(connection, scenario, settings)
-            with opened(OnDisk(), folder, nbytes=1) as keep:
-                course = FederationState(replace(start, keep=keep), everybody.ids)
+            with opened(OnDisk(), folder, nbytes=1) as record:
+                course = FederationState(replace(start, record=record), everybody.ids)
                 for _ in train(course, everybody, rounds, needs):
                     pass
 

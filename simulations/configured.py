@@ -54,7 +54,7 @@ def experiment(cfg: DictConfig, strategies: Mapping[str, DictConfig]) -> Experim
             measures=measures, final=final, **{str(k): v for k, v in evaluators.items()}
         ),
         recovery=build("recovery", cfg.recovery),
-        keep=build("history", history),
+        store=build("history", history),
         policy=build("policy", cfg.policy),
         budget=None if allowed is None else budget.parse(allowed),
         thresholds=build("certificate", cfg.certificate),

@@ -28,7 +28,7 @@ from fedunlearn.history import (
     Drift,
     History,
     Needs,
-    kept_rounds,
+    count_recorded,
     selected_rounds,
     selected_updates,
 )
@@ -62,7 +62,7 @@ class Crab:
 
     def length(self, request: Request) -> int:
         """Go back, and then one round for each that is selected, if that is to the first."""
-        return 1 + kept_rounds(self.selection, self.needs, range(1, request.after + 1))
+        return 1 + count_recorded(self.selection, self.needs, range(1, request.after + 1))
 
     def unlearn(self, request: Request, history: History, clients: Clients) -> Iterator[Vector]:
         """Yield the model gone back to, and that after each replayed round."""

@@ -22,7 +22,7 @@ from typing import ClassVar
 import torch
 
 from fedunlearn import checks
-from fedunlearn.history import History, Kept, Needs
+from fedunlearn.history import History, Needs, RecordedRound
 from fedunlearn.methods import Estimator, Secants, blocks, examples, quantile, way
 from fedunlearn.models import Vector
 from fedunlearn.unlearning import Clients, Guarantee, Request
@@ -82,7 +82,12 @@ class FedRecover:
 
 
 def _step(
-    weights: Vector, stored: Kept, asks: bool, estimator: Estimator, clients: Clients, place: int
+    weights: Vector,
+    stored: RecordedRound,
+    asks: bool,
+    estimator: Estimator,
+    clients: Clients,
+    place: int,
 ) -> Vector:
     """Return the mean update at ``weights``, [d], of those who took part in a stored round."""
     lr, away = clients.work.lr(stored.number), way(weights, stored.before)

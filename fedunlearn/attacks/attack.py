@@ -11,7 +11,7 @@ import torch
 from fedunlearn import checks
 from fedunlearn.attacks.games import LEAST, Known, findings
 from fedunlearn.attacks.shadow_models import Shadows, pools, with_halves, without
-from fedunlearn.attacks.target import Site, Tell
+from fedunlearn.attacks.target import Target, Tell
 from fedunlearn.checks import Refused
 from fedunlearn.data import build_federation
 from fedunlearn.evaluators import confidence
@@ -103,11 +103,11 @@ class Attack:
                 row = (seed, strategy, number, *what, found.members, found.others)
                 yield dict(zip(COLUMNS, row, strict=True))
 
-    def _known(self, site: Site, tell: Tell) -> Known:
+    def _known(self, site: Target, tell: Tell) -> Known:
         halves, out = self._shadows(site)
         return Known(site.said(halves, tell), halves.held, site.said(out, tell))
 
-    def _shadows(self, site: Site) -> tuple[Shadows, Shadows]:
+    def _shadows(self, site: Target) -> tuple[Shadows, Shadows]:
         """Return the models to be trained for as many rounds as a retrained one has behind it."""
         training, request = self.experiment.training, self.experiment.requests[site.number - 1]
         trainer = self.engine.trainer(site.here.scenario)
@@ -118,13 +118,13 @@ class Attack:
             without(*setting, rounds, self.count),
         )
 
-    def _site(self, seed: int, number: int) -> Site:
+    def _site(self, seed: int, number: int) -> Target:
         requests = self.experiment.requests
         gone = {client for request in requests[: number - 1] for client in request.clients}
         here = build_federation(self.experiment.scenario(seed))
         present = frozenset(range(here.clients)) - gone
         held = pools(here, requests[number - 1].clients)
-        return Site(here, number, present, held, torch.device(self.engine.device))
+        return Target(here, number, present, held, torch.device(self.engine.device))
 
     def _split(self, seed: int) -> str:
         splits = self.run.manifest.get("split_sha256")
@@ -137,6 +137,6 @@ class Attack:
                 "hash differs from its manifest's. Shadow models must learn from the same data."
             )
 
-    def _weights(self, site: Site, seed: int, strategy: str) -> Vector:
+    def _weights(self, site: Target, seed: int, strategy: str) -> Vector:
         request = 0 if strategy == SHARED else site.number
         return saved_model(self.run.folder, site.here.network.layout, seed, strategy, request)

@@ -19,7 +19,7 @@ from fedunlearn import checks, randomness
 from fedunlearn.attacks.training_bank import Member, train_bank
 from fedunlearn.checks import Refused
 from fedunlearn.data import ClientId, Federation, Records, Shards, unchanged
-from fedunlearn.local import Pieces, Threads, Trainer
+from fedunlearn.local import ChunkedTrainer, Threads, Trainer
 from fedunlearn.randomness import Stream, drawn_seed
 from fedunlearn.unlearning import Training
 
@@ -195,5 +195,5 @@ def _seeds(here: Federation, count: int, kind: int) -> list[int]:
 
 
 def _over(trainer: Trainer, shards: Shards) -> Trainer:
-    assert isinstance(trainer, Pieces | Threads)
+    assert isinstance(trainer, ChunkedTrainer | Threads)
     return replace(trainer, shards=shards)

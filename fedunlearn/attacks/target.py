@@ -27,7 +27,7 @@ Tell = Callable[[int], object]
 
 
 @dataclass(frozen=True)
-class Site:
+class Target:
     """Where one request was served: who was there, and what each leaver held."""
 
     here: Federation

@@ -11,7 +11,7 @@ from torch import Tensor
 from fedunlearn import files
 from fedunlearn.history import (
     History,
-    Kept,
+    RecordedRound,
     Round,
     StoredRound,
     Window,
@@ -92,7 +92,7 @@ class StateFiles:
                     files.remove(path)
         self._written = {key: at for key, at in self._written.items() if at[1].path in wanted}
 
-    def _described(self, kept: Kept) -> dict[str, Any]:
+    def _described(self, kept: RecordedRound) -> dict[str, Any]:
         stored = on_disk(kept)
         in_memory = stored is None
         if stored is None:
@@ -102,8 +102,8 @@ class StateFiles:
         return {
             "file": path.relative_to(self.root).as_posix(),
             "clients": list(stored.clients),
-            "updates": stored.keeps_updates,
-            "model": stored.keeps_model,
+            "updates": stored.has_updates,
+            "model": stored.has_model,
             "memory": in_memory,
         }
 
@@ -125,9 +125,9 @@ class StateFiles:
             self._written[key] = done, round_files.write(path, done, encodings.Float32())
         return self._written[key][1]
 
-    def _restored(self, entry: Mapping[str, Any]) -> Kept:
+    def _restored(self, entry: Mapping[str, Any]) -> RecordedRound:
         stored = round_files.open_round(self.root / entry["file"]).only(set(entry["clients"]))
-        shown = replace(stored, keeps_updates=entry["updates"], keeps_model=entry["model"])
+        shown = replace(stored, has_updates=entry["updates"], has_model=entry["model"])
         if not entry["memory"]:
             return shown
         model = shown.broadcast

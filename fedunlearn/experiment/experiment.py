@@ -14,13 +14,13 @@ from fedunlearn.flower import Engine, Local, kinds_in
 from fedunlearn.history import (
     AsNeeded,
     Demand,
-    Keep,
+    InMemory,
     Needs,
     OnDisk,
     Policy,
     Store,
+    count_recorded,
     fit,
-    kept_rounds,
 )
 from fedunlearn.models import Build
 from fedunlearn.results import RETRAIN, SHARED, is_reference, reference_name
@@ -70,7 +70,7 @@ class Experiment:
     """Retraining; it always runs, so that every number stands next to its own."""
     evaluation: Evaluation
     recovery: Recovery = field(default_factory=NoRecovery)
-    keep: Store = field(default_factory=Keep)
+    store: Store = field(default_factory=InMemory)
     policy: Policy = field(default_factory=AsNeeded)
     """Which rounds are kept, and whose updates."""
     budget: float | None = None
@@ -101,10 +101,10 @@ class Experiment:
         object.__setattr__(self, "requests", requests)
         if self.budget is not None:
             checks.number("history.budget", self.budget, above=0)
-            if not isinstance(self.keep, OnDisk):
+            if not isinstance(self.store, OnDisk):
                 raise Refused("history.budget picks an encoding: set history=auto or history=disk.")
         for name, strategy in self.strategies.items():
-            self.keep.check(name, strategy.needs)
+            self.store.check(name, strategy.needs)
             if strategy.needs.complete and self.leaves_out(strategy.needs):
                 raise Refused(
                     f"strategy={name} needs every round and every update that it asks for, but "
@@ -212,7 +212,7 @@ class Experiment:
         That is in memory, 4 bytes a number, with full cohorts.
         """
         needs, clients = self.needs, self.policy.updates(self._cohort)
-        kept = kept_rounds(self.policy, needs, range(1, self.training.rounds + 1))
+        kept = count_recorded(self.policy, needs, range(1, self.training.rounds + 1))
         return 4 * size * kept * (clients * needs.updates + needs.models)
 
     @property
@@ -231,7 +231,7 @@ class Experiment:
         The sentence is empty where there is no budget. Raises `Refused` where nothing fits a
         model of ``size`` numbers.
         """
-        if self.budget is None or not isinstance(self.keep, OnDisk):
+        if self.budget is None or not isinstance(self.store, OnDisk):
             return self, ""
         last, served = self.training.rounds, [r for r in self.requests if r.clients]
         recovered = [r.after + n for r in served for n in range(1, self.recovery.rounds + 1)]
@@ -242,6 +242,6 @@ class Experiment:
             rounds=[*range(1, last + 1), *recovered],
             first=min((request.after for request in self.requests), default=last),
         )
-        picked = fit(self.budget, self.keep, self.policy, demand)
-        fitted = replace(self, keep=picked.store, policy=picked.policy, budget=None)
+        picked = fit(self.budget, self.store, self.policy, demand)
+        fitted = replace(self, store=picked.store, policy=picked.policy, budget=None)
         return fitted, picked.sentence

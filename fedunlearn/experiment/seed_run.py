@@ -34,7 +34,7 @@ from fedunlearn.experiment.references import first_model, training_seed
 from fedunlearn.experiment.run_folder import RunFolder, with_gaps
 from fedunlearn.experiment.shared_stages import Sharing, reference_kind
 from fedunlearn.flower import Connection, GridClients
-from fedunlearn.history import History, Keeper, Needs, opened
+from fedunlearn.history import History, Needs, RecordRound, opened
 from fedunlearn.history.audit import Fingerprints, taken
 from fedunlearn.models import Vector, model_hash
 from fedunlearn.results import RETRAIN, SHARED, is_reference
@@ -43,8 +43,8 @@ from fedunlearn.unlearning import (
     FedAvg,
     FederationState,
     Ledger,
-    Proxy,
     Request,
+    ServerData,
     UnlearningStrategy,
     forget,
     train,
@@ -129,9 +129,9 @@ class SeedRun:
         """Train up to the first request."""
         requests = self.experiment.requests
         last = requests[0].after if requests else self.experiment.training.rounds
-        with self._keeper("training") as keep:
+        with self._recorder("training") as record:
             clients = self._clients(Ledger(), SHARED)
-            state = self._trained(state, clients, last, keep, self.experiment.needs)
+            state = self._trained(state, clients, last, record, self.experiment.needs)
             self._save_model(SHARED, 0, state.current.history.final)
         return state
 
@@ -145,11 +145,11 @@ class SeedRun:
         state, needs = self._with_first_model(state), strategy.needs
         clients = self._clients(Ledger(), name)
         with ExitStack() as stack:
-            keep = stack.enter_context(self._keeper(name))
+            record = stack.enter_context(self._recorder(name))
             if state.purging is not None:  # killed in the middle of it
                 state = self._erased(state)
             for request in requests[state.current.request :]:
-                state = self._trained(state, clients, request.after, keep, needs)
+                state = self._trained(state, clients, request.after, record, needs)
                 if last:
                     prints = self._fingerprints(state, request)
                     state = replace(state, shared=self._untrained)  # none is to start from it
@@ -158,7 +158,7 @@ class SeedRun:
                 else:
                     state = self._forgotten(state, strategy, request, clients, stack)
                     self._save_state(state)
-            return self._trained(state, clients, self.experiment.training.rounds, keep, needs)
+            return self._trained(state, clients, self.experiment.training.rounds, record, needs)
 
     def _forgotten(
         self,
@@ -173,8 +173,8 @@ class SeedRun:
         needs, recovery = strategy.needs, self.experiment.recovery
         stored = current.history.select(needs, current.round).nbytes
         if recovery.rounds or needs.replaces:
-            keep = stack.enter_context(self._keeper(f"{name}/recovery{number}"))
-            current = _keeping(current, keep)
+            record = stack.enter_context(self._recorder(f"{name}/recovery{number}"))
+            current = _recording_with(current, record)
         steps = forget(current, request.clients, strategy, recovery, clients, needs)
         current, measured = self.measuring.follow(steps, name, clients.ledger)
         self._save_model(name, number, current.history.final)
@@ -194,10 +194,10 @@ class SeedRun:
         )
 
     def _trained(
-        self, state: RunState, clients: GridClients, last: int, keep: Keeper, needs: Needs
+        self, state: RunState, clients: GridClients, last: int, record: RecordRound, needs: Needs
     ) -> RunState:
         """Train up to round ``last``, saving now and then."""
-        state = replace(state, current=_keeping(state.current, keep))
+        state = replace(state, current=_recording_with(state.current, record))
         # An optimizer with a memory would start afresh with each part.
         stateless = self.experiment.training.server == FedAvg()
         while state.current.round < last:
@@ -256,13 +256,13 @@ class SeedRun:
             seed=seed,
             ledger=ledger,
             access=Access(frozenset(range(federation.clients))),
-            unlabelled=Proxy(federation.network, images, ledger, seed),
+            unlabelled=ServerData(federation.network, images, ledger, seed),
         )
 
-    def _keeper(self, place: str) -> AbstractContextManager[Keeper]:
+    def _recorder(self, place: str) -> AbstractContextManager[RecordRound]:
         """Open a folder for kept rounds, where they do not stay in memory."""
         nbytes = self.experiment.stored_bytes(self.federation.network.layout.size)
-        return opened(self.experiment.keep, self._stored / place, nbytes)
+        return opened(self.experiment.store, self._stored / place, nbytes)
 
     @property
     def _seed(self) -> int:
@@ -280,6 +280,6 @@ class SeedRun:
         return self.folder.path / HISTORY / f"seed{self._seed}"
 
 
-def _keeping(state: FederationState, keep: Keeper) -> FederationState:
-    """Let the rounds to come go to ``keep``."""
-    return replace(state, history=replace(state.history, keep=keep))
+def _recording_with(state: FederationState, record: RecordRound) -> FederationState:
+    """Let ``record`` take the rounds to come."""
+    return replace(state, history=replace(state.history, record=record))

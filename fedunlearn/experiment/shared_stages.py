@@ -12,7 +12,7 @@ from fedunlearn.experiment.checkpoint import TRAINING, Notes, RunState
 from fedunlearn.experiment.experiment import Experiment
 from fedunlearn.experiment.provenance import versions
 from fedunlearn.experiment.run_folder import RunFolder, with_gaps
-from fedunlearn.history import History, Kept, file_of, on_disk, round_files
+from fedunlearn.history import History, RecordedRound, file_of, on_disk, round_files
 from fedunlearn.results import RETRAIN, reference_name
 from fedunlearn.unlearning import FederationState
 
@@ -81,14 +81,14 @@ class Sharing:
         """Give the rounds of an entry a second name in the run's folder, which may replace them."""
         return replace(history, rounds=tuple(self._named(kept) for kept in history.rounds))
 
-    def _named(self, kept: Kept) -> Kept:
+    def _named(self, kept: RecordedRound) -> RecordedRound:
         stored = on_disk(kept)
         if stored is None:
             return kept
         path = file_of(self.rounds, stored.number)
         files.link(stored.path, path)
         linked = round_files.open_round(path).only(set(stored.clients))
-        return replace(linked, keeps_updates=stored.keeps_updates, keeps_model=stored.keeps_model)
+        return replace(linked, has_updates=stored.has_updates, has_model=stored.has_model)
 
 
 def untrained(state: FederationState) -> FederationState:
@@ -105,9 +105,9 @@ def facts(experiment: Experiment, seed: int, split: str, engine: str) -> dict[st
     batches of clients round otherwise than clients alone.
     """
     parts = ("dataset", "partition", "planting", "model", "training", "evaluation")
-    kept = ("keep", "policy", "budget", "heldout", "proxy")
+    values = ("store", "policy", "budget", "heldout", "proxy")
     training = {
-        **{name: repr(getattr(experiment, name)) for name in (*parts, *kept)},
+        **{name: repr(getattr(experiment, name)) for name in (*parts, *values)},
         "requests": [[sorted(request.clients), request.after] for request in experiment.requests],
         "statistics": experiment.needs.statistics,
         "seed": seed,

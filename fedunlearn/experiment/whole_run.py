@@ -80,7 +80,7 @@ def run(
     # At one time there are the rounds that all strategies share and those of one strategy; what is
     # in memory is in the checkpoint as well, which goes with each seed.
     needed = len(seeds) * experiment.models_stored * size * 4
-    needed += stored * (len(seeds) + 1 if experiment.keep.on_disk(stored) else 2)
+    needed += stored * (len(seeds) + 1 if experiment.store.on_disk(stored) else 2)
     with alone(path / LOCK, str(path)):
         checkpoint, loaded = Checkpoint(path), None
         if resume and (path / MANIFEST).exists():

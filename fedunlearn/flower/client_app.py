@@ -23,7 +23,7 @@ from fedunlearn.data import ClientId, Scenario, build_federation, shards_on
 from fedunlearn.flower.arrays import OTHER, WEIGHTS, TensorArray, unpack
 from fedunlearn.flower.identity import introduction, partition_of
 from fedunlearn.flower.messages import decode, known
-from fedunlearn.local import LocalWork, Pieces, train_counted
+from fedunlearn.local import ChunkedTrainer, LocalWork, train_counted
 from fedunlearn.methods import ridge
 from fedunlearn.models import Vector
 from fedunlearn.randomness import Entropy, Stream, entropy, generator
@@ -116,7 +116,7 @@ def build_client_app(
 
 
 def train_together(
-    pieces: Pieces, messages: Sequence[Message], clients: Sequence[ClientId]
+    pieces: ChunkedTrainer, messages: Sequence[Message], clients: Sequence[ClientId]
 ) -> list[Message]:
     """Answer ``train`` messages of equal content for several clients as one batch.
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from fedunlearn.checks import Refused
 from fedunlearn.history import encodings
 from fedunlearn.history.needs import Needs
-from fedunlearn.history.policies import Every, kept_rounds
+from fedunlearn.history.policies import Every, count_recorded
 from fedunlearn.history.policy import AsNeeded, Policy
 from fedunlearn.history.stores import OnDisk
 
@@ -52,7 +52,7 @@ class Demand:
         one = FILE + ROW * self.cohort
         one += encodings.of(encoding).nbytes(clients, self.size) if needs.updates else 0
         one += 4 * self.size if needs.models else 0
-        return 4 * self.size + kept_rounds(policy, needs, self.rounds) * one
+        return 4 * self.size + count_recorded(policy, needs, self.rounds) * one
 
     def serves(self, policy: Policy) -> bool:
         """Whether every strategy finds a round before the first request."""

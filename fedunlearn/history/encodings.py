@@ -151,14 +151,14 @@ class TopK:
         """What a file calls it."""
         return f"{TOPK}{float(self.share)!r}"
 
-    def kept(self, d: int) -> int:
+    def count(self, d: int) -> int:
         """Return ``ceil(share d)``, of the share as it is written: 0.07 of 100 are 7."""
         return math.ceil(Fraction(repr(float(self.share))) * d)
 
     def encode(self, deltas: Tensor) -> dict[str, Tensor]:
         """Choose the largest magnitudes, in order of place; raises `Unencodable` if not finite."""
         _peaks(deltas, self.name, torch.finfo(torch.float32).max)
-        found = torch.topk(deltas.abs(), self.kept(deltas.shape[1]), dim=1, sorted=False).indices
+        found = torch.topk(deltas.abs(), self.count(deltas.shape[1]), dim=1, sorted=False).indices
         # numpy sorts int32 several times faster than torch
         places = torch.from_numpy(np.sort(found.int().numpy(force=True), axis=1))
         places = places.to(deltas.device)
@@ -171,7 +171,7 @@ class TopK:
 
     def nbytes(self, k: int, d: int) -> int:
         """``8 k ceil(share d)``."""
-        return 8 * k * self.kept(d)
+        return 8 * k * self.count(d)
 
 
 TOPK = "topk-"

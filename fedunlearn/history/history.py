@@ -9,13 +9,13 @@ from torch import Tensor
 from fedunlearn.data import ClientId
 from fedunlearn.history.needs import Needs
 from fedunlearn.history.policy import AsNeeded, Policy, left_out, weighed
-from fedunlearn.history.rounds import Kept, Round, in_memory
+from fedunlearn.history.rounds import RecordedRound, Round, in_memory
 from fedunlearn.history.selection import Window
 from fedunlearn.models import Layout, Vector
 
 
 @dataclass(frozen=True)
-class History(Sequence[Kept]):
+class History(Sequence[RecordedRound]):
     """The kept rounds of a training run, oldest first; a value: methods return new ones."""
 
     layout: Layout
@@ -23,8 +23,8 @@ class History(Sequence[Kept]):
     """The model before round 1, [d]: the only one that no client has touched."""
     final: Vector
     """The model now, [d]."""
-    rounds: tuple[Kept, ...] = ()
-    keep: Callable[[Round], Kept] = in_memory
+    rounds: tuple[RecordedRound, ...] = ()
+    record: Callable[[Round], RecordedRound] = in_memory
     """Where a round goes that is to be kept."""
     statistics: Mapping[ClientId, Tensor] | None = None
     """The sums of each client, [f, f + classes] float64; None where nobody was asked for them."""
@@ -36,10 +36,10 @@ class History(Sequence[Kept]):
     """The training round of the latest request: models sent out until then know who left."""
 
     @overload
-    def __getitem__(self, index: int) -> Kept: ...
+    def __getitem__(self, index: int) -> RecordedRound: ...
     @overload
-    def __getitem__(self, index: slice) -> tuple[Kept, ...]: ...
-    def __getitem__(self, index: int | slice) -> Kept | tuple[Kept, ...]:
+    def __getitem__(self, index: slice) -> tuple[RecordedRound, ...]: ...
+    def __getitem__(self, index: int | slice) -> RecordedRound | tuple[RecordedRound, ...]:
         """Return the kept round at a position (not by its number)."""
         return self.rounds[index]
 
@@ -47,7 +47,7 @@ class History(Sequence[Kept]):
         """Return how many rounds are kept."""
         return len(self.rounds)
 
-    def __iter__(self) -> Iterator[Kept]:
+    def __iter__(self) -> Iterator[RecordedRound]:
         """Go through the kept rounds, oldest first."""
         return iter(self.rounds)
 
@@ -69,13 +69,13 @@ class History(Sequence[Kept]):
         The policy may leave it out, or leave out one before it instead: that one's file is no
         longer referred to.
         """
-        if not self.policy.asks(needs).keeps(done.number):
+        if not self.policy.asks(needs).includes(done.number):
             return replace(self, final=final)
         window, leaving = weighed(self.policy, done, self.layout, self.window)
         if leaving == -1:
             return replace(self, final=final, window=window)
         gone = left_out(self.policy, done, self.layout) if needs.updates else frozenset[ClientId]()
-        rounds = [*self.rounds, self.keep(done.without(gone).reduced(needs))]
+        rounds = [*self.rounds, self.record(done.without(gone).reduced(needs))]
         if leaving is not None:
             del rounds[leaving]
         return replace(self, final=final, rounds=tuple(rounds), window=window)
@@ -88,7 +88,7 @@ class History(Sequence[Kept]):
         """
         asked = self.policy.asks(needs)
         begun = range(after - asked.every + 2, after + 1)  # of a block that is not complete
-        rounds = (r for r in self.rounds if asked.keeps(r.number) and r.number not in begun)
+        rounds = (r for r in self.rounds if asked.includes(r.number) and r.number not in begun)
         sums = self.statistics if needs.statistics else None
         shown = tuple(r.reduced(needs) for r in rounds)
         return replace(self, rounds=shown, window=Window(), statistics=sums)

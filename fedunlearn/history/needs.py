@@ -44,7 +44,7 @@ class Needs:
         """Whether any round must be kept."""
         return self.updates or self.models
 
-    def keeps(self, number: int) -> bool:
+    def includes(self, number: int) -> bool:
         """Whether round ``number`` is kept: those are 1, 1 + every, 1 + 2 every, and so on."""
         return self.rounds and (number - 1) % self.every == 0
 
@@ -75,7 +75,7 @@ class Needs:
 
 
 @dataclass(frozen=True, slots=True)
-class Keep:
+class InMemory:
     """What the server is willing to keep of training, in memory; `stores.OnDisk` keeps it there."""
 
     encoding: ClassVar[str] = "float32"

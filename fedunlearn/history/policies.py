@@ -15,7 +15,7 @@ from fedunlearn import checks
 from fedunlearn.history.history import History
 from fedunlearn.history.needs import Needs
 from fedunlearn.history.policy import Policy, left_out, weighed
-from fedunlearn.history.rounds import Kept
+from fedunlearn.history.rounds import RecordedRound
 from fedunlearn.history.selection import Window, contributions, cosines, part
 from fedunlearn.models import Layout
 
@@ -42,11 +42,11 @@ class Every:
         """Keep all."""
         return cohort
 
-    def score(self, done: Kept, layout: Layout) -> float:
+    def score(self, done: RecordedRound, layout: Layout) -> float:
         """Prefer none."""
         return 0.0
 
-    def ranking(self, done: Kept, layout: Layout) -> Tensor:
+    def ranking(self, done: RecordedRound, layout: Layout) -> Tensor:
         """Prefer none."""
         return torch.zeros(len(done.clients))
 
@@ -85,12 +85,12 @@ class Drift:
         """Return the share ``clients``, rounded down, and at least one."""
         return part(self.clients, cohort)
 
-    def score(self, done: Kept, layout: Layout) -> float:
+    def score(self, done: RecordedRound, layout: Layout) -> float:
         """Return the length of the averaged update."""
         step = done.share(set(done.clients))[layout.parameters]
         return float(torch.linalg.vector_norm(step))
 
-    def ranking(self, done: Kept, layout: Layout) -> Tensor:
+    def ranking(self, done: RecordedRound, layout: Layout) -> Tensor:
         """Return the mean cosine over tensors of each client's model and the one sent out."""
         return cosines(done.before, done.updates.deltas, layout.tensors)
 
@@ -120,29 +120,29 @@ class Largest:
         """Return the share ``clients``, rounded down, and at least one."""
         return part(self.clients, cohort)
 
-    def score(self, done: Kept, layout: Layout) -> float:
+    def score(self, done: RecordedRound, layout: Layout) -> float:
         """Prefer none."""
         return 0.0
 
-    def ranking(self, done: Kept, layout: Layout) -> Tensor:
+    def ranking(self, done: RecordedRound, layout: Layout) -> Tensor:
         """Return ``n_k |delta_k|``."""
         updates = done.updates
         return contributions(updates.deltas, updates.examples, layout.parameters)
 
 
-def kept_rounds(policy: Policy, needs: Needs, numbers: Iterable[int]) -> int:
+def count_recorded(policy: Policy, needs: Needs, numbers: Iterable[int]) -> int:
     """Return how many rounds ``policy`` keeps for ``needs`` when those of ``numbers`` are done."""
     asked = policy.asks(needs)
-    looked_at = sum(asked.keeps(number) for number in numbers)
+    looked_at = sum(asked.includes(number) for number in numbers)
     whole, rest = divmod(looked_at, policy.window)
     return whole * policy.most + min(rest, policy.most)
 
 
-def selected_rounds(history: History, policy: Policy) -> tuple[Kept, ...]:
+def selected_rounds(history: History, policy: Policy) -> tuple[RecordedRound, ...]:
     """Return the rounds that ``policy`` keeps of ``history``; all, if it chose them already."""
     if history.policy == policy:
         return history.rounds
-    shown: list[Kept] = []
+    shown: list[RecordedRound] = []
     window = Window()
     for stored in history:
         window, leaving = weighed(policy, stored, history.layout, window)
@@ -152,7 +152,7 @@ def selected_rounds(history: History, policy: Policy) -> tuple[Kept, ...]:
     return tuple(shown)
 
 
-def selected_updates(history: History, policy: Policy, stored: Kept) -> Kept:
+def selected_updates(history: History, policy: Policy, stored: RecordedRound) -> RecordedRound:
     """Return a round with the updates that ``policy`` keeps; all, if it chose them already."""
     if history.policy == policy:
         return stored

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from fedunlearn.data import ClientId
 from fedunlearn.history.needs import Needs
-from fedunlearn.history.rounds import Kept
+from fedunlearn.history.rounds import RecordedRound
 from fedunlearn.history.selection import Window, largest
 from fedunlearn.models import Layout
 
@@ -30,10 +30,10 @@ class Policy(Protocol):
     def updates(self, cohort: int) -> int:
         """Return how many of a cohort's updates stay: those of the largest `ranking`."""
 
-    def score(self, done: Kept, layout: Layout) -> float:
+    def score(self, done: RecordedRound, layout: Layout) -> float:
         """Return how much a round matters next to the others of its window."""
 
-    def ranking(self, done: Kept, layout: Layout) -> Tensor:
+    def ranking(self, done: RecordedRound, layout: Layout) -> Tensor:
         """Return how much each update of a round matters, [k]."""
 
 
@@ -52,16 +52,16 @@ class AsNeeded:
         """Keep all."""
         return cohort
 
-    def score(self, done: Kept, layout: Layout) -> float:
+    def score(self, done: RecordedRound, layout: Layout) -> float:
         """Prefer none."""
         return 0.0
 
-    def ranking(self, done: Kept, layout: Layout) -> Tensor:
+    def ranking(self, done: RecordedRound, layout: Layout) -> Tensor:
         """Prefer none."""
         return torch.zeros(len(done.clients))
 
 
-def left_out(policy: Policy, done: Kept, layout: Layout) -> frozenset[ClientId]:
+def left_out(policy: Policy, done: RecordedRound, layout: Layout) -> frozenset[ClientId]:
     """Return whose updates of a round ``policy`` does not keep."""
     clients = done.clients
     count = policy.updates(len(clients))
@@ -72,7 +72,7 @@ def left_out(policy: Policy, done: Kept, layout: Layout) -> frozenset[ClientId]:
 
 
 def weighed(
-    policy: Policy, done: Kept, layout: Layout, window: Window
+    policy: Policy, done: RecordedRound, layout: Layout, window: Window
 ) -> tuple[Window, int | None]:
     """Look at one more round in its window; see `Window.then`."""
     chooses = policy.most < policy.window

@@ -9,7 +9,7 @@ from fedunlearn.data import ClientId
 from fedunlearn.history import round_files
 from fedunlearn.history.history import History
 from fedunlearn.history.needs import Needs
-from fedunlearn.history.rounds import Kept
+from fedunlearn.history.rounds import RecordedRound
 from fedunlearn.history.stored_round import StoredRound
 
 
@@ -58,11 +58,11 @@ def purged(history: History, plan: Iterable[Purge]) -> History:
     return replace(history, rounds=tuple(rounds))
 
 
-def _fresh(kept: Kept, shown: Mapping[Path, StoredRound]) -> Kept:
+def _fresh(kept: RecordedRound, shown: Mapping[Path, StoredRound]) -> RecordedRound:
     stored = on_disk(kept)
     return kept if stored is None else shown[stored.path]
 
 
-def on_disk(kept: Kept) -> StoredRound | None:
+def on_disk(kept: RecordedRound) -> StoredRound | None:
     """Return a round that is on disk, waiting for it to be written; None for one in memory."""
     return kept.written() if isinstance(kept, StoredRound) else None

@@ -47,8 +47,8 @@ def described(
         rows=tuple(range(len(updates.clients))),
         clients=updates.clients,
         examples=tuple(updates.examples.tolist()),
-        keeps_updates=size > 0,
-        keeps_model=model is not None,
+        has_updates=size > 0,
+        has_model=model is not None,
         held=len(updates.clients),
     )
 
@@ -105,14 +105,14 @@ def rewrite_without(stored: StoredRound, clients: Set[ClientId]) -> StoredRound:
     remaining = found.without(clients)
     if remaining.clients != found.clients:
         tensors = sealed_files.read(found.path, found.verified)
-        model = {BROADCAST: tensors.pop(BROADCAST)} if found.keeps_model else {}
+        model = {BROADCAST: tensors.pop(BROADCAST)} if found.has_model else {}
         chosen = encodings.select(tensors, remaining.rows)
         rows = tuple(range(len(remaining.rows)))
         remaining = _save(replace(remaining, rows=rows, held=len(rows)), chosen | model)
     return replace(
         remaining.only(set(stored.clients)),
-        keeps_updates=stored.keeps_updates,
-        keeps_model=stored.keeps_model,
+        has_updates=stored.has_updates,
+        has_model=stored.has_model,
     )
 
 
@@ -158,8 +158,8 @@ def _understood(
         rows=tuple(range(len(clients))),
         clients=tuple(clients.tolist()),
         examples=tuple(examples.tolist()),
-        keeps_model=BROADCAST in parts,
-        keeps_updates=len(parts) > (BROADCAST in parts),
+        has_model=BROADCAST in parts,
+        has_updates=len(parts) > (BROADCAST in parts),
         held=len(clients),
     )
     if (
@@ -174,7 +174,7 @@ def _understood(
         raise ValueError(f"its model is not {stored.d} numbers")
     if not all(name.startswith(UPDATES) for name in parts):
         raise ValueError("it holds tensors that a round does not have")
-    if stored.keeps_updates:
+    if stored.has_updates:
         updates = {name.removeprefix(UPDATES): tensor for name, tensor in parts.items()}
         encodings.check(encoding, updates, len(clients), stored.d)
     return stored

@@ -106,7 +106,7 @@ class Round:
         return self.updates.deltas.nbytes + models
 
 
-class Kept(Protocol):
+class RecordedRound(Protocol):
     """A stored round as strategies see it: a `Round` in memory, or one that is read from disk.
 
     Each property of a round on disk reads the file anew: ask once for what is used twice.
@@ -139,17 +139,17 @@ class Kept(Protocol):
     def share(self, clients: Set[ClientId]) -> Vector:
         """Return what ``clients`` moved the model by, [d]; see `Round.share`."""
 
-    def only(self, clients: Set[ClientId]) -> "Kept":
+    def only(self, clients: Set[ClientId]) -> "RecordedRound":
         """Drop what others than ``clients`` sent."""
 
-    def without(self, clients: Set[ClientId]) -> "Kept":
+    def without(self, clients: Set[ClientId]) -> "RecordedRound":
         """Drop what ``clients`` sent."""
 
-    def reduced(self, needs: Needs) -> "Kept":
+    def reduced(self, needs: Needs) -> "RecordedRound":
         """Keep only what ``needs`` names."""
 
 
-def in_memory(done: Round) -> Kept:
+def in_memory(done: Round) -> RecordedRound:
     """Keep a round as it is."""
     return done
 

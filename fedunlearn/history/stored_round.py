@@ -47,8 +47,8 @@ class StoredRound:
     """Ascending, [k]."""
     examples: tuple[int, ...]
     """Records that each client trained on, [k]."""
-    keeps_updates: bool
-    keeps_model: bool
+    has_updates: bool
+    has_model: bool
     held: int
     """Rows in the file."""
 
@@ -65,7 +65,7 @@ class StoredRound:
     def updates(self) -> Updates:
         """What the cohort sent back, decoded now; all rows of float32 are mapped, not copied."""
         examples = torch.tensor(self.examples, dtype=torch.int64)
-        if not self.keeps_updates:
+        if not self.has_updates:
             return Updates(self.clients, torch.empty(len(self.clients), 0), examples)
         if self.rows == tuple(range(self.held)):
             stored = sealed_files.read(self.path, self.verified, UPDATES)
@@ -76,7 +76,7 @@ class StoredRound:
     @property
     def broadcast(self) -> Vector | None:
         """The model that was sent out, [d], where it was kept; mapped, not copied."""
-        if not self.keeps_model:
+        if not self.has_model:
             return None
         (model,) = sealed_files.read(self.path, self.verified, BROADCAST).values()
         return model
@@ -109,15 +109,15 @@ class StoredRound:
         """Show only what ``needs`` names."""
         return replace(
             self,
-            keeps_updates=self.keeps_updates and needs.updates,
-            keeps_model=self.keeps_model and needs.models,
+            has_updates=self.has_updates and needs.updates,
+            has_model=self.has_model and needs.models,
         )
 
     @property
     def nbytes(self) -> int:
         """Bytes of the tensors shown, as they are stored."""
-        updates = self.encoding.nbytes(len(self.clients), self.d) if self.keeps_updates else 0
-        return updates + (4 * self.d if self.keeps_model else 0)
+        updates = self.encoding.nbytes(len(self.clients), self.d) if self.has_updates else 0
+        return updates + (4 * self.d if self.has_model else 0)
 
 
 def at(values: tuple[int, ...], places: Sequence[int]) -> tuple[int, ...]:

@@ -8,18 +8,18 @@ from typing import Protocol
 
 from fedunlearn import checks
 from fedunlearn.history import encodings
-from fedunlearn.history.needs import Keep, Needs
-from fedunlearn.history.rounds import Kept, Round, in_memory
+from fedunlearn.history.needs import InMemory, Needs
+from fedunlearn.history.rounds import RecordedRound, Round, in_memory
 from fedunlearn.history.write_behind import Recorder
 
-Keeper = Callable[[Round], Kept]
+RecordRound = Callable[[Round], RecordedRound]
 """Takes a round that is to be kept and returns what strategies will read."""
 
 
 class Store(Protocol):
     """What the server keeps of training, and where: a frozen dataclass, named in conf/history.
 
-    `history.Keep` keeps all in memory.
+    `history.InMemory` keeps all in memory.
     """
 
     def check(self, strategy: str, needs: Needs) -> None:
@@ -53,7 +53,7 @@ class OnDisk:
 
     def check(self, strategy: str, needs: Needs) -> None:
         """Raise `Refused` if ``strategy`` needs what is not kept."""
-        Keep(self.updates, self.models).check(strategy, needs)
+        InMemory(self.updates, self.models).check(strategy, needs)
 
     def on_disk(self, nbytes: int) -> bool:
         """Say whether ``nbytes`` exceed the limit."""
@@ -61,10 +61,10 @@ class OnDisk:
 
 
 @contextmanager
-def opened(store: Store, folder: Path, nbytes: int) -> Iterator[Keeper]:
+def opened(store: Store, folder: Path, nbytes: int) -> Iterator[RecordRound]:
     """Open ``folder`` for rounds that take ``nbytes`` in memory; written are all at the end."""
     if not store.on_disk(nbytes):
         yield in_memory
         return
     with Recorder(folder, encodings.of(store.encoding)) as recorder:
-        yield recorder.keep
+        yield recorder.record

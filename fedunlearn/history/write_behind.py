@@ -43,7 +43,7 @@ class Recorder:
         self._thread = Thread(target=self._work, name="recorder", daemon=True)
         self._thread.start()
 
-    def keep(self, done: Round) -> StoredRound:
+    def record(self, done: Round) -> StoredRound:
         """Hand over a round; waits while as many rounds as the queue takes wait already.
 
         Raises what went wrong with an earlier one: `Refused` where the disk or the encoding did.

@@ -1,5 +1,5 @@
 from .ball import Ball as Ball
-from .memory_chunks import Pieces as Pieces
+from .memory_chunks import ChunkedTrainer as ChunkedTrainer
 from .objectives import CrossEntropy as CrossEntropy
 from .objectives import Distillation as Distillation
 from .objectives import Proximal as Proximal

@@ -33,7 +33,7 @@ the copy and of the weights), and the answer."""
 
 
 @dataclass
-class Pieces:
+class ChunkedTrainer:
     """Trains many clients as one batch, or as several where one would not fit."""
 
     network: Network

@@ -16,7 +16,7 @@ from fedunlearn.threads import pool
 
 
 class Trainer(Protocol):
-    """Does the local work of many clients at once, without messages: `pieces.Pieces`, `Threads`."""
+    """Does the local work of many clients, without messages: `ChunkedTrainer`, `Threads`."""
 
     @property
     def shards(self) -> Shards:

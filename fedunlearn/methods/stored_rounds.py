@@ -7,14 +7,14 @@ import torch
 from torch import Tensor
 
 from fedunlearn.data import ClientId
-from fedunlearn.history import History, Kept, Needs
+from fedunlearn.history import History, Needs, RecordedRound
 from fedunlearn.models import Vector
 
 BYTES = 2**28
 """That the updates of a block take, unless a single one takes more."""
 
 
-def blocks(stored: Kept, d: int) -> Iterator[Kept]:
+def blocks(stored: RecordedRound, d: int) -> Iterator[RecordedRound]:
     """Show a round of models [d] as rounds of a few clients each, together all of them."""
     size = max(1, BYTES // (4 * d))
     clients = stored.clients
@@ -22,18 +22,18 @@ def blocks(stored: Kept, d: int) -> Iterator[Kept]:
         yield stored.only(set(clients[start : start + size]))
 
 
-def examples(stored: Kept) -> Tensor:
+def examples(stored: RecordedRound) -> Tensor:
     """Return the records of each client of a round, [k] int64, without reading any update."""
     return stored.reduced(Needs()).updates.examples
 
 
-def step_of(stored: Kept, d: int) -> Vector:
+def step_of(stored: RecordedRound, d: int) -> Vector:
     """Return what the clients shown moved the model by, [d], as `Round.share` of them all."""
     shares = (block.share(set(block.clients)) for block in blocks(stored, d))
     return sum(shares, torch.zeros(d))
 
 
-def quantile(stored: Kept, d: int, share: float) -> float:
+def quantile(stored: RecordedRound, d: int, share: float) -> float:
     """Return the least size that at most ``share`` of the updates' coordinates exceed."""
     count = math.floor(share * len(stored.clients) * d) + 1
     largest = torch.empty(0)
@@ -43,12 +43,14 @@ def quantile(stored: Kept, d: int, share: float) -> float:
     return float(largest.min())
 
 
-def last_rounds(history: History, leavers: Set[ClientId]) -> list[tuple[Kept, Set[ClientId]]]:
+def last_rounds(
+    history: History, leavers: Set[ClientId]
+) -> list[tuple[RecordedRound, Set[ClientId]]]:
     """Find each leaver's last round with somebody who remains, and whose last round it is.
 
     A leaver who never took part is in none of them.
     """
-    rounds: list[tuple[Kept, Set[ClientId]]] = []
+    rounds: list[tuple[RecordedRound, Set[ClientId]]] = []
     missing = set(leavers)
     for stored in reversed(history):
         ending = missing & set(stored.clients)
@@ -58,7 +60,7 @@ def last_rounds(history: History, leavers: Set[ClientId]) -> list[tuple[Kept, Se
     return rounds
 
 
-def mean_update(stored: Kept, d: int) -> Vector:
+def mean_update(stored: RecordedRound, d: int) -> Vector:
     """Return the mean update of the clients shown, [d]: the step FedAvg takes with them alone."""
     return step_of(stored, d) * (stored.cohort_examples / int(examples(stored).sum()))
 

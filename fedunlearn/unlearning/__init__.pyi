@@ -18,7 +18,7 @@ from .recovery import NoRecovery as NoRecovery
 from .recovery import Plain as Plain
 from .recovery import Projected as Projected
 from .recovery import Recovery as Recovery
-from .server_data import Proxy as Proxy
+from .server_data import ServerData as ServerData
 from .server_optimizers import FedAdam as FedAdam
 from .server_optimizers import FedAvg as FedAvg
 from .server_optimizers import FedAvgM as FedAvgM

@@ -14,7 +14,7 @@ from fedunlearn.unlearning.ledger import SERVER, Ledger
 
 
 @dataclass(frozen=True)
-class Proxy:
+class ServerData:
     """Images that the server owns; no client trained on them and nobody labelled them."""
 
     network: Network

@@ -16,7 +16,7 @@ from fedunlearn.data import ClientId
 from fedunlearn.history import History, Needs, Updates
 from fedunlearn.local import LocalWork
 from fedunlearn.models import Vector
-from fedunlearn.unlearning.server_data import Proxy
+from fedunlearn.unlearning.server_data import ServerData
 
 __all__ = [
     "ClientId",
@@ -52,7 +52,7 @@ class Clients(Protocol):
         """What a client does in an ordinary round."""
 
     @property
-    def proxy(self) -> Proxy:
+    def proxy(self) -> ServerData:
         """Unlabelled records on the server; raises unless `Needs.proxy` was declared."""
 
     @property

@@ -23,7 +23,7 @@ from fedunlearn.data import (
 )
 from fedunlearn.experiment import training_seed
 from fedunlearn.flower import Local
-from fedunlearn.local import LocalWork, Pieces, Threads
+from fedunlearn.local import ChunkedTrainer, LocalWork, Threads
 from fedunlearn.models import Mlp
 from fedunlearn.unlearning import Training
 
@@ -163,7 +163,7 @@ def test_a_record_reaches_the_models_that_hold_it_and_no_others(mode):
     here, held, *rest = setting(mode=mode)
     held[0].asked.images[7] = torch.nan
     found = with_halves(here, held, *rest, count=4)
-    assert isinstance(found.trainer, Threads if mode == "workers" else Pieces)
+    assert isinstance(found.trainer, Threads if mode == "workers" else ChunkedTrainer)
     models = torch.cat(list(found.trained()))
     assert models.isnan().any(dim=1).tolist() == found.held[:, 7].tolist()
     assert 0 < found.held[:, 7].sum() < 4

@@ -14,7 +14,7 @@ from fedunlearn.evaluators import Utility
 from fedunlearn.experiment import Cache, Evaluation, run
 from fedunlearn.experiment.cache import COUNTING, SHOWING, code_hash
 from fedunlearn.flower import GridClients
-from fedunlearn.history import Keep, OnDisk
+from fedunlearn.history import InMemory, OnDisk
 from fedunlearn.local import LocalWork, Sgd
 from fedunlearn.models import Mlp
 from fedunlearn.sealed_files import DamagedFile
@@ -27,7 +27,7 @@ from strategies.none import Nothing
 from tests.support.folder_contents import contents
 from tests.support.killed import WAVES
 
-ONE = replace(WAVES, requests=(Request(frozenset({1}), 4),), keep=Keep())
+ONE = replace(WAVES, requests=(Request(frozenset({1}), 4),), store=InMemory())
 STRATEGIES = {
     "none": Nothing(),
     "finetune": FineTune(1),
@@ -61,9 +61,9 @@ def filled(tmp_path_factory):
     return folder / "cache"
 
 
-@pytest.mark.parametrize("keep", [Keep(), OnDisk(encoding="bfloat16")])
-def test_a_sweep_trains_each_federation_once_and_changes_no_number(keep, tmp_path, trained):
-    shared = replace(ONE, keep=keep, cache=tmp_path / "cache")
+@pytest.mark.parametrize("store", [InMemory(), OnDisk(encoding="bfloat16")])
+def test_a_sweep_trains_each_federation_once_and_changes_no_number(store, tmp_path, trained):
+    shared = replace(ONE, store=store, cache=tmp_path / "cache")
     for name, strategy in STRATEGIES.items():
         each = replace(shared, strategies={name: strategy})
         carried_out(each, tmp_path / name, seeds=(0, 1))
@@ -76,7 +76,7 @@ def test_a_sweep_trains_each_federation_once_and_changes_no_number(keep, tmp_pat
     assert len(Cache(tmp_path / "cache").entries()) == 4
     trained.clear()
     for name, strategy in STRATEGIES.items():
-        alone = replace(ONE, keep=keep, strategies={name: strategy})
+        alone = replace(ONE, store=store, strategies={name: strategy})
         carried_out(alone, tmp_path / "alone" / name, seeds=(0, 1))
         one, other = contents(tmp_path / name), contents(tmp_path / "alone" / name)
         for each in (one, other):  # with a cache more is stored than this strategy needs
@@ -99,7 +99,7 @@ def test_a_sweep_trains_each_federation_once_and_changes_no_number(keep, tmp_pat
         ({"heldout": 0.25}, False),
         ({"evaluation": Evaluation((Utility(),))}, False),
         ({"requests": (Request(frozenset({2}), 4),)}, False),
-        ({"keep": OnDisk()}, False),
+        ({"store": OnDisk()}, False),
     ],
 )
 def test_only_what_matters_makes_another_entry(change, hits, filled, tmp_path, trained):

@@ -22,7 +22,7 @@ from fedunlearn.data import NoPlanting as Unplanted
 from fedunlearn.evaluators import BackdoorProbe, Distance, Forgetting, Utility
 from fedunlearn.experiment import Evaluation, Experiment, run
 from fedunlearn.experiment.estimate import Pace, Speed, estimate, estimated_costs
-from fedunlearn.experiment.estimate.dry_clients import NUDGE, DryClients, DryProxy
+from fedunlearn.experiment.estimate.dry_clients import NUDGE, DryClients, DryServerData
 from fedunlearn.experiment.estimate.dry_run import DryRun
 from fedunlearn.flower import client_app
 from fedunlearn.history import Needs, OnDisk
@@ -30,7 +30,7 @@ from fedunlearn.local import Distillation, LocalWork, Sgd
 from fedunlearn.models import Mlp
 from fedunlearn.simulations import __main__ as command
 from fedunlearn.simulations import estimate as entry
-from fedunlearn.unlearning import SERVER, Access, Ledger, Plain, Proxy, Request, Training
+from fedunlearn.unlearning import SERVER, Access, Ledger, Plain, Request, ServerData, Training
 from strategies.fedaccum import FedAccum
 from strategies.federaser import FedEraser
 from strategies.finetune import FineTune
@@ -187,14 +187,14 @@ class TestAgainstRuns:
         found = estimate(WAVES, (0,), replace(PACE, samples=float("inf"))).seconds
         assert set(found) == {3}
 
-    @pytest.mark.parametrize("keep", [OnDisk(encoding="int8"), OnDisk(encoding="int8", limit=1e9)])
-    def test_bytes_on_disk_are_those_of_the_encoding(self, keep, tmp_path):
+    @pytest.mark.parametrize("store", [OnDisk(encoding="int8"), OnDisk(encoding="int8", limit=1e9)])
+    def test_bytes_on_disk_are_those_of_the_encoding(self, store, tmp_path):
         tried = {"federaser": FedEraser(interval=2), "curious": Curious()}
-        tiny = replace(WAVES, keep=keep, strategies=tried, recovery=Plain(rounds=1))
+        tiny = replace(WAVES, store=store, strategies=tried, recovery=Plain(rounds=1))
         summary = carried_out(tiny, tmp_path, (2,))
         costs = of_requests(estimate(tiny, (2,), PACE))
         pd.testing.assert_frame_equal(costs, summed(summary), check_exact=True)
-        row = 5 * SIZE if keep.limit else 4 * (SIZE / 4 + 4) + SIZE
+        row = 5 * SIZE if store.limit else 4 * (SIZE / 4 + 4) + SIZE
         assert costs.store_bytes[2, "curious", 1] == SIZE + 2 * row
 
     def test_nobody_leaves_and_no_requests(self, tmp_path):
@@ -221,7 +221,7 @@ class TestDryClients:
                 seed=world.seed,
                 ledger=Ledger(),
                 access=Access(frozenset(range(4))),
-                unlabelled=DryProxy(replace(real.unlabelled, ledger=Ledger()), lambda *_: 0.5),
+                unlabelled=DryServerData(replace(real.unlabelled, ledger=Ledger()), lambda *_: 0.5),
             )
             yield dry, real
 
@@ -305,7 +305,7 @@ class TestDryRun:
         dry = DryRun(experiment, build_federation(experiment.scenario(0)), PACE)
         clients = dry._clients("curious")
         course = library.FederationState(
-            library.History(dry.here.network.layout, *[dry.here.initial] * 2, keep=dry._keep),
+            library.History(dry.here.network.layout, *[dry.here.initial] * 2, record=dry._record),
             frozenset(range(6)),
         )
         steps = library.train(course, clients, 3, experiment.needs)
@@ -426,7 +426,7 @@ class TestPace:
             return start
 
         here = build_federation(replace(WAVES, proxy=0.2).scenario(0))
-        proxy = Proxy(here.network, here.proxy, Ledger(), 0)
+        proxy = ServerData(here.network, here.proxy, Ledger(), 0)
         monkeypatch.setattr(proxies, "train_locally", train)
         clock = itertools.count(step=6)
         monkeypatch.setattr(proxies, "time", SimpleNamespace(perf_counter=clock.__next__))

@@ -14,7 +14,7 @@ from fedunlearn.data import Backdoor, Dirichlet, build_federation
 from fedunlearn.data import NoPlanting as Unplanted
 from fedunlearn.experiment import Evaluation
 from fedunlearn.flower import Local
-from fedunlearn.history import Keep
+from fedunlearn.history import InMemory
 from fedunlearn.local import LocalWork
 from fedunlearn.models import Mlp
 from fedunlearn.unlearning import FedAvgM, Plain, Request, Training
@@ -266,7 +266,7 @@ class TestRefusals:
     @pytest.mark.parametrize(
         ("change", "sentence"),
         [
-            ({"keep": Keep(updates=False)}, "strategy=federaser needs stored updates"),
+            ({"store": InMemory(updates=False)}, "strategy=federaser needs stored updates"),
             ({"proxy": 0}, "strategy=subtraction needs unlabelled records"),
             ({"strategies": {"shared": Nothing()}}, "call the strategy something else"),
             ({"strategies": {"retrain": Nothing()}}, "call the strategy something else"),

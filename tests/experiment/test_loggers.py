@@ -19,7 +19,7 @@ from fedunlearn.experiment.loggers.log import flat, models, numbers
 from fedunlearn.experiment.loggers.rounds import Rounds
 from fedunlearn.experiment.run_folder import RunFolder
 from fedunlearn.flower import Local
-from fedunlearn.history import Keep
+from fedunlearn.history import InMemory
 from fedunlearn.local import LocalWork
 from fedunlearn.models import Mlp
 from fedunlearn.results import load
@@ -39,7 +39,7 @@ WAVES = Experiment(
     reference=Retrain(),
     evaluation=Evaluation((Utility(),)),
     recovery=Plain(rounds=2),
-    keep=Keep(),
+    store=InMemory(),
     engine=Local(mode="workers", workers=1),
     checkpoint=0,
 )

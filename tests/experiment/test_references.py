@@ -19,7 +19,7 @@ from fedunlearn.experiment.estimate import estimate, estimated_costs
 from fedunlearn.experiment.references import first_model
 from fedunlearn.experiment.run_folder import with_gaps
 from fedunlearn.flower import GridClients
-from fedunlearn.history import Keep, OnDisk
+from fedunlearn.history import InMemory, OnDisk
 from fedunlearn.results import VERDICTS, is_reference, judge, load, reference_name, reference_number
 from fedunlearn.unlearning import NoRecovery as NoRecovery
 from fedunlearn.unlearning import Request, Training
@@ -35,7 +35,7 @@ BAND = replace(
     references=3,
     strategies={"none": Nothing(), "fedaccum": FedAccum(), "retrain": Retrain()},
     evaluation=Evaluation((*WAVES.evaluation.measures, Distance())),
-    keep=Keep(),
+    store=InMemory(),
 )
 REFERENCES = ["retrain", "retrain-2", "retrain-3"]
 
@@ -148,10 +148,10 @@ def test_gaps_follow_from_rows_alone():
     assert np.isnan([each["a_gap"] for each in lost]).tolist() == [True, True, True]
 
 
-@pytest.fixture(scope="module", params=[Keep(), OnDisk()], ids=str)
+@pytest.fixture(scope="module", params=[InMemory(), OnDisk()], ids=str)
 def undisturbed(request, tmp_path_factory):
     """An experiment, and the folder of a run of it that was not killed."""
-    experiment = replace(BAND, keep=request.param, strategies={"fedaccum": FedAccum()})
+    experiment = replace(BAND, store=request.param, strategies={"fedaccum": FedAccum()})
     folder = tmp_path_factory.mktemp("undisturbed")
     carried_out(experiment, folder, seeds=(0,))
     return experiment, folder
@@ -205,7 +205,7 @@ def test_references_are_shared_and_read_back_as_they_were(tmp_path, monkeypatch)
 
 
 def test_the_audit_finds_nothing_where_the_last_branch_began_with_another_model(tmp_path):
-    experiment = replace(BAND, strategies={}, keep=OnDisk())
+    experiment = replace(BAND, strategies={}, store=OnDisk())
     carried_out(experiment, tmp_path, seeds=(0,))
     for name in ("retrain", "retrain-3"):
         path = tmp_path / "certificates" / f"seed0-{name}-request1.json"

@@ -126,7 +126,7 @@ class TestStages:
 class TestRefusals:
     def test_another_configuration_is_not_mixed_in(self, undisturbed):
         kept, whole, _ = undisturbed
-        other = replace(WAVES, keep=KEPT[kept])
+        other = replace(WAVES, store=KEPT[kept])
         with pytest.raises(Refused, match="another configuration of kept"):
             run(other, SEEDS, whole, {"kept": "other"}, Console(quiet=True), resume=True)
         with pytest.raises(Refused, match=r"other seeds: \[0, 1\], and here it would be \[0\]"):
@@ -151,7 +151,7 @@ class TestRefusals:
     def test_a_folder_begun_anew_holds_nothing_of_the_run_before(self, tmp_path, monkeypatch):
         interrupted(monkeypatch, tmp_path, "float32", GridClients, "train", 20)
         assert (tmp_path / "checkpoint").exists()
-        tiny = replace(WAVES, strategies={}, keep=OnDisk(limit=1e9))
+        tiny = replace(WAVES, strategies={}, store=OnDisk(limit=1e9))
         run(tiny, (0,), tmp_path, {}, Console(quiet=True))
         assert not (tmp_path / "history").exists()
         assert not (tmp_path / "checkpoint").exists()

@@ -14,7 +14,7 @@ import torch
 
 from fedunlearn.history import (
     History,
-    Keep,
+    InMemory,
     OnDisk,
     Round,
     Updates,
@@ -37,12 +37,14 @@ LEAVER = 2
 ENCODINGS = ["float32", "bfloat16", "float16", "int8", "topk-0.1"]
 
 
-def federation(seed=0, clients=(0, 1, 2, 3), rounds=5, keep=None, models=True):
+def federation(seed=0, clients=(0, 1, 2, 3), rounds=5, record=None, models=True):
     """Random rounds with a region that nobody moves, as dead pixels give."""
     drawn = torch.Generator().manual_seed(seed)
     initial = weights = torch.randn(D, generator=drawn) / 10
     layout = Layout.of_tensors({"w": initial})
-    history = History(layout, initial, initial, keep=keep or History(layout, initial, initial).keep)
+    history = History(
+        layout, initial, initial, record=record or History(layout, initial, initial).record
+    )
     for number in range(1, rounds + 1):
         common = torch.randn(D, generator=drawn) / 100
         deltas = common + torch.randn(len(clients), D, generator=drawn) / 100
@@ -50,7 +52,7 @@ def federation(seed=0, clients=(0, 1, 2, 3), rounds=5, keep=None, models=True):
         sent = Updates(clients, deltas, torch.full((len(clients),), 10))
         done = Round(number, sent, 10 * len(clients), weights if models else None)
         weights = weights + deltas.mean(0)
-        history = replace(history, final=weights, rounds=(*history.rounds, history.keep(done)))
+        history = replace(history, final=weights, rounds=(*history.rounds, history.record(done)))
     return history
 
 
@@ -70,9 +72,9 @@ class Purged:
     def __init__(self, folder, name=None):
         self.folder, self.stored = folder, folder / "history/seed0/training"
         folder.mkdir(exist_ok=True, parents=True)
-        store = OnDisk(encoding=name) if name else Keep()
-        with opened(store, self.stored, 1) as keep:
-            before = federation(keep=keep)
+        store = OnDisk(encoding=name) if name else InMemory()
+        with opened(store, self.stored, 1) as record:
+            before = federation(record=record)
             files_of(before.rounds)
         self.memory = federation()
         self.old_files = {path: path.read_bytes() for path in sorted(files_of(before.rounds))}

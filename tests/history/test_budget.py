@@ -14,7 +14,7 @@ from fedunlearn.history import (
     Demand,
     Drift,
     Every,
-    Keep,
+    InMemory,
     Needs,
     OnDisk,
     Round,
@@ -191,32 +191,32 @@ class TestFit:
 class TestExperiment:
     def test_the_rounds_of_recoveries_count(self):
         size = build_federation(WAVES.scenario(0)).network.layout.size
-        keep = OnDisk()
-        with_recovery = replace(WAVES, keep=keep, budget=1e9)
+        store = OnDisk()
+        with_recovery = replace(WAVES, store=store, budget=1e9)
         without = replace(with_recovery, recovery=Plain(rounds=1), requests=())
         found = [e.within_budget(size)[1].rsplit(": ", 1)[1] for e in (with_recovery, without)]
         assert float(found[0].split()[0]) > float(found[1].split()[0])
 
     def test_what_a_cache_holds_besides_counts(self, tmp_path):
-        alone = replace(WAVES, keep=OnDisk(), budget=1e9, strategies={"fedaccum": FedAccum()})
+        alone = replace(WAVES, store=OnDisk(), budget=1e9, strategies={"fedaccum": FedAccum()})
         size = build_federation(alone.scenario(0)).network.layout.size
         found = [e.within_budget(size)[1] for e in (alone, replace(alone, cache=tmp_path))]
         written_each = [float(said.rsplit(": ", 1)[1].split()[0]) for said in found]
         assert written_each[1] > 1.15 * written_each[0]  # a model for each five updates
 
     def test_what_fits_is_an_experiment_without_a_budget(self):
-        tight = replace(WAVES, keep=OnDisk(), budget=TIGHT, requests=(Request(frozenset({1}), 7),))
+        tight = replace(WAVES, store=OnDisk(), budget=TIGHT, requests=(Request(frozenset({1}), 7),))
         size = build_federation(tight.scenario(0)).network.layout.size
         fitted, sentence = tight.within_budget(size)
-        assert (fitted.keep.encoding, fitted.policy, fitted.budget) == ("int8", Every(2), None)
+        assert (fitted.store.encoding, fitted.policy, fitted.budget) == ("int8", Every(2), None)
         assert "one round in 2 as int8" in sentence
         assert fitted.within_budget(size) == (fitted, "")
-        assert replace(WAVES, keep=OnDisk()).within_budget(size)[1] == ""
+        assert replace(WAVES, store=OnDisk()).within_budget(size)[1] == ""
 
     def test_the_estimate_is_of_what_is_picked(self):
         tight = replace(
             WAVES,
-            keep=OnDisk(),
+            store=OnDisk(),
             budget=TIGHT,
             requests=(Request(frozenset({1}), 7),),
             strategies={"fedaccum": FedAccum(), "federaser": FedEraser(interval=2)},
@@ -230,14 +230,14 @@ class TestExperiment:
         accumulated = costs[(costs.strategy == "fedaccum") & (costs.phase == "unlearn")]
         assert accumulated.store_bytes.iloc[0] < shared  # the block of round 7 is not complete
 
-    @pytest.mark.parametrize("keep", [Keep(), Keep(updates=False)])
-    def test_memory_has_no_encodings(self, keep):
+    @pytest.mark.parametrize("store", [InMemory(), InMemory(updates=False)])
+    def test_memory_has_no_encodings(self, store):
         with pytest.raises(Refused, match=r"set history=auto or history=disk"):
-            replace(WAVES, keep=keep, budget=1e9, strategies={})
+            replace(WAVES, store=store, budget=1e9, strategies={})
 
     def test_a_budget_is_a_positive_number(self):
         with pytest.raises(Refused, match=r"history.budget must be a number above 0"):
-            replace(WAVES, keep=OnDisk(), budget=0)
+            replace(WAVES, store=OnDisk(), budget=0)
 
 
 def test_the_command_shows_what_is_picked(monkeypatch, capsys):

@@ -38,7 +38,7 @@ SMALL = Experiment(
     reference=Retrain(),
     evaluation=Evaluation((Utility(),)),
     recovery=Plain(rounds=1),
-    keep=OnDisk(),
+    store=OnDisk(),
 )
 TRAINING, AFTER, RECOVERY = "training", "fedaccum", "fedaccum/recovery1"
 ORDER = [*((TRAINING, n) for n in (1, 2, 3, 4)), (RECOVERY, 5), (AFTER, 5), (AFTER, 6)]

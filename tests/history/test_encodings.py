@@ -139,7 +139,7 @@ def test_int8_uses_its_whole_range_on_both_sides():
 def test_top_k_keeps_exactly_the_largest_and_no_choice_is_nearer(share):
     deltas = updates(6, 401)
     decoded = through(TopK(share), deltas)
-    kept = TopK(share).kept(401)
+    kept = TopK(share).count(401)
     chosen = decoded != 0
     assert (chosen.sum(dim=1) == kept).all()
     assert torch.equal(decoded[chosen], deltas[chosen])
@@ -161,7 +161,7 @@ def test_top_k_of_equal_values_still_keeps_as_many():
     ("share", "d", "kept"), [(0.07, 100, 7), (0.1, 30, 3), (0.1, 31, 4), (1e-9, 5, 1), (1, 9, 9)]
 )
 def test_top_k_rounds_its_share_up_as_it_is_written(share, d, kept):
-    assert TopK(share).kept(d) == kept
+    assert TopK(share).count(d) == kept
     assert TopK(share).nbytes(3, d) == 24 * kept
     assert kept >= Fraction(str(share)) * d
 

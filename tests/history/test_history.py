@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from fedunlearn.checks import Refused
-from fedunlearn.history import History, Keep, Needs, Round, Updates
+from fedunlearn.history import History, InMemory, Needs, Round, Updates
 from fedunlearn.models import Cnn, Layout, Network
 
 D = 4
@@ -77,16 +77,16 @@ def test_the_union_of_needs_serves_all():
     assert Needs.union([Needs(), Needs(proxy=True)]) == Needs(proxy=True)
     assert Needs.union([]) == Needs()
     for number in range(1, 40):
-        assert union.keeps(number) or not Needs(updates=True, every=4).keeps(number)
+        assert union.includes(number) or not Needs(updates=True, every=4).includes(number)
 
 
 def test_a_strategy_that_needs_what_is_not_kept_is_refused():
-    Keep().check("federaser", Needs(updates=True))
-    Keep(updates=False).check("retrain", Needs())
+    InMemory().check("federaser", Needs(updates=True))
+    InMemory(updates=False).check("retrain", Needs())
     with pytest.raises(Refused, match=r"strategy=federaser needs stored updates"):
-        Keep(updates=False).check("federaser", Needs(updates=True))
+        InMemory(updates=False).check("federaser", Needs(updates=True))
     with pytest.raises(Refused, match=r"needs stored models"):
-        Keep(models=False).check("sifu", Needs(models=True))
+        InMemory(models=False).check("sifu", Needs(models=True))
 
 
 def test_needs_count_rounds():

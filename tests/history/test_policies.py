@@ -19,7 +19,7 @@ from fedunlearn.history import (
     Every,
     Float32,
     History,
-    Keep,
+    InMemory,
     Largest,
     Needs,
     OnDisk,
@@ -27,7 +27,7 @@ from fedunlearn.history import (
     Round,
     Updates,
     Window,
-    kept_rounds,
+    count_recorded,
     largest,
     open_rounds,
     selected_rounds,
@@ -63,9 +63,9 @@ def a_step(number, length):
     return a_round(number, [float(length)] * 2, towards=torch.ones(2, D))
 
 
-def recorded(policy, rounds, needs=ALL, keep=None):
+def recorded(policy, rounds, needs=ALL, record=None):
     history = History(LAYOUT, torch.zeros(D), torch.zeros(D), policy=policy)
-    history = replace(history, keep=keep) if keep else history
+    history = replace(history, record=record) if record else history
     for done in rounds:
         history = history.then(done, torch.full((D,), float(done.number)), needs)
     return history
@@ -151,7 +151,7 @@ class TestRounds:
         rounds = [a_step(number, length) for number, length in enumerate(lengths, start=1)]
         history = recorded(Drift(5, 0.6, 1.0), rounds)
         assert numbers(history) == [1, 3, 5, 8, 9, 10, 11, 12]
-        assert kept_rounds(Drift(5, 0.6, 1.0), ALL, range(1, 13)) == len(history)
+        assert count_recorded(Drift(5, 0.6, 1.0), ALL, range(1, 13)) == len(history)
 
     def test_drift_is_the_length_of_the_average_not_of_the_updates(self):
         opposed = torch.stack([torch.ones(D), -torch.ones(D)])
@@ -173,7 +173,7 @@ class TestRounds:
         for count in (1, 5, 12, 13):
             rounds = [a_round(n, [float(1 + n * 7 % 5)] * 4) for n in range(1, count + 1)]
             history = recorded(policy, rounds, needs)
-            assert len(history) == kept_rounds(policy, needs, range(1, count + 1))
+            assert len(history) == count_recorded(policy, needs, range(1, count + 1))
             kept = policy.updates(4) if needs.updates else 4
             assert {len(stored.clients) for stored in history} == {kept}
 
@@ -230,7 +230,7 @@ class TestUpdates:
     def test_what_is_left_out_is_never_written(self, tmp_path):
         rounds = [a_round(n, [1.0 + n, 2.0, 3.0, 0.5]) for n in (1, 2, 3)]
         with Recorder(tmp_path, Float32()) as recorder:
-            recorded(Largest(0.5), rounds, keep=recorder.keep)
+            recorded(Largest(0.5), rounds, record=recorder.record)
         content = b"".join(path.read_bytes() for path in tmp_path.iterdir())
         for done, stored in zip(rounds, open_rounds(tmp_path), strict=True):
             for row, client in enumerate(done.clients):
@@ -244,7 +244,7 @@ class TestUpdates:
         policy = Drift(5, 0.6, 0.67)
         at_once = recorded(policy, rounds)
         with Recorder(tmp_path, Float32()) as recorder:
-            later = recorded(AsNeeded(), rounds, keep=recorder.keep if on_disk else None)
+            later = recorded(AsNeeded(), rounds, record=recorder.record if on_disk else None)
             shown = [narrowed(later, policy, r) for r in selected_rounds(later, policy)]
             assert numbers(shown) == numbers(at_once)
             for one, other in zip(shown, at_once, strict=True):
@@ -312,11 +312,11 @@ class TestWholeRuns:
 
     @pytest.mark.parametrize("policy", POLICIES)
     def test_bytes_are_those_of_the_estimate_and_rounds_left_out_are_gone(self, policy, tmp_path):
-        experiment = replace(WAVES, policy=policy, keep=OnDisk())
+        experiment = replace(WAVES, policy=policy, store=OnDisk())
         summary = carried_out(experiment, tmp_path)
         costs = estimate(experiment, (0,), PACE)
         shared, served = costs[costs.phase == "train"].iloc[0], costs[costs.phase == "unlearn"]
-        kept = kept_rounds(policy, ALL, range(1, 4))
+        kept = count_recorded(policy, ALL, range(1, 4))
         assert shared.store_bytes == SIZE + kept * (policy.updates(5) + 1) * SIZE
         first = [frame[frame.request == 1].set_index("strategy") for frame in (summary, served)]
         pd.testing.assert_series_equal(*(f.store_bytes for f in first), check_dtype=False)
@@ -334,8 +334,8 @@ class TestWholeRuns:
         assert not any({1, 3} & set(one.clients) for one in stored)
 
     def test_a_store_on_disk_changes_no_number(self, tmp_path):
-        for name, keep in (("disk", OnDisk()), ("memory", Keep())):
-            experiment = replace(WAVES, policy=Drift(3, 0.7, 0.5), keep=keep)
+        for name, store in (("disk", OnDisk()), ("memory", InMemory())):
+            experiment = replace(WAVES, policy=Drift(3, 0.7, 0.5), store=store)
             carried_out(experiment, tmp_path / name)
         found = [(tmp_path / name / "metrics.csv").read_bytes() for name in ("disk", "memory")]
         assert found[0] == found[1]

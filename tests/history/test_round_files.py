@@ -90,7 +90,7 @@ def test_what_needs_does_not_name_is_absent_or_hidden(path, needs, early):
         )
     write(path, one, Float32())
     stored = open_round(path).reduced(needs)
-    assert (stored.keeps_updates, stored.keeps_model) == (needs.updates, needs.models)
+    assert (stored.has_updates, stored.has_model) == (needs.updates, needs.models)
     assert (stored.broadcast is not None) == needs.models
     assert stored.nbytes == 4 * D * (4 if needs.updates else 1)
     assert stored.clients == stored.updates.clients == CLIENTS

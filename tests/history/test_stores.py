@@ -13,7 +13,7 @@ from fedunlearn.checks import Refused
 from fedunlearn.data import Dirichlet, NoPlanting
 from fedunlearn.evaluators import Utility
 from fedunlearn.experiment import Evaluation, Experiment, run
-from fedunlearn.history import Keep, Needs, OnDisk, encodings, open_rounds, write_behind
+from fedunlearn.history import InMemory, Needs, OnDisk, encodings, open_rounds, write_behind
 from fedunlearn.local import LocalWork
 from fedunlearn.models import Mlp
 from fedunlearn.unlearning import Plain, Request, Training
@@ -44,11 +44,11 @@ def carried_out(experiment, folder):
 @pytest.fixture(scope="module")
 def in_memory(tmp_path_factory):
     folder = tmp_path_factory.mktemp("memory")
-    return folder, carried_out(replace(WAVES, keep=Keep()), folder)
+    return folder, carried_out(replace(WAVES, store=InMemory()), folder)
 
 
 def test_a_store_on_disk_changes_no_number(in_memory, tmp_path):
-    summary = carried_out(replace(WAVES, keep=OnDisk()), tmp_path)
+    summary = carried_out(replace(WAVES, store=OnDisk()), tmp_path)
     assert (tmp_path / "metrics.csv").read_bytes() == (in_memory[0] / "metrics.csv").read_bytes()
     pd.testing.assert_frame_equal(
         summary.drop(columns="seconds"), in_memory[1].drop(columns="seconds")
@@ -60,18 +60,20 @@ def test_up_to_a_limit_rounds_stay_in_memory(in_memory, tmp_path):
     size = 64 * 8 + 8 + 8 * 10 + 10
     assert WAVES.needs == Needs(updates=True, remaining=True, replaces=True)
     assert WAVES.stored_bytes(size) == 6 * 5 * size * 4
-    carried_out(replace(WAVES, keep=OnDisk(limit=WAVES.stored_bytes(size))), tmp_path / "below")
+    carried_out(replace(WAVES, store=OnDisk(limit=WAVES.stored_bytes(size))), tmp_path / "below")
     assert not (tmp_path / "below/history").exists()
-    carried_out(replace(WAVES, keep=OnDisk(limit=WAVES.stored_bytes(size) - 1)), tmp_path / "above")
+    carried_out(
+        replace(WAVES, store=OnDisk(limit=WAVES.stored_bytes(size) - 1)), tmp_path / "above"
+    )
     assert (tmp_path / "above/history/seed0/training").is_dir()
 
 
 @pytest.mark.parametrize("name", ["float32", "bfloat16", "float16", "int8", "topk-0.1"])
 def test_nothing_of_the_leavers_is_left_on_disk(name, in_memory, tmp_path, monkeypatch):
     """Their updates are looked for as raw bytes, in the encoding in which they were written."""
-    sent, real, encoding = {}, write_behind.Recorder.keep, encodings.of(name)
+    sent, real, encoding = {}, write_behind.Recorder.record, encodings.of(name)
 
-    def keep(self, done):
+    def record(self, done):
         parts = encoding.encode(done.updates.deltas)
         for row, client in enumerate(done.updates.clients):
             largest = max((part[row].reshape(-1) for part in parts.values()), key=torch.numel)
@@ -80,8 +82,8 @@ def test_nothing_of_the_leavers_is_left_on_disk(name, in_memory, tmp_path, monke
             sent.setdefault(client, []).append(written.lstrip(b"\0"))
         return real(self, done)
 
-    monkeypatch.setattr(write_behind.Recorder, "keep", keep)
-    summary = carried_out(replace(WAVES, keep=OnDisk(encoding=name)), tmp_path)
+    monkeypatch.setattr(write_behind.Recorder, "record", record)
+    summary = carried_out(replace(WAVES, store=OnDisk(encoding=name)), tmp_path)
     files = [path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()]
 
     def found(client):

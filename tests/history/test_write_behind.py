@@ -52,7 +52,7 @@ def refuse(handle):
 def test_rounds_are_in_their_files_and_read_back_as_they_were(tmp_path):
     rounds = [done(number) for number in (1, 2, 12)]
     with Recorder(tmp_path / "new" / "rounds", Float32()) as recorder:
-        kept = [recorder.keep(one) for one in rounds]
+        kept = [recorder.record(one) for one in rounds]
     names = ["round-000001.safetensors", "round-000002.safetensors", "round-000012.safetensors"]
     assert sorted(os.listdir(tmp_path / "new" / "rounds")) == names
     assert [one.written() for one in kept] == list(open_rounds(tmp_path / "new" / "rounds"))
@@ -73,7 +73,7 @@ def test_rounds_are_in_their_files_and_read_back_as_they_were(tmp_path):
 
 def test_the_recorder_stores_in_its_encoding(tmp_path):
     with Recorder(tmp_path, Int8()) as recorder:
-        kept = recorder.keep(done(1))
+        kept = recorder.record(done(1))
     assert kept.encoding == Int8()
     assert kept.nbytes == Int8().nbytes(3, D) + 4 * D
     decoded = Int8().decode(Int8().encode(done(1).updates.deltas), D)
@@ -82,7 +82,7 @@ def test_the_recorder_stores_in_its_encoding(tmp_path):
 
 def test_keep_returns_before_the_disk_does_and_reading_waits(tmp_path, gate):
     with Recorder(tmp_path, Float32()) as recorder:
-        kept = recorder.keep(done(3))
+        kept = recorder.record(done(3))
         assert kept.number == 3
         assert not file_of(tmp_path, 3).exists()
         threading.Timer(0.05, gate.release).start()
@@ -92,7 +92,7 @@ def test_keep_returns_before_the_disk_does_and_reading_waits(tmp_path, gate):
 
 def test_a_round_on_its_way_is_scoped_without_waiting_and_its_views_wait(tmp_path, gate):
     with Recorder(tmp_path, Float32()) as recorder:
-        view = recorder.keep(done(3)).without({2}).reduced(Needs(updates=True))
+        view = recorder.record(done(3)).without({2}).reduced(Needs(updates=True))
         assert view.clients == (0, 5)
         assert view.nbytes == 4 * 2 * D
         assert not file_of(tmp_path, 3).exists()
@@ -110,7 +110,7 @@ def test_the_producer_waits_for_a_disk_that_falls_behind(tmp_path, gate, queue):
 
     def produce():
         for number in range(1, queue + 5):
-            recorder.keep(done(number))
+            recorder.record(done(number))
             numbers.append(number)
 
     producer = threading.Thread(target=produce)
@@ -134,7 +134,7 @@ def test_what_is_written_is_let_go(tmp_path, gate):
     with Recorder(tmp_path, Float32()) as recorder:
         one = done(1)
         deltas = weakref.ref(one.updates.deltas)
-        kept = recorder.keep(one)
+        kept = recorder.record(one)
         del one
         gc.collect()
         assert deltas() is not None
@@ -149,7 +149,7 @@ def test_what_is_written_is_let_go(tmp_path, gate):
 def test_close_waits_for_everything_and_ends_the_thread(tmp_path, gate):
     recorder = Recorder(tmp_path, Float32())
     for number in (1, 2, 3):
-        recorder.keep(done(number))
+        recorder.record(done(number))
     assert len(recorders()) == 1
     threading.Timer(0.05, gate.release, [3]).start()
     recorder.close()
@@ -157,19 +157,19 @@ def test_close_waits_for_everything_and_ends_the_thread(tmp_path, gate):
     assert recorders() == []
     recorder.close()
     with pytest.raises(RuntimeError, match="Round 4 comes after the recorder was closed"):
-        recorder.keep(done(4))
+        recorder.record(done(4))
 
 
 def test_a_full_disk_is_said_when_the_next_round_comes(tmp_path, monkeypatch):
     recorder = Recorder(tmp_path, Float32())
-    first = recorder.keep(done(1))
+    first = recorder.record(done(1))
     assert first.written().number == 1
     with monkeypatch.context() as disk:
         disk.setattr(os, "fsync", refuse)
-        lost = recorder.keep(done(2))
+        lost = recorder.record(done(2))
         with pytest.raises(Refused, match=r"round-000002\.safetensors.*No space left on device"):
             lost.updates  # noqa: B018
-    for call in (lambda: recorder.keep(done(3)), recorder.close, recorder.close):
+    for call in (lambda: recorder.record(done(3)), recorder.close, recorder.close):
         with pytest.raises(Refused, match=r"round-000002\.safetensors cannot be written"):
             call()
     assert recorders() == []
@@ -181,7 +181,7 @@ def test_after_a_round_that_failed_none_is_written(tmp_path, gate):
     recorder = Recorder(tmp_path, Float16())
     spoilt = done(2)
     spoilt.updates.deltas[1, 0] = torch.inf
-    kept = [recorder.keep(one) for one in (done(1), spoilt, done(3))]
+    kept = [recorder.record(one) for one in (done(1), spoilt, done(3))]
     gate.release(3)
     with pytest.raises(Refused, match=r"Round 2: the updates of clients \[2\] cannot be stored"):
         recorder.close()
@@ -201,7 +201,7 @@ def test_an_unforeseen_error_does_not_leave_the_producer_waiting(tmp_path, monke
 
     def produce():
         for number in range(1, 100):
-            recorder.keep(done(number))
+            recorder.record(done(number))
 
     with pytest.raises(SystemExit, match="gone"):
         produce()
@@ -215,23 +215,23 @@ def test_an_error_of_the_block_comes_first_and_the_thread_ends(tmp_path, monkeyp
 
     def record():
         with Recorder(tmp_path, Float32()) as recorder:
-            recorder.keep(done(1))
+            recorder.record(done(1))
             raise KeyError("mine")
 
     with pytest.raises(KeyError, match="mine"):
         record()
     assert recorders() == []
     with pytest.raises(Refused, match="round-000001"), Recorder(tmp_path, Float32()) as recorder:
-        recorder.keep(done(1))
+        recorder.record(done(1))
 
 
 def test_a_round_has_one_file(tmp_path):
     with Recorder(tmp_path, Float32()) as recorder:
-        recorder.keep(done(1))
+        recorder.record(done(1))
         with pytest.raises(ValueError, match="Round 1 is kept already"):
-            recorder.keep(done(1))
+            recorder.record(done(1))
     with Recorder(tmp_path, Float32()) as recorder:
-        recorder.keep(done(1, clients=(7,)))
+        recorder.record(done(1, clients=(7,)))
     assert [stored.clients for stored in open_rounds(tmp_path)] == [(7,)]
 
 
@@ -246,7 +246,7 @@ def test_a_folder_that_cannot_be_made_is_refused(tmp_path):
 
 def test_what_a_killed_process_left_half_written_goes_and_nothing_else(tmp_path):
     with Recorder(tmp_path, Float32()) as recorder:
-        recorder.keep(done(1))
+        recorder.record(done(1))
     whole = file_of(tmp_path, 1).read_bytes()
     (tmp_path / ".round-000001.safetensors.partial").write_bytes(whole)
     (tmp_path / ".round-000002.safetensors.partial").write_bytes(whole[:100])
@@ -260,14 +260,14 @@ def test_what_a_killed_process_left_half_written_goes_and_nothing_else(tmp_path)
 def test_rounds_are_in_order_also_beyond_six_digits(tmp_path):
     with Recorder(tmp_path, Float32()) as recorder:
         for number in (1_000_000, 999_999, 2):
-            recorder.keep(done(number))
+            recorder.record(done(number))
     assert [stored.number for stored in open_rounds(tmp_path)] == [2, 999_999, 1_000_000]
     assert open_rounds(tmp_path / "absent") == ()
 
 
 def test_a_file_under_another_rounds_name_is_refused(tmp_path):
     with Recorder(tmp_path, Float32()) as recorder:
-        recorder.keep(done(4))
+        recorder.record(done(4))
     file_of(tmp_path, 4).rename(file_of(tmp_path, 5))
     with pytest.raises(DamagedFile, match=r"round-000005\.safetensors.*it holds round 4"):
         open_rounds(tmp_path)
@@ -281,7 +281,7 @@ from fedunlearn.history.write_behind import Recorder
 from tests.support.rounds import done
 with Recorder(Path(sys.argv[1]), Float32()) as recorder:
     for number in range(1, 10**6):
-        recorder.keep(done(number))
+        recorder.record(done(number))
 """
 
 

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from fedunlearn.data import Records, Shards
-from fedunlearn.local import Adam, LocalWork, Pieces
+from fedunlearn.local import Adam, ChunkedTrainer, LocalWork
 from fedunlearn.local import memory_chunks as pieces_module
 from fedunlearn.local.memory_chunks import budget, in_pieces, step_bytes
 from fedunlearn.models import Cnn, Mlp, Network
@@ -30,7 +30,7 @@ def shards():
 
 def trained(shards, most=None, starts=None, clients=range(7), workers=1):
     network = Network(Mlp((16,)), (1, 8, 8), 10)
-    pieces = Pieces(network, shards, workers, {} if most is None else {repr(WORK): most})
+    pieces = ChunkedTrainer(network, shards, workers, {} if most is None else {repr(WORK): most})
     starts = network.initial(1) if starts is None else starts
     seeds = [(5, client) for client in clients]
     return pieces.train(starts, list(clients), WORK, 1, seeds), pieces

@@ -13,10 +13,10 @@ from fedunlearn.flower.messages import decode
 from fedunlearn.history import Needs
 from fedunlearn.local import (
     Adam,
+    ChunkedTrainer,
     CrossEntropy,
     DiagonalFisher,
     LocalWork,
-    Pieces,
     Proximal,
     Sgd,
     per_record_gradients,
@@ -210,7 +210,7 @@ class TestManyClientsAtOnce:
         starts = torch.stack([start * (1 + client / 10) for client in range(len(RAGGED))])
         work, shards = WORKS["fedprox"], Shards.of(records)
         seeds = [(5, client) for client in range(len(RAGGED))]
-        pieces = Pieces(NETWORK, shards, workers=2, most={repr(work): 3})
+        pieces = ChunkedTrainer(NETWORK, shards, workers=2, most={repr(work): 3})
         together = pieces.train(starts, range(len(RAGGED)), work, 1, seeds)
         whole = train_cohort(NETWORK, starts, shards, range(7), work, 1, rngs(7))
         torch.testing.assert_close(together, whole, rtol=1e-4, atol=1e-5)

@@ -9,7 +9,7 @@ from torch import nn
 
 from fedunlearn.checks import Refused
 from fedunlearn.data import Backdoor, Digits, Dirichlet, Scenario, build_federation
-from fedunlearn.experiment.estimate.dry_clients import DryClients, DryProxy
+from fedunlearn.experiment.estimate.dry_clients import DryClients, DryServerData
 from fedunlearn.flower import GridClients, InProcessGrid, Local, Ray, build_client_app, handshake
 from fedunlearn.flower.plain_clients import PlainClients
 from fedunlearn.history import History, Needs
@@ -24,8 +24,8 @@ from fedunlearn.unlearning import (
     Moment,
     NoRecovery,
     Plain,
-    Proxy,
     Request,
+    ServerData,
     Training,
     forget,
     train,
@@ -75,7 +75,7 @@ def rig():
         seed=4,
         ledger=ledger,
         access=Access(frozenset(range(5))),
-        unlabelled=Proxy(here.network, here.proxy, ledger, 4),
+        unlabelled=ServerData(here.network, here.proxy, ledger, 4),
     )
     start = FederationState(History(here.network.layout, here.initial, here.initial), clients.ids)
     yield Rig(clients, start)
@@ -235,7 +235,7 @@ class TestCosts:
             seed=4,
             ledger=ledger,
             access=Access(rig.clients.ids),
-            unlabelled=DryProxy(rig.clients.unlabelled, lambda proxy, work: 0.0),
+            unlabelled=DryServerData(rig.clients.unlabelled, lambda proxy, work: 0.0),
         )
         sums = dry.statistics(rig.here.initial)
         real = [replace(charge, seconds=0.0) for charge in rig.clients.ledger]
@@ -379,7 +379,7 @@ class TestEngines:
                 seed=4,
                 ledger=ledger,
                 access=Access(frozenset(connection.nodes)),
-                unlabelled=Proxy(here.network, here.proxy, ledger, 4),
+                unlabelled=ServerData(here.network, here.proxy, ledger, 4),
             )
             found.update(clients.statistics(here.initial))
 

@@ -14,7 +14,7 @@ from fedunlearn.data import Backdoor, Dirichlet
 from fedunlearn.evaluators import BackdoorProbe, Forgetting, Utility
 from fedunlearn.experiment import Evaluation, Experiment, run
 from fedunlearn.flower import Local
-from fedunlearn.history import Keep, OnDisk
+from fedunlearn.history import InMemory, OnDisk
 from fedunlearn.local import LocalWork
 from fedunlearn.models import Mlp
 from fedunlearn.unlearning import Plain, Request, Training
@@ -38,7 +38,7 @@ WAVES = Experiment(
     checkpoint=0,
 )
 KEPT = {
-    "memory": Keep(),
+    "memory": InMemory(),
     "float32": OnDisk(),
     "int8": OnDisk(encoding="int8"),
 }
@@ -49,7 +49,7 @@ EVENTS = ("open", "os.rename", "os.remove", "os.truncate", "os.rmdir")
 
 def carry_out(folder, kept, *, resume=True):
     """Run, or go on, to the end."""
-    experiment = replace(WAVES, keep=KEPT[kept])
+    experiment = replace(WAVES, store=KEPT[kept])
     console = Console(file=io.StringIO())
     return run(experiment, SEEDS, folder, {"kept": kept}, console, resume=resume)
 

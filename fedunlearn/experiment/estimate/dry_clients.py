@@ -15,7 +15,7 @@ from fedunlearn.unlearning import (
     SERVER,
     Access,
     Ledger,
-    Proxy,
+    ServerData,
     Training,
     cohort,
     server_rng,
@@ -51,7 +51,7 @@ class Hollow:
     def before(self) -> Vector:
         """A made-up model [d]; raises LookupError where none was kept."""
         model = torch.full((1,), self.coordinate).expand(self.real.d)
-        kept = model if self.real.keeps_model else None
+        kept = model if self.real.has_model else None
         return Round(self.real.number, self.updates, self.real.cohort_examples, kept).before
 
     def share(self, clients: Set[ClientId]) -> Vector:
@@ -72,18 +72,18 @@ class Hollow:
 
 
 @dataclass(frozen=True, slots=True)
-class DryProxy:
+class DryServerData:
     """The server's records, on which nobody trains: the student comes back as it was."""
 
-    real: Proxy
-    seconds: Callable[[Proxy, LocalWork], float]
+    real: ServerData
+    seconds: Callable[[ServerData, LocalWork], float]
     """How long one record takes."""
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.real, name)
 
     def distil(self, teacher: Vector, student: Vector, work: LocalWork, *, round: int) -> Vector:
-        """Charge what `Proxy.distil` would."""
+        """Charge what `ServerData.distil` would."""
         samples = work.samples(len(self.real.images)) + len(self.real.images)
         seconds = samples * self.seconds(self.real, work)
         self.real.ledger.charge(SERVER, samples=samples, seconds=seconds)
@@ -100,7 +100,7 @@ class DryClients:
     seed: int
     ledger: Ledger
     access: Access
-    unlabelled: DryProxy
+    unlabelled: DryServerData
 
     @property
     def ids(self) -> frozenset[ClientId]:
@@ -113,10 +113,10 @@ class DryClients:
         return self.training.work
 
     @property
-    def proxy(self) -> Proxy:
+    def proxy(self) -> ServerData:
         """Unlabelled records on the server."""
         self.access.require_proxy()
-        return cast(Proxy, self.unlabelled)
+        return cast(ServerData, self.unlabelled)
 
     @property
     def leavers(self) -> "DryClients":

@@ -18,9 +18,9 @@ import torch
 from fedunlearn.checks import Refused
 from fedunlearn.data import ClientId, Federation, build_federation
 from fedunlearn.experiment import Experiment, training_seed
-from fedunlearn.experiment.estimate.dry_clients import DryClients, DryProxy, Hollow
+from fedunlearn.experiment.estimate.dry_clients import DryClients, DryServerData, Hollow
 from fedunlearn.experiment.estimate.timing import Pace
-from fedunlearn.history import History, Kept, Round, StoredRound, encodings
+from fedunlearn.history import History, RecordedRound, Round, StoredRound, encodings
 from fedunlearn.results import SHARED
 from fedunlearn.sealed_files import Stamp
 from fedunlearn.unlearning import (
@@ -29,7 +29,7 @@ from fedunlearn.unlearning import (
     FederationState,
     Ledger,
     Moment,
-    Proxy,
+    ServerData,
     Steps,
     UnlearningStrategy,
     forget,
@@ -69,7 +69,7 @@ class DryRun:
         requests, initial = self.experiment.requests, self.here.initial
         last = requests[0].after if requests else self.experiment.training.rounds
         layout, policy = self.here.network.layout, self.experiment.policy
-        history = History(layout, initial, initial, keep=self._keep, policy=policy)
+        history = History(layout, initial, initial, record=self._record, policy=policy)
         start = FederationState(history, frozenset(range(self.here.clients)))
         clients = self._clients(SHARED)
         steps = train(start, clients, last, self.experiment.needs)
@@ -139,36 +139,36 @@ class DryRun:
         """Return all clients as the branch ``name`` asks them, charging a new ledger."""
         seed, ledger = training_seed(self.here.scenario.seed, name), Ledger()
         images = self.here.proxy.to(torch.device(self.experiment.engine.device))
-        proxy = Proxy(self.here.network, images, ledger, seed)
+        proxy = ServerData(self.here.network, images, ledger, seed)
         return DryClients(
             records=self._records,
             training=self.experiment.training,
             seed=seed,
             ledger=ledger,
             access=Access(frozenset(range(self.here.clients))),
-            unlabelled=DryProxy(proxy, self.pace.distilling),
+            unlabelled=DryServerData(proxy, self.pace.distilling),
         )
 
-    def _keep(self, done: Round) -> Kept:
+    def _record(self, done: Round) -> RecordedRound:
         """Keep a round in the encoding of a run: this is the only place where one counts."""
-        keep, size = self.experiment.keep, self.here.network.layout.size
-        on_disk = keep.on_disk(self.experiment.stored_bytes(size))
+        store, size = self.experiment.store, self.here.network.layout.size
+        on_disk = store.on_disk(self.experiment.stored_bytes(size))
         stored = StoredRound(
             path=Path(),
             stamp=Stamp(0, 0, 0),
             number=done.number,
             cohort_examples=done.cohort_examples,
-            encoding=encodings.of(keep.encoding if on_disk else "float32"),
+            encoding=encodings.of(store.encoding if on_disk else "float32"),
             d=size,
             rows=tuple(range(len(done.clients))),
             clients=done.clients,
             examples=tuple(done.updates.examples.tolist()),
-            keeps_updates=done.updates.deltas.shape[1] > 0,
-            keeps_model=done.broadcast is not None,
+            has_updates=done.updates.deltas.shape[1] > 0,
+            has_model=done.broadcast is not None,
             held=len(done.clients),
         )
         coordinate = 0.0 if done.broadcast is None else float(done.broadcast[0])
-        return cast(Kept, Hollow(stored, coordinate))
+        return cast(RecordedRound, Hollow(stored, coordinate))
 
 
 def _followed(steps: Steps) -> tuple[FederationState, list[Moment]]:

@@ -9,7 +9,7 @@ import torch
 
 from fedunlearn.data import Scenario, build_federation
 from fedunlearn.flower import Connection, Engine, GridClients, kinds_in
-from fedunlearn.unlearning import Access, Ledger, Proxy, Training
+from fedunlearn.unlearning import Access, Ledger, ServerData, Training
 
 LEAST, MOST = 3, 20
 """Rounds that are measured, after one that warms up."""
@@ -56,7 +56,7 @@ def measure(
             seed=scenario.seed,
             ledger=ledger,
             access=Access(frozenset(connection.nodes)),
-            unlabelled=Proxy(here.network, here.proxy, ledger, scenario.seed),
+            unlabelled=ServerData(here.network, here.proxy, ledger, scenario.seed),
         )
         marks.append((time.perf_counter(), 0))
         for number, _ in enumerate(clients.rounds(here.initial, 1, 1 + MOST)):

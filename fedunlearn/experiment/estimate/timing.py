@@ -14,7 +14,7 @@ from fedunlearn.experiment.estimate.dry_clients import NUDGE
 from fedunlearn.experiment.estimate.throughput import measure
 from fedunlearn.local import LocalWork
 from fedunlearn.threads import cores, pool
-from fedunlearn.unlearning import Ledger, Proxy
+from fedunlearn.unlearning import Ledger, ServerData
 
 ROUND = 5.0
 """Rounds that would take more seconds are timed with fewer epochs."""
@@ -60,7 +60,7 @@ class Pace:
         speed = measure(experiment.engine, scenario, timed)
         return cls(speed.start, speed.samples, epochs, len(speed.rounds), evaluation)
 
-    def distilling(self, proxy: Proxy, work: LocalWork) -> float:
+    def distilling(self, proxy: ServerData, work: LocalWork) -> float:
         """Return the seconds that a record takes, timed on two batches when first asked."""
         if repr(work) not in self.distilled:
             few = replace(proxy, images=proxy.images[: 2 * work.batch_size], ledger=Ledger())

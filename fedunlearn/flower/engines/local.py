@@ -13,7 +13,7 @@ from fedunlearn.data import Scenario, build_federation, shards_on
 from fedunlearn.flower.client_app import build_client_app, train_together
 from fedunlearn.flower.in_process_grid import InProcessGrid
 from fedunlearn.flower.server_app import Job, build_server_app
-from fedunlearn.local import Pieces, Threads, Trainer
+from fedunlearn.local import ChunkedTrainer, Threads, Trainer
 from fedunlearn.models import Network
 from fedunlearn.threads import cores, one_torch_thread
 
@@ -63,14 +63,14 @@ class Local:
         network, shards = build_federation(scenario).network, shards_on(scenario, self.device)
         workers = self.workers or cores()
         if self.choice(network)[0] == "cohort":
-            return Pieces(network, shards, workers)
+            return ChunkedTrainer(network, shards, workers)
         return Threads(network, shards, workers)
 
     def run(self, scenario: Scenario, job: Job, kinds: Iterable[type] = ()) -> None:
         """Run ``job`` to its end."""
         clients = scenario.partition.clients
         trainer, app = self.trainer(scenario), build_client_app(scenario, self.device, kinds)
-        together = partial(train_together, trainer) if isinstance(trainer, Pieces) else None
+        together = partial(train_together, trainer) if isinstance(trainer, ChunkedTrainer) else None
         grid = InProcessGrid(app, clients, self.workers or cores(), together)
         context = Context(run_id=1, node_id=1, node_config={}, state=RecordDict(), run_config={})
         try:

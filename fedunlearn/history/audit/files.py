@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from fedunlearn.history import Kept, on_disk, round_files
+from fedunlearn.history import RecordedRound, on_disk, round_files
 from fedunlearn.history.audit.findings import Channel, Finding, clients, named
 from fedunlearn.history.audit.fingerprints import Fingerprints, Mark
 from fedunlearn.sealed_files import PARTIAL, DamagedFile
@@ -18,7 +18,7 @@ Searched = tuple[int, int, tuple[Finding, ...]]
 """How many files, how many bytes, and what was found."""
 
 
-def files_of(rounds: Iterable[Kept]) -> frozenset[Path]:
+def files_of(rounds: Iterable[RecordedRound]) -> frozenset[Path]:
     """Return the files that rounds are read from, waiting for those that are being written."""
     stored = (on_disk(kept) for kept in rounds)
     return frozenset(each.path for each in stored if each is not None)

@@ -11,7 +11,15 @@ from torch import Tensor
 
 from fedunlearn import randomness
 from fedunlearn.data import ClientId
-from fedunlearn.history import Encoding, History, Kept, TopK, Unencodable, encodings, on_disk
+from fedunlearn.history import (
+    Encoding,
+    History,
+    RecordedRound,
+    TopK,
+    Unencodable,
+    encodings,
+    on_disk,
+)
 from fedunlearn.history.audit.patterns import Patterns
 from fedunlearn.history.audit.windows import windows, writings
 from fedunlearn.models import Vector
@@ -108,7 +116,7 @@ def taken(
 
 
 def _of_round(
-    kept: Kept,
+    kept: RecordedRound,
     leavers: Set[ClientId],
     model: Vector | None,
     rng: np.random.Generator,
@@ -171,7 +179,7 @@ def _encoded(encoding: Encoding, deltas: Tensor) -> dict[str, Tensor]:
     return {name: part for name, part in parts.items() if name != "scales" and len(part)}
 
 
-def _broadcast(kept: Kept) -> Vector | None:
+def _broadcast(kept: RecordedRound) -> Vector | None:
     try:
         return kept.before
     except LookupError:

@@ -147,7 +147,7 @@ def requests(summary: pd.DataFrame, metrics: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["request", "clients", "after"])
 
 
-def kept(summary: pd.DataFrame, metrics: pd.DataFrame) -> pd.DataFrame:
+def stored(summary: pd.DataFrame, metrics: pd.DataFrame) -> pd.DataFrame:
     """Return the megabytes that training kept for each strategy by each request; seeds' means.
 
     Columns ``request, strategy, after, stored, per_round``: ``after`` rounds of training.

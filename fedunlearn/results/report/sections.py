@@ -248,7 +248,7 @@ def _others(evidence: Evidence, controls: Controls, order: list[str]) -> list[Se
             "The store's growth",
             "What training had to keep so that a strategy can work later, for as long as nobody "
             "leaves.",
-            [store(frames.kept(run.summary, run.metrics), [RETRAIN, *order])],
+            [store(frames.stored(run.summary, run.metrics), [RETRAIN, *order])],
         ),
         Section(
             "time",

@@ -85,7 +85,7 @@ def test_further_references_are_the_band_and_no_lines_or_bars(two_requests):
     table = frames.curves(pd.concat([run.metrics, again]), ["test_accuracy"])
     assert set(table["strategy"]) == {*run.summary["strategy"], "shared"}
     rows = run.summary[run.summary["strategy"] == "retrain"].assign(strategy="retrain-2")
-    kept = frames.kept(pd.concat([run.summary, rows]), run.metrics)
+    kept = frames.stored(pd.concat([run.summary, rows]), run.metrics)
     assert set(kept["strategy"]) == set(run.summary["strategy"])
     assert set(frames.points(pd.concat([run.summary, rows]), two_requests)["strategy"]) == {
         *run.summary["strategy"]
@@ -96,7 +96,7 @@ def test_who_left_when(two_requests):
     run = run_files.load(two_requests)
     left = frames.requests(run.summary, run.metrics)
     assert left.to_numpy().tolist() == [[1, "0", 12], [2, "1+2", 12]]
-    kept = frames.kept(run.summary, run.metrics).set_index(["request", "strategy"])
+    kept = frames.stored(run.summary, run.metrics).set_index(["request", "strategy"])
     assert kept.loc[(1, "federaser"), "stored"] == pytest.approx(9.2 + 0.153128)
     assert kept.loc[(1, "federaser"), "per_round"] == pytest.approx((9.2 + 0.153128) / 12)
 
