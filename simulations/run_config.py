@@ -3,6 +3,7 @@
 import shlex
 import threading
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from fedunlearn import checks
 from fedunlearn.checks import Refused
 from fedunlearn.experiment import Experiment
 
-from . import compare, configured, guard
+from . import compare, configured, guard, search_path
 
 COMMANDS = ("withdraw", "compare")
 
@@ -39,20 +40,18 @@ class Asked:
 
 
 def asked(run_config: Mapping[str, object]) -> Asked:
-    """Read a run config's ``command``, ``overrides`` and ``folder``.
+    """Read a run config's ``command``, ``overrides``, ``folder`` and ``own``.
 
     Raises `Refused` for whatever in them cannot be.
     """
-    command, below = str(run_config["command"]), Path(str(run_config["folder"])).expanduser()
+    command = str(run_config["command"])
     checks.member("command", command, COMMANDS)
-    if not below.is_absolute():
-        raise Refused(
-            f'folder="{below}" is relative, but the server\'s working directory is not yours. Give '
-            "an absolute path, or one that starts with ~."
-        )
+    below = _absolute("folder", run_config["folder"])
+    own = run_config.get("own")
     overrides = split(run_config["overrides"])
     with (
         _ONE_AT_A_TIME,
+        search_path.looking_in(_absolute("own", own)) if own else nullcontext(),
         initialize_config_dir(version_base="1.3", config_dir=guard.CONF, job_name=command),
     ):
         whole = guard.composed(overrides)
@@ -63,6 +62,17 @@ def asked(run_config: Mapping[str, object]) -> Asked:
         else:
             strategies, seeds = {chosen: cfg.strategy}, [cfg.seed]
         return Asked(cfg, strategies, seeds, below / whole.hydra.run.dir)
+
+
+def _absolute(key: str, path: object) -> Path:
+    """Read a folder of the run config; raise `Refused` where it depends on who reads it."""
+    folder = Path(str(path)).expanduser()
+    if folder.is_absolute():
+        return folder
+    raise Refused(
+        f'{key}="{path}" is relative, but the server\'s working directory is not yours. Give an '
+        "absolute path, or one that starts with ~."
+    )
 
 
 def split(overrides: object) -> list[str]:

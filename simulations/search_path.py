@@ -6,6 +6,8 @@ A name that fedunlearn has keeps its meaning: a user's file of that name is pass
 import re
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
@@ -14,14 +16,42 @@ from hydra.core.config_search_path import ConfigSearchPath
 from hydra.core.plugins import Plugins
 from hydra.plugins.search_path_plugin import SearchPathPlugin
 
-from fedunlearn.checks import nearest
+from fedunlearn.__main__ import admit
+from fedunlearn.checks import Refused, nearest
 
 CONF = Path(__file__).resolve().parents[1] / "conf"
 """Our configuration: beside simulations/ in a checkout as in a wheel."""
 
 
+_OWN: ContextVar[Path | None] = ContextVar("own", default=None)
+
+
+def own_folder() -> Path:
+    """Return the user's own folder: the working directory, unless `looking_in` names another."""
+    return _OWN.get() or Path.cwd()
+
+
+@contextmanager
+def looking_in(folder: Path) -> Iterator[None]:
+    """Let ``folder`` be the user's own; what lies in it can be imported from now on.
+
+    Raises `Refused` where there is none, and where it hides our strategies.
+    """
+    if not folder.is_dir():
+        raise Refused(f"own={folder} is not a folder on this machine.")
+    try:
+        admit(str(folder))
+    except SystemExit as refusal:
+        raise Refused(str(refusal)) from None
+    token = _OWN.set(folder)
+    try:
+        yield
+    finally:
+        _OWN.reset(token)
+
+
 class WorkingDirectory(SearchPathPlugin):
-    """Lets Hydra look into ``conf/`` of the working directory, behind ours."""
+    """Lets Hydra look into ``conf/`` of the user's own folder, behind ours."""
 
     def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
         """Append the folder, if there is one."""
@@ -36,16 +66,16 @@ def register() -> None:
 
 def folders() -> list[Path]:
     """Return where configurations are looked for, the first first."""
-    own = Path.cwd() / "conf"
+    own = own_folder() / "conf"
     return [CONF, own] if own.is_dir() and own.resolve() != CONF else [CONF]
 
 
 def looked(group: str) -> str:
     """Return a sentence that says where the files of ``group`` were looked for, and what to do."""
-    known = folders()
+    known, own = folders(), own_folder()
     seen = " and ".join(f"{folder}/{group}" for folder in known)
-    absent = "" if len(known) > 1 or Path.cwd() / "conf" == CONF else " (there is no conf/ here)"
-    return f"Looked in {seen}{absent}; your own is conf/{group}/NAME.yaml in {Path.cwd()}."
+    absent = "" if len(known) > 1 or own / "conf" == CONF else " (there is no conf/ here)"
+    return f"Looked in {seen}{absent}; your own is conf/{group}/NAME.yaml in {own}."
 
 
 def passed_over() -> Iterator[str]:
@@ -53,7 +83,7 @@ def passed_over() -> Iterator[str]:
     strategies = CONF.parent / "strategies"
     if not strategies.is_dir():
         strategies = CONF.parents[1] / "strategies"
-    own = Path.cwd() / "strategies"
+    own = own_folder() / "strategies"
     pairs = [(folder, CONF, "*.yaml") for folder in folders()[1:]]
     if own.is_dir() and own.resolve() != strategies:
         pairs.append((own, strategies, "*.py"))
@@ -108,8 +138,7 @@ def _no_module(name: str) -> str:
             return f"{parent} is a file and holds no module {last}. Correct _target_."
         seen = " and ".join(places)
         return f"there is no module {last} in {seen}. Write {last}.py, or correct _target_."
-    here = Path.cwd()
     return (
-        f"there is no module {name} among the installed packages or in {here}. Write {name}.py "
-        "there, install what holds it, or correct _target_."
+        f"there is no module {name} among the installed packages or in {own_folder()}. "
+        f"Write {name}.py there, install what holds it, or correct _target_."
     )

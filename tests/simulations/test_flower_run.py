@@ -102,6 +102,43 @@ class TestRunConfig:
         assert asked(config(overrides="hydra.run.dir=/there")).folder == Path("/there")
 
 
+@pytest.fixture
+def own(tmp_path, monkeypatch):
+    """A folder of a user's own, which lies nowhere near the working directory."""
+    folder = tmp_path / "own"
+    (folder / "conf/model").mkdir(parents=True)
+    (folder / "conf/model/mine.yaml").write_text("_target_: netofmine.Net\nhidden: [8]\n")
+    code = "from fedunlearn.models import Mlp\n\nclass Net(Mlp):\n    pass\n"
+    (folder / "netofmine.py").write_text(code)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    monkeypatch.delitem(sys.modules, "netofmine", raising=False)
+    return folder
+
+
+class TestOwn:
+    def test_a_folder_of_ones_own_is_looked_into(self, own):
+        given = {**config(overrides=f"{TINY} model=mine".replace("model=mlp", "")), "own": str(own)}
+        assert asked(given).cfg.model["_target_"] == "netofmine.Net"
+        assert type(asked(given).experiment.model).__name__ == "Net"
+        with pytest.raises(Refused, match="model=mine does not exist"):
+            asked({**given, "own": ""})
+
+    def test_what_is_wrong_with_it_is_a_sentence(self, own):
+        (own / "strategies").mkdir()
+        (own / "strategies/__init__.py").touch()
+        for folder, sentence in (
+            ("here", 'own="here" is relative'),
+            (own / "nowhere", "nowhere is not a folder on this machine"),
+            (own, "hides the strategies of fedunlearn"),
+        ):
+            with pytest.raises(Refused, match=sentence):
+                asked({**config(), "own": str(folder)})
+
+    def test_what_is_not_found_was_looked_for_there(self, own):
+        with pytest.raises(Refused, match=f"{own}/conf/model; your own is .* in {own}"):
+            asked({**config(overrides="model=mein"), "own": str(own)})
+
+
 class TestApp:
     def test_the_app_is_this_version_and_its_components_exist(self):
         assert PROJECT["project"]["version"] == fedunlearn.__version__
