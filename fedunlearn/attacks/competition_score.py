@@ -27,7 +27,7 @@ from fedunlearn.evaluators import (
 )
 from fedunlearn.experiment import Experiment, saved_model, split_hash
 from fedunlearn.randomness import Stream
-from fedunlearn.results import RETRAIN, Run, is_reference, reference_number
+from fedunlearn.results import RETRAIN, Run, is_reference, other_references, reference_number
 
 FEW = 16
 """With fewer models on a side, even fitted scores tell only gross failures from perfection."""
@@ -151,7 +151,8 @@ class Scoring:
                 )
                 for at_most_1 in (False, True)
             )
-            goals = references[1:] if name == challenge.AGAIN else references
+            judged = RETRAIN if name == challenge.AGAIN else name
+            goals = [said[goal] for goal in other_references(judged, references)]
             yield {
                 "request": number,
                 "strategy": name,
@@ -164,8 +165,8 @@ class Scoring:
                 "cost_share": share,
                 "score": score,
                 "score_capped": capped,
-                "tow": _mean_tow(said[name], [said[goal] for goal in goals], "forget"),
-                "tow_mia": _mean_tow(said[name], [said[goal] for goal in goals], "strangers"),
+                "tow": _mean_tow(said[name], goals, "forget"),
+                "tow_mia": _mean_tow(said[name], goals, "strangers"),
             }
 
     def _sets(self, number: int) -> dict[str, Records]:

@@ -11,9 +11,8 @@ from collections.abc import Hashable, Iterable, Mapping, Sequence
 from itertools import chain
 from numbers import Integral, Real
 from pathlib import Path
-from statistics import fmean
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
 import numpy as np
 from safetensors.torch import save
@@ -22,15 +21,11 @@ from fedunlearn import files
 from fedunlearn.experiment.loggers import Log, Silent, replay
 from fedunlearn.models import Layout, Vector
 from fedunlearn.results import (
-    CASE,
     CLIENTS,
-    COSTS,
-    GAP,
     LEDGER,
     MANIFEST,
     METRICS,
     VERDICTS,
-    is_reference,
     summary_columns,
 )
 from fedunlearn.unlearning import Charge, Moment
@@ -189,40 +184,6 @@ class _Growing:
     def close(self) -> None:
         """Close the file."""
         self._stream.close()
-
-
-def gaps(values: Mapping[str, float], retrained: Mapping[str, float]) -> dict[str, float]:
-    """Return ``<name>_gap = value - retrained value`` for each metric that both have.
-
-    Zero is the goal.
-    """
-    return {
-        f"{name}{GAP}": value - retrained[name]
-        for name, value in values.items()
-        if name in retrained
-    }
-
-
-def with_gaps(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Return the rows of a summary with ``<name>_gap = value - mean_r retrained value r``.
-
-    The mean is taken over the references of the row's seed and request; for a reference, over the
-    other ones, and where there is no other its gap is 0. Metrics that the first reference does not
-    have compare with it already, and have no gap.
-    """
-    goals: dict[tuple[int, int], list[Mapping[str, Any]]] = {}
-    for row in rows:
-        if is_reference(row["strategy"]):
-            goals.setdefault((row["seed"], row["request"]), []).append(row)
-    found = []
-    for row in rows:
-        references = goals[row["seed"], row["request"]]
-        others = [r for r in references if r["strategy"] != row["strategy"]] or references
-        measured = references[0].keys() - {*CASE, *COSTS}
-        names = [name for name in measured if not name.endswith(GAP)]
-        retrained = {name: fmean(other[name] for other in others) for name in names}
-        found.append({**row, **gaps(row, retrained)})
-    return found
 
 
 def _lines(rows: Iterable[Sequence[object]]) -> str:

@@ -31,13 +31,13 @@ from fedunlearn.experiment.erasure import Erasure
 from fedunlearn.experiment.experiment import Experiment
 from fedunlearn.experiment.measuring import Measuring
 from fedunlearn.experiment.references import first_model, training_seed
-from fedunlearn.experiment.run_folder import RunFolder, with_gaps
+from fedunlearn.experiment.run_folder import RunFolder
 from fedunlearn.experiment.shared_stages import Sharing, reference_kind
 from fedunlearn.flower import Connection, GridClients
 from fedunlearn.history import History, Needs, RecordRound, opened
 from fedunlearn.history.audit import Fingerprints, taken
 from fedunlearn.models import Vector, model_hash
-from fedunlearn.results import RETRAIN, SHARED, is_reference
+from fedunlearn.results import RETRAIN, SHARED, is_reference, with_gaps
 from fedunlearn.unlearning import (
     Access,
     FedAvg,

@@ -11,9 +11,9 @@ from fedunlearn.experiment.cache import Cache, Entry, Taken, code_hash
 from fedunlearn.experiment.checkpoint import TRAINING, Notes, RunState
 from fedunlearn.experiment.experiment import Experiment
 from fedunlearn.experiment.provenance import versions
-from fedunlearn.experiment.run_folder import RunFolder, with_gaps
+from fedunlearn.experiment.run_folder import RunFolder
 from fedunlearn.history import History, RecordedRound, file_of, on_disk, round_files
-from fedunlearn.results import RETRAIN, reference_name
+from fedunlearn.results import RETRAIN, reference_name, with_gaps
 from fedunlearn.unlearning import FederationState
 
 

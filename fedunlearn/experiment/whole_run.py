@@ -20,12 +20,12 @@ from fedunlearn.experiment.measuring import Measuring
 from fedunlearn.experiment.progress import Progress
 from fedunlearn.experiment.provenance import commit, schedule_hash, split_hash, versions
 from fedunlearn.experiment.resume import finished, require_same
-from fedunlearn.experiment.run_folder import RunFolder, with_gaps
+from fedunlearn.experiment.run_folder import RunFolder
 from fedunlearn.experiment.seed_run import SeedRun
 from fedunlearn.experiment.shared_stages import Sharing, facts
 from fedunlearn.flower import Connection
 from fedunlearn.locks import alone
-from fedunlearn.results import MANIFEST, judge, load
+from fedunlearn.results import MANIFEST, judge, load, with_gaps
 from fedunlearn.results.certificates import chain
 from fedunlearn.threads import cores, pool
 from fedunlearn.unlearning import FedAvg

@@ -30,6 +30,15 @@ from .metric_cards import PLANTED as PLANTED
 from .metric_cards import card_or_plain as card_or_plain
 from .metric_cards import overall as overall
 from .normalised_distances import normalised as normalised
+from .references import as_one_reference as as_one_reference
+from .references import further_references as further_references
+from .references import gaps as gaps
+from .references import goals_of as goals_of
+from .references import mean_of_others as mean_of_others
+from .references import other_references as other_references
+from .references import retrained_rows as retrained_rows
+from .references import unlearned_rows as unlearned_rows
+from .references import with_gaps as with_gaps
 from .run_files import CASE as CASE
 from .run_files import CLIENTS as CLIENTS
 from .run_files import COSTS as COSTS

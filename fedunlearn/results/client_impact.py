@@ -8,6 +8,7 @@ import pandas as pd
 from fedunlearn.results.before_after import ends
 from fedunlearn.results.branches import is_reference
 from fedunlearn.results.metric_cards import PART
+from fedunlearn.results.references import mean_of_others
 
 ACCURACY = f"retained_accuracy{PART}"
 """What the metric of one client is called, before its number."""
@@ -69,14 +70,10 @@ def _accuracies(metrics: pd.DataFrame) -> pd.DataFrame:
 
 def _retrained(after: pd.Series) -> pd.Series:
     """Return for each case and client the mean over the references, without the case itself."""
-    where = ["seed", "request", "client"]
     rows = after.rename("value").reset_index()
-    rows["reference"] = rows["strategy"].map(is_reference).astype(bool)
-    references = rows[rows["reference"]].groupby(where)["value"].agg(["sum", "count"])
-    rows = rows.join(references, on=where)
-    others = rows["count"] - (rows["reference"] & (rows["count"] > 1))
-    own = rows["value"].where(rows["reference"] & (rows["count"] > 1), 0.0)
-    rows["retrained"] = (rows["sum"] - own) / others
+    goals = mean_of_others(rows, ["seed", "request", "client"], "value")
+    alone = rows["strategy"].map(is_reference) & goals.isna()
+    rows["retrained"] = goals.mask(alone, rows["value"])
     return rows.set_index([*CASE, "client"])["retrained"]
 
 

@@ -5,8 +5,8 @@ import math
 import pandas as pd
 
 from fedunlearn.results.before_after import ends
-from fedunlearn.results.branches import is_reference
 from fedunlearn.results.metric_cards import CARDS
+from fedunlearn.results.references import mean_of_others
 
 WHERE = ["seed", "strategy", "request", "metric"]
 """What one deletion and one distance is."""
@@ -28,7 +28,7 @@ def normalised(metrics: pd.DataFrame) -> pd.DataFrame:
     distances = [name for name, card in CARDS.items() if card.distance]
     found = ends(metrics[metrics["metric"].isin(distances)], WHERE).reset_index()
     found = found.rename(columns={"before": "original", "after": "distance"})
-    found["floor"] = _floors(found)
+    found["floor"] = mean_of_others(found, ["seed", "request", "metric"], "distance")
     lengths = (found[column].tolist() for column in ("distance", "original", "floor"))
     found["normalised"] = [above_floor(*each) for each in zip(*lengths, strict=True)]
     grouped = found.groupby(["request", "strategy", "metric"], sort=False)
@@ -36,21 +36,6 @@ def normalised(metrics: pd.DataFrame) -> pd.DataFrame:
     table["normalised_sd"] = grouped["normalised"].std()
     table["seeds"] = grouped.size()
     return table.reset_index()
-
-
-def _floors(found: pd.DataFrame) -> list[float]:
-    """Return for each case the mean distance of the further references, without itself."""
-    further = found[found["strategy"].map(is_reference).astype(bool)]
-    known = {
-        where: dict(zip(rows["strategy"], rows["distance"], strict=True))
-        for where, rows in further.groupby(["seed", "request", "metric"])
-    }
-    floors = []
-    for row in found.itertuples():
-        others = dict(known.get((row.seed, row.request, row.metric), {}))
-        others.pop(row.strategy, None)
-        floors.append(sum(others.values()) / len(others) if others else math.nan)
-    return floors
 
 
 def above_floor(distance: float, original: float, floor: float) -> float:

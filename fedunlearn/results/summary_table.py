@@ -6,10 +6,16 @@ import pandas as pd
 from rich import box
 from rich.table import Table
 
-from fedunlearn.results.branches import AGAIN, RETRAIN, is_reference, reference_number
+from fedunlearn.results.branches import AGAIN, RETRAIN
 from fedunlearn.results.looks import in_order
 from fedunlearn.results.metric_cards import CARDS, card_or_plain
 from fedunlearn.results.permutation_test import enough
+from fedunlearn.results.references import (
+    as_one_reference,
+    further_references,
+    retrained_rows,
+    unlearned_rows,
+)
 from fedunlearn.results.run_files import GAP
 from fedunlearn.results.verdicts import BY_CHANCE, judge, sentences
 from fedunlearn.results.wording import DID_NOT_TAKE, MINUS, amount, percent, unit, who
@@ -67,10 +73,9 @@ def summary_notes(summary: pd.DataFrame) -> list[str]:
 
 def _told(summary: pd.DataFrame) -> pd.DataFrame:
     """Put all references into the row of retraining, and the further ones into one of their own."""
-    numbers = summary["strategy"].map(reference_number)
-    names = summary["strategy"].mask(numbers > 0, RETRAIN)
-    further = summary[numbers > 1].assign(strategy=AGAIN)
-    return pd.concat([summary.assign(strategy=names), further], ignore_index=True)
+    again = summary[further_references(summary)].assign(strategy=AGAIN)
+    whole = summary.assign(strategy=as_one_reference(summary["strategy"]))
+    return pd.concat([whole, again], ignore_index=True)
 
 
 def _title(summary: pd.DataFrame) -> str:
@@ -109,7 +114,7 @@ def _aligned(cells: list[tuple[str, str]]) -> list[str]:
 
 def _goal(summary: pd.DataFrame) -> Iterator[str]:
     again = ""
-    if (summary["strategy"].map(reference_number) > 1).any():
+    if further_references(summary).any():
         again = (
             f" Row {AGAIN!r}: further models retrained with other first models and other luck, and "
             "how far one of them is from the others on average (±): as good as it gets."
@@ -131,9 +136,8 @@ def _verdicts(summary: pd.DataFrame) -> Iterator[str]:
         yield from sentences(found)
         yield BY_CHANCE
         return
-    references = summary["strategy"].map(is_reference)
-    seeds, few = summary["seed"].nunique(), summary.loc[references, "strategy"].nunique()
-    if few and not references.all():
+    seeds, few = summary["seed"].nunique(), retrained_rows(summary)["strategy"].nunique()
+    if few and len(unlearned_rows(summary)):
         least = next(n for n in range(1, 20) if enough(seeds, n))
         yield (
             f"No verdicts: {_counted(seeds, 'seed')} with {_counted(few, 'retrained model')} each "
@@ -160,7 +164,7 @@ def _probe(summary: pd.DataFrame) -> Iterator[str]:
 
 def _savings(summary: pd.DataFrame) -> Iterator[str]:
     """Compare client epochs, where both sides spent any."""
-    told = summary[summary["strategy"].map(reference_number) <= 1]
+    told = summary[~further_references(summary)]
     epochs = told.groupby("strategy", sort=False)["client_epochs"].mean().to_dict()
     full = epochs.pop(RETRAIN, 0.0)
     saved = {name: full / spent for name, spent in epochs.items() if spent > 0 and full > 0}

@@ -23,6 +23,7 @@ from fedunlearn.results.permutation_test import (
     exchange,
     margin,
 )
+from fedunlearn.results.references import other_references
 from fedunlearn.results.run_files import CASE, COSTS, GAP, VERDICTS
 from fedunlearn.results.wording import DID_NOT_TAKE
 
@@ -64,7 +65,8 @@ def _rows(summary: pd.DataFrame, confidence: float) -> Iterator[dict[str, object
         if not references:
             continue
         others = [name for name in in_order(names) if name not in references]
-        again = [(AGAIN, references[1], [references[0], *references[2:]])] if references[1:] else []
+        second = references[1:2]  # compared with the others of its seed
+        again = [(AGAIN, name, other_references(name, references)) for name in second]
         cases = [*again, *((name, name, references) for name in others)]
         by_case = served.set_index(["seed", "strategy"])
         probes, tables = by_case["probe"].unstack(), {m: by_case[m].unstack() for m in metrics}

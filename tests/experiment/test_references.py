@@ -3,7 +3,6 @@
 import json
 from dataclasses import replace
 
-import numpy as np
 import pandas as pd
 import pytest
 import torch
@@ -17,10 +16,13 @@ from fedunlearn.evaluators import Distance, Utility
 from fedunlearn.experiment import Evaluation, run, training_seed
 from fedunlearn.experiment.estimate import estimate, estimated_costs
 from fedunlearn.experiment.references import first_model
-from fedunlearn.experiment.run_folder import with_gaps
 from fedunlearn.flower import GridClients
 from fedunlearn.history import InMemory, OnDisk
-from fedunlearn.results import VERDICTS, is_reference, judge, load, reference_name, reference_number
+from fedunlearn.results import (
+    VERDICTS,
+    judge,
+    load,
+)
 from fedunlearn.unlearning import NoRecovery as NoRecovery
 from fedunlearn.unlearning import Request, Training
 from strategies.fedaccum import FedAccum
@@ -49,13 +51,6 @@ def finished(tmp_path_factory):
     folder = tmp_path_factory.mktemp("band")
     summary = carried_out(BAND, folder)
     return folder, summary
-
-
-def test_names_are_told_apart():
-    names = ["retrain", "retrain-2", "retrain-13", "retrain-", "retrain-x", "rapid_retrain"]
-    assert [reference_number(name) for name in names] == [1, 2, 13, 0, 0, 0]
-    assert [is_reference(name) for name in names] == [True] * 3 + [False] * 3
-    assert [reference_name(n) for n in (1, 2, 13)] == names[:3]
 
 
 def test_seeds_are_the_run_s_own_but_for_further_references():
@@ -131,21 +126,6 @@ def test_distances_are_those_to_the_first_reference(finished):
     first = summary.strategy == "retrain"
     assert summary.test_divergence[first].isna().all()
     assert (summary.test_divergence[~first] > 0).all()
-
-
-def test_gaps_follow_from_rows_alone():
-    def row(strategy, value, seed=0, **others):
-        costs = {"rounds": 3}
-        return {"seed": seed, "strategy": strategy, "request": 1, "a": value, **others, **costs}
-
-    rows = [row("retrain", 1.0), row("retrain-2", 3.0, d=1.0), row("x", 10.0, d=2.0)]
-    rows += [row("retrain", 5.0, seed=1), row("x", 6.0, seed=1)]
-    found = with_gaps(rows)
-    assert [each["a_gap"] for each in found] == [-2, 2, 8, 0, 1]
-    assert all(each.keys() == {*given, "a_gap"} for each, given in zip(found, rows, strict=True))
-    assert with_gaps(found) == found
-    lost = with_gaps([row("retrain", 1.0), row("retrain-2", float("nan")), row("x", 2.0)])
-    assert np.isnan([each["a_gap"] for each in lost]).tolist() == [True, True, True]
 
 
 @pytest.fixture(scope="module", params=[InMemory(), OnDisk()], ids=str)

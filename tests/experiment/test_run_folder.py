@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 from torch import nn
 
 from fedunlearn.checks import Refused
-from fedunlearn.experiment.run_folder import RunFolder, gaps
+from fedunlearn.experiment.run_folder import RunFolder
 from fedunlearn.files import MARGIN
 from fedunlearn.models import Layout
 from fedunlearn.results import find_runs, load, run_files, write_index
@@ -191,13 +191,6 @@ def test_a_model_loads_into_its_module_with_a_prefix_of_buffers(tmp_path):
     assert path == tmp_path / "models" / "seed0-retrain-request1.safetensors"
     net.load_state_dict(load_file(path))
     assert torch.equal(layout.flatten(net.state_dict()), weights)
-
-
-def test_gaps_are_differences_where_both_have_the_metric():
-    retrained = {"test_accuracy": 0.9, "membership_auc": 0.5}
-    values = {"test_accuracy": 0.75, "attack_success_rate": 1.0}
-    assert gaps(values, retrained) == {"test_accuracy_gap": 0.75 - 0.9}
-    assert set(gaps(retrained, retrained).values()) == {0.0}
 
 
 def test_a_parent_that_is_a_file_is_refused(tmp_path):

@@ -5,7 +5,8 @@ import itertools
 import numpy as np
 from matplotlib.text import Text
 
-from fedunlearn.experiment.run_folder import RunFolder, gaps
+from fedunlearn.experiment.run_folder import RunFolder
+from fedunlearn.results import gaps
 from fedunlearn.unlearning import Moment
 
 NAMES = ("test_accuracy", "forget_accuracy", "attack_success_rate", "membership_auc")

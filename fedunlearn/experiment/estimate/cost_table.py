@@ -7,7 +7,7 @@ import pandas as pd
 from rich import box
 from rich.table import Table
 
-from fedunlearn.results import AGAIN, RETRAIN, SHARED, amount, in_order, reference_number
+from fedunlearn.results import AGAIN, RETRAIN, SHARED, amount, further_references, in_order
 
 COLUMNS = {
     "MB\nstored": ("store_bytes", 1e6),
@@ -43,14 +43,14 @@ def estimated_costs(costs: pd.DataFrame) -> Table:
     table.add_column("\nStrategy", no_wrap=True)
     for heading in COLUMNS:
         table.add_column(heading, justify="right")
-    further = costs.loc[costs["strategy"].map(reference_number) > 1, "strategy"]
-    again = f"{AGAIN}, {further.nunique()}x"
-    rows = costs["strategy"].mask(costs["strategy"].isin(further), again)
+    others = costs.loc[further_references(costs), "strategy"]
+    again = f"{AGAIN}, {others.nunique()}x"
+    rows = costs["strategy"].mask(costs["strategy"].isin(others), again)
     rows = rows.where(served, TRAINING_ON).where(costs["strategy"] != SHARED, TRAINING)
     how = {name: "max" if name == "store_bytes" else "sum" for name, _ in COLUMNS.values()}
     means = costs.groupby([rows, "seed"]).agg(how).groupby(level=0).mean().to_dict("index")
-    first, *others = in_order(costs.loc[served, "strategy"]) or [""]
-    for row in [TRAINING, first, again, *others, TRAINING_ON]:
+    first, *strategies = in_order(costs.loc[served, "strategy"]) or [""]
+    for row in [TRAINING, first, again, *strategies, TRAINING_ON]:
         if row in means:
             name, style = (f"► {row}", "bold") if row == RETRAIN else (row, "")
             table.add_row(name, *_cells(means[row]), style=style)

@@ -16,6 +16,7 @@ from fedunlearn.results import (
     GAP,
     RETRAIN,
     card_or_plain,
+    goals_of,
     is_reference,
 )
 
@@ -98,10 +99,10 @@ def judged(
     references = [
         r for r in summary if is_reference(str(r["strategy"])) and r["request"] == row["request"]
     ]
-    own = [r for r in references if r["seed"] == row["seed"]]
-    if RETRAIN not in {r["strategy"] for r in own}:
+    own = {str(r["strategy"]): r for r in references if r["seed"] == row["seed"]}
+    if RETRAIN not in own:
         raise ValueError(f"The summary has no row of {RETRAIN} for seed {row['seed']}.")
-    others = [r for r in own if r["strategy"] != row["strategy"]] or own
+    goals = [own[name] for name in goals_of(str(row["strategy"]), own)]
     fixed = {*CASE, *COSTS}
     measured = {name for r in summary for name in r if name not in fixed and not name.endswith(GAP)}
     measured |= {name.removesuffix(GAP) for name in thresholds.largest}
@@ -111,7 +112,7 @@ def judged(
         has_gap = not card_or_plain(name).compares
         values = [(r["seed"], _number(r.get(name))) for r in references if has_gap]
         known = [(seed, value) for seed, value in values if value is not None]
-        retrained = [_number(r.get(name)) for r in others if has_gap]
+        retrained = [_number(r.get(name)) for r in goals if has_gap]
         found.append(
             Judged(
                 metric=name,

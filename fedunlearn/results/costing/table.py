@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 
-from fedunlearn.results import RETRAIN, Run, in_order, is_reference
+from fedunlearn.results import RETRAIN, Run, further_references, in_order
 from fedunlearn.results.costing.devices import Devices
 from fedunlearn.results.costing.times import cases, time_to_forget
 
@@ -51,7 +51,7 @@ def served(run: Run, devices: Devices) -> pd.DataFrame:
 
     Rows for which nobody worked have times of 0. ``relative`` is as in `costs_table`.
     """
-    shown = run.summary[~run.summary["strategy"].map(further).astype(bool)]
+    shown = run.summary[~further_references(run.summary)]
     keys = cases(shown)
     draws = pd.DataFrame({"draw": np.arange(devices.draws)})
     paid = shown.merge(draws, how="cross")
@@ -66,11 +66,6 @@ def served(run: Run, devices: Devices) -> pd.DataFrame:
     relative = np.full(len(paid), np.nan)
     np.divide(paid["seconds"].to_numpy(), longest, out=relative, where=longest > 0)
     return paid.assign(relative=relative)
-
-
-def further(strategy: str) -> bool:
-    """Whether this is a reference beside the first one, which costs as much."""
-    return is_reference(strategy) and strategy != RETRAIN
 
 
 def _spread(rows: pd.DataFrame, name: str) -> dict[str, float]:

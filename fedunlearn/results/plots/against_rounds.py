@@ -26,10 +26,11 @@ from fedunlearn.results import (
     leave,
     looks_of,
     percent,
+    retrained_rows,
     unit,
     who,
 )
-from fedunlearn.results.plots.curves import Spread, around, goal, horizon, references
+from fedunlearn.results.plots.curves import Spread, around, goal, horizon
 from fedunlearn.results.plots.style import STYLE, WIDE, widened
 
 PHASES = ("train", "unlearn", "recover")
@@ -163,7 +164,7 @@ def _mark_request(axes: Axes, leavers: str) -> None:
 
 def _spreads(summary: pd.DataFrame) -> str:
     """Say what was shaded; nothing where one model each leaves nothing to shade."""
-    seeds, retrained = summary["seed"].nunique(), len(references(summary))
+    seeds, retrained = summary["seed"].nunique(), len(retrained_rows(summary))
     strategies = f"± sd of {seeds} seeds" if seeds > 1 else ""
     band = f"retrained: ± sd of {retrained} models" if retrained > seeds else ""
     return "; ".join(filter(None, (strategies, band)))

@@ -22,6 +22,7 @@ from fedunlearn.results import (
     RETRAIN,
     is_reference,
     unit,
+    unlearned_rows,
 )
 from fedunlearn.results.plots.against_rounds import DIRECTION, panels
 from fedunlearn.results.plots.curves import Spread, goal, probe
@@ -33,7 +34,7 @@ CROWD = len(PALETTE) + 1
 
 def crowded(summary: pd.DataFrame) -> bool:
     """Whether there are too many strategies for a line each."""
-    return sum(not is_reference(name) for name in set(summary["strategy"])) >= CROWD
+    return unlearned_rows(summary)["strategy"].nunique() >= CROWD
 
 
 def ends(metrics: pd.DataFrame, request: int) -> pd.DataFrame:

@@ -8,7 +8,15 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from fedunlearn.results import DID_NOT_TAKE, GAP, PLANTED, RETRAIN, is_reference, unit
+from fedunlearn.results import (
+    DID_NOT_TAKE,
+    GAP,
+    PLANTED,
+    RETRAIN,
+    as_one_reference,
+    retrained_rows,
+    unit,
+)
 
 LEAD = 5
 """Training rounds shown before a request."""
@@ -29,12 +37,7 @@ class Spread:
 
 def goal(summary: pd.DataFrame, metric: str) -> Spread:
     """Return what retrained models reached, all references of all seeds alike."""
-    return Spread.of(unit(metric) * references(summary)[metric])
-
-
-def references(summary: pd.DataFrame) -> pd.DataFrame:
-    """Return the rows of retrained models."""
-    return summary[summary["strategy"].map(is_reference).astype(bool)]
+    return Spread.of(unit(metric) * retrained_rows(summary)[metric])
 
 
 def probe(summary: pd.DataFrame) -> str:
@@ -52,7 +55,7 @@ def tradeoffs(summary: pd.DataFrame) -> dict[str, tuple[Spread, Spread]]:
     left out.
     """
     found = {}
-    names = summary["strategy"].mask(summary["strategy"].map(is_reference), RETRAIN)
+    names = as_one_reference(summary["strategy"])
     for strategy, rows in summary.groupby(names):
         accuracy = Spread.of(unit("test_accuracy") * rows["test_accuracy"])
         distance = Spread.of(unit(probe(summary)) * rows[f"{probe(summary)}{GAP}"].abs())
@@ -82,7 +85,7 @@ def around(metrics: pd.DataFrame, request: int) -> pd.DataFrame:
     since = served["round"] + served["length"].where(served["phase"] == "recover", 0)
     points = pd.concat([training, served.assign(x=since)])
     points["value"] *= points["metric"].map(unit)
-    points["strategy"] = points["strategy"].mask(points["strategy"].map(is_reference), RETRAIN)
+    points["strategy"] = as_one_reference(points["strategy"])
     spread = points.groupby(["strategy", "phase", "metric", "x"])["value"]
     return spread.agg(mean="mean", sd="std").fillna({"sd": 0.0}).reset_index()
 

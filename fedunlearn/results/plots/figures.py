@@ -13,7 +13,7 @@ from matplotlib import rc_context
 from matplotlib.figure import Figure
 
 from fedunlearn import files
-from fedunlearn.results import GAP, RETRAIN, Run, is_reference, load, write_index
+from fedunlearn.results import GAP, RETRAIN, Run, load, retrained_rows, unlearned_rows, write_index
 from fedunlearn.results.plots.against_rounds import forgetting, panels
 from fedunlearn.results.plots.costs import cost
 from fedunlearn.results.plots.crowd import crowded, overview
@@ -59,12 +59,11 @@ def _written(folder: Path, figures: Iterable[tuple[str, Figure]]) -> list[Path]:
 
 
 def _sensitivities(index: pd.DataFrame) -> Iterator[tuple[str, Figure]]:
-    reference = index["strategy"].map(is_reference)
-    strategies = index.loc[~reference, "strategy"].unique()
+    strategies = unlearned_rows(index)["strategy"].unique()
     for strategy, (request, rows) in product(strategies, index.groupby("request")):
         ending = f"-{strategy}" if len(strategies) > 1 else ""
         ending += f"-request{request}" if request != 1 else ""
-        drawn = sensitivity(rows[reference | (rows["strategy"] == strategy)])
+        drawn = sensitivity(pd.concat([retrained_rows(rows), rows[rows["strategy"] == strategy]]))
         if drawn is not None:
             yield f"sensitivity{ending}", drawn
 

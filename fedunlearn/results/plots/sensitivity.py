@@ -19,8 +19,8 @@ from fedunlearn.results import (
     SHAPES,
     Look,
     card_or_plain,
-    is_reference,
     unit,
+    unlearned_rows,
 )
 from fedunlearn.results.plots.curves import Spread, goal, probe
 from fedunlearn.results.plots.style import STYLE, WIDE
@@ -69,8 +69,7 @@ def sensitivity(index: pd.DataFrame) -> Figure | None:
     bars a standard deviation to either side; the band is what retraining reached. Returns None
     where no number was swept.
     """
-    reference = index["strategy"].map(is_reference)
-    rows = index[~reference]
+    rows = unlearned_rows(index)
     settings = swept(rows)
     numbers = [name for name in map(str, settings) if pd.api.types.is_numeric_dtype(settings[name])]
     if not numbers or rows.empty:

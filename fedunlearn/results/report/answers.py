@@ -5,11 +5,10 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from fedunlearn.results import DID_NOT_TAKE, GAP, amount, card_or_plain, unit, who
+from fedunlearn.results import DID_NOT_TAKE, GAP, amount, card_or_plain, retrained_rows, unit, who
 from fedunlearn.results.report.cells import ABSENT, number
 from fedunlearn.results.report.frames import UTILITY
 from fedunlearn.results.report.naming import better, digits
-from fedunlearn.results.report.references import references
 
 TIMES = "\N{MULTIPLICATION SIGN}"
 
@@ -58,7 +57,7 @@ def answer(
     served = summary[summary["request"] == request]
     case = served[served["strategy"] == strategy]
     leavers = who(str(case["clients"].iloc[0]))
-    costs = f"{_utility(case)}, {_passes(case, references(served))}"
+    costs = f"{_utility(case)}, {_passes(case, retrained_rows(served))}"
     lost = _diverged(case)
     if lost:
         where = "" if lost == len(case) == 1 else f" under {lost} of {len(case)} seeds"
@@ -149,5 +148,5 @@ def _next_to(case: pd.DataFrame, served: pd.DataFrame, chief: str) -> str:
     if card_or_plain(chief).planted and (case["probe"] == DID_NOT_TAKE).any():
         return "the planted backdoor did not take, so it cannot tell"
     value = number(unit(chief) * float(case[chief].mean(skipna=False)), digits(chief))
-    goal = number(unit(chief) * float(references(served)[chief].mean()), digits(chief))
+    goal = number(unit(chief) * float(retrained_rows(served)[chief].mean()), digits(chief))
     return f"{label[0].lower()}{label[1:]} {value}{mark}, retrained {goal}{mark}"

@@ -9,9 +9,17 @@ from typing import Any
 import pandas as pd
 
 from fedunlearn.checks import Refused
-from fedunlearn.results import PART, Run, attack_table, is_reference, judge, load, who_pays
+from fedunlearn.results import (
+    PART,
+    Run,
+    attack_table,
+    further_references,
+    is_reference,
+    judge,
+    load,
+    who_pays,
+)
 from fedunlearn.results.costing import Devices
-from fedunlearn.results.report.references import further
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +108,7 @@ def judged(summary: pd.DataFrame) -> pd.DataFrame:
 def burdens(run: Run) -> pd.DataFrame:
     """Return each remaining client's accuracy before and after; empty where it is not known."""
     found = who_pays(run.metrics, run.summary, run.clients)
-    return found[~further(found)] if len(found) else found
+    return found[~further_references(found)] if len(found) else found
 
 
 def attacks(folder: Path) -> pd.DataFrame:

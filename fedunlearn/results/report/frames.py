@@ -6,11 +6,10 @@ from urllib.parse import quote
 
 import pandas as pd
 
-from fedunlearn.results import CARDS, GAP, PART, unit
+from fedunlearn.results import CARDS, GAP, PART, further_references, unit, unlearned_rows
 from fedunlearn.results.plots import around, probe
-from fedunlearn.results.report.naming import better
+from fedunlearn.results.report.naming import ALL_SEEDS, better
 from fedunlearn.results.report.pareto import front
-from fedunlearn.results.report.references import ALL, further, others
 
 UTILITY = "test_accuracy"
 """What forgetting is drawn against."""
@@ -32,7 +31,7 @@ def curves(metrics: pd.DataFrame, names: list[str]) -> pd.DataFrame:
     the unit in which people see them. Recovery starts where unlearning ended, and each line where
     training left the model, so that lines hang together.
     """
-    metrics = metrics[~further(metrics)]
+    metrics = metrics[~further_references(metrics)]
     parts = []
     for request in sorted(set(metrics["request"]) - {0}):
         for seed, rows in metrics.groupby("seed"):
@@ -76,9 +75,10 @@ def points(summary: pd.DataFrame, folder: Path) -> pd.DataFrame:
     relative to its ``folder``. Rows of seed ``all`` are means over seeds.
     """
     rows = []
-    groups = [(ALL, summary), *((str(seed), part) for seed, part in summary.groupby("seed"))]
-    for seed, part in groups:
-        for (request, strategy), case in others(part).groupby(["request", "strategy"], sort=False):
+    by_seed = ((str(seed), part) for seed, part in summary.groupby("seed"))
+    for seed, part in ((ALL_SEEDS, summary), *by_seed):
+        cases = unlearned_rows(part).groupby(["request", "strategy"], sort=False)
+        for (request, strategy), case in cases:
             cost = {
                 "request": request,
                 "seed": seed,
@@ -100,9 +100,9 @@ def points(summary: pd.DataFrame, folder: Path) -> pd.DataFrame:
     if table.empty:
         return table
     table["lost"] = -table["change"]
-    cases = [group for _, group in table.groupby(["request", "seed", "metric"])]
+    groups = [group for _, group in table.groupby(["request", "seed", "metric"])]
     for against, column in (("utility", "lost"), ("passes", "passes"), ("sent", "sent")):
-        found = pd.concat([front(case, ["distance", column]) for case in cases])
+        found = pd.concat([front(case, ["distance", column]) for case in groups])
         table[f"front_{against}"] = found.reindex(table.index)
     return table.drop(columns="lost")
 
@@ -123,10 +123,10 @@ def leading(summary: pd.DataFrame) -> list[str]:
     and utility in the last request, nearest to retraining first; then the others in that order.
     """
     table = points(summary, Path())
-    names = list(dict.fromkeys(others(summary)["strategy"]))
+    names = list(dict.fromkeys(unlearned_rows(summary)["strategy"]))
     if table.empty:
         return names
-    last = table[(table["seed"] == ALL) & (table["request"] == table["request"].max())]
+    last = table[(table["seed"] == ALL_SEEDS) & (table["request"] == table["request"].max())]
     last = last[last["metric"] == last["metric"].iloc[0]].set_index("strategy")
     order = last.sort_values("distance", kind="stable").index
     ahead = [name for name in order if last.loc[name, "front_utility"]]
@@ -152,7 +152,7 @@ def stored(summary: pd.DataFrame, metrics: pd.DataFrame) -> pd.DataFrame:
 
     Columns ``request, strategy, after, stored, per_round``: ``after`` rounds of training.
     """
-    shown = summary[~further(summary)]
+    shown = summary[~further_references(summary)]
     found = shown.groupby(["request", "strategy"], sort=False)["store_bytes"].mean() / 1e6
     table = found.rename("stored").reset_index()
     table = table.merge(requests(summary, metrics)[["request", "after"]], on="request")

@@ -11,8 +11,8 @@ import yaml
 from fedunlearn.checks import Refused
 from fedunlearn.results import load
 from fedunlearn.results.report.frames import points
+from fedunlearn.results.report.naming import ALL_SEEDS
 from fedunlearn.results.report.pareto import front
-from fedunlearn.results.report.references import ALL
 
 PLAIN = ("seed", "seeds")
 """Overrides over which one averages: they are no settings."""
@@ -47,7 +47,7 @@ def sweep(folder: Path, runs: Sequence[Path]) -> Sweep:
         if table.empty:
             unfinished.append(name)
             continue
-        last = table[(table["seed"] == ALL) & (table["request"] == table["request"].max())]
+        last = table[(table["seed"] == ALL_SEEDS) & (table["request"] == table["request"].max())]
         page = "report.html" if (run / "report.html").is_file() else ""
         own = {key: value for key, value in overrides(run).items() if key not in last}
         parts.append(last.assign(name=name, href=f"{quote(name)}/{page}", **own))

@@ -2,6 +2,9 @@
 
 from fedunlearn.results import card_or_plain, unit
 
+ALL_SEEDS = "all"
+"""Stands for a seed where all are meant together."""
+
 ENDLESS = 1e300
 """Stands for no bound where infinity cannot: in JSON."""
 

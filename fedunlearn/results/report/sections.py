@@ -5,10 +5,11 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from fedunlearn.results import RETRAIN, in_order, is_reference, who
+from fedunlearn.results import RETRAIN, in_order, is_reference, retrained_rows, who
 from fedunlearn.results.plots import horizon, probe
 from fedunlearn.results.report import facts, frames
 from fedunlearn.results.report.answers import Answer, answer
+from fedunlearn.results.report.bands import bands
 from fedunlearn.results.report.cells import Table
 from fedunlearn.results.report.charts import attacked, layers
 from fedunlearn.results.report.charts.chart import Chart, Choice, Controls
@@ -16,9 +17,8 @@ from fedunlearn.results.report.charts.federation import harm, label_map, store, 
 from fedunlearn.results.report.charts.forgetting import against_rounds
 from fedunlearn.results.report.charts.tradeoffs import PASSES, SENT, UTILITY, against
 from fedunlearn.results.report.evidence import Evidence
-from fedunlearn.results.report.naming import label
+from fedunlearn.results.report.naming import ALL_SEEDS, label
 from fedunlearn.results.report.picks import picks
-from fedunlearn.results.report.references import ALL, bands, references
 from fedunlearn.results.report.spans import spans
 from fedunlearn.results.report.standings import everything, in_rank, standings
 
@@ -222,7 +222,7 @@ def _divided(evidence: Evidence) -> str:
 
 def goals(summary: pd.DataFrame, column: str) -> pd.DataFrame:
     """Return where retraining stands on an axis: columns ``request, seed, x``."""
-    retrained = references(summary)
+    retrained = retrained_rows(summary)
     values = {
         "change": lambda rows: 0.0 * rows["rounds"],
         "passes": lambda rows: rows["client_epochs"],
@@ -230,7 +230,7 @@ def goals(summary: pd.DataFrame, column: str) -> pd.DataFrame:
     }[column](retrained)
     each = retrained.assign(x=values, seed=retrained["seed"].astype(str))
     single = each.groupby(["request", "seed"])["x"].mean().reset_index()
-    mean = each.groupby("request")["x"].mean().reset_index().assign(seed=ALL)
+    mean = each.groupby("request")["x"].mean().reset_index().assign(seed=ALL_SEEDS)
     return pd.concat([mean, single], ignore_index=True)[["request", "seed", "x"]]
 
 

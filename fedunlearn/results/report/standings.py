@@ -5,7 +5,17 @@ from collections.abc import Callable, Mapping, Sequence
 
 import pandas as pd
 
-from fedunlearn.results import AGAIN, DID_NOT_TAKE, GAP, RETRAIN, card_or_plain, unit, who
+from fedunlearn.results import (
+    AGAIN,
+    DID_NOT_TAKE,
+    GAP,
+    RETRAIN,
+    card_or_plain,
+    retrained_rows,
+    unit,
+    unlearned_rows,
+    who,
+)
 from fedunlearn.results.report.cells import (
     ABSENT,
     MEANINGS,
@@ -18,7 +28,6 @@ from fedunlearn.results.report.cells import (
 )
 from fedunlearn.results.report.frames import measured
 from fedunlearn.results.report.naming import better, digits, label
-from fedunlearn.results.report.references import others, references
 
 COSTS: Mapping[str, Callable[[pd.DataFrame], "pd.Series[float]"]] = {
     "Client passes": lambda rows: rows["client_epochs"],
@@ -37,7 +46,7 @@ def standings(
 ) -> Table:
     """Return the chief measures and the costs of one request: a row a strategy, in ``order``."""
     served = summary[summary["request"] == request]
-    cases, goal = _cases(served), references(served)
+    cases, goal = _cases(served), retrained_rows(served)
     metrics = [metric for metric in measured(served) if card_or_plain(metric).chief]
     judged = _judged(verdicts, request)
     columns = [_column(cases, goal, judged, order, metric) for metric in metrics]
@@ -69,7 +78,7 @@ def everything(
 ) -> Table:
     """Return all measures of one request: a row a measure, a column a strategy."""
     served = summary[summary["request"] == request]
-    cases, goal, judged = _cases(served), references(served), _judged(verdicts, request)
+    cases, goal, judged = _cases(served), retrained_rows(served), _judged(verdicts, request)
     rows = [
         (Cell(label(metric)), *_column(cases, goal, judged, order, metric))
         for metric in measured(served)
@@ -101,7 +110,9 @@ def in_rank(summary: pd.DataFrame, verdicts: pd.DataFrame, request: int, chief: 
 
 def _cases(served: pd.DataFrame) -> dict[str, pd.DataFrame]:
     """Return the rows of each strategy but retraining."""
-    return {str(name): rows for name, rows in others(served).groupby("strategy", sort=False)}
+    return {
+        str(name): rows for name, rows in unlearned_rows(served).groupby("strategy", sort=False)
+    }
 
 
 def _judged(verdicts: pd.DataFrame, request: int) -> Verdicts:

@@ -5,8 +5,7 @@ from typing import Any
 
 import pandas as pd
 
-from fedunlearn.results import who
-from fedunlearn.results.report.references import others, references
+from fedunlearn.results import retrained_rows, unlearned_rows, who
 
 NUMERALS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
 
@@ -16,7 +15,7 @@ def title(summary: pd.DataFrame) -> str:
     if summary.empty:
         return "No request was served"
     left = ", then ".join(who(str(c)) for c in summary.drop_duplicates("request")["clients"])
-    count = others(summary)["strategy"].nunique()
+    count = unlearned_rows(summary)["strategy"].nunique()
     tried = "strategy" if count == 1 else "strategies"
     shown = NUMERALS[count] if count < len(NUMERALS) else str(count)
     return f"{left[0].upper()}{left[1:]} left: what {shown} {tried} forgot"
@@ -27,7 +26,7 @@ def setting(summary: pd.DataFrame, config: Mapping[str, Any]) -> str:
     clients = config.get("partition", {}).get("clients")
     rounds = config.get("training", {}).get("rounds")
     seeds = list(dict.fromkeys(summary["seed"]))
-    compared = references(summary)["strategy"].nunique()
+    compared = retrained_rows(summary)["strategy"].nunique()
     parts = [
         _class(config.get("dataset")),
         f"{clients} clients" if clients else "",

@@ -17,7 +17,6 @@ from fedunlearn.results.costing import (
     costs_table,
 )
 from fedunlearn.results.costing.pay_off import requests_needed
-from fedunlearn.results.costing.table import further
 from tests.support.charges import charges
 
 PRICES = Prices(
@@ -296,7 +295,3 @@ class TestCostsTable:
         row = costs_table(run([case("retrain"), case("s")], ledger), devices).set_index("strategy")
         assert row.loc["s", "seconds"] == 18
         assert row.loc["s", "device_hours"] == 0
-
-    def test_only_numbered_references_are_further_ones(self):
-        assert further("retrain-2")
-        assert not any(map(further, ("retrain", "retrain-fast", "rapid_retrain", "retrain-2b")))

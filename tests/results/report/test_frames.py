@@ -4,12 +4,12 @@ import pytest
 from fedunlearn.checks import Refused
 from fedunlearn.results import run_files
 from fedunlearn.results.report import frames
+from fedunlearn.results.report.bands import bands
 from fedunlearn.results.report.charts.chart import records, steps
 from fedunlearn.results.report.multirun import sweep
 from fedunlearn.results.report.overview import sentences
 from fedunlearn.results.report.pareto import front
 from fedunlearn.results.report.picks import SHOWN, picks
-from fedunlearn.results.report.references import bands
 from tests.support.report_tables import summary, verdicts
 
 NOTHING = float("nan")

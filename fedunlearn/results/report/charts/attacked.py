@@ -6,7 +6,7 @@ import pandas as pd
 from fedunlearn.results import GREY, INK, PLAIN, RETRAIN, SHARED, SHOWN, attack_notes, is_reference
 from fedunlearn.results.report.cells import ABSENT, Cell, Table, measure
 from fedunlearn.results.report.charts.chart import Chart, Choice, Controls, finished, named
-from fedunlearn.results.report.references import ALL
+from fedunlearn.results.report.naming import ALL_SEEDS
 
 BEFORE = "before"
 """What the model before unlearning is called."""
@@ -43,7 +43,8 @@ def areas(attacks: pd.DataFrame) -> pd.DataFrame:
     single = rows.groupby([*keys, "seed"], sort=False)[measures].mean().reset_index()
     seeds = single.groupby(keys, sort=False)["value"]
     means = pd.DataFrame({"value": seeds.mean(), "low": seeds.min(), "high": seeds.max()})
-    return pd.concat([means.reset_index().assign(seed=ALL), single], ignore_index=True)[columns]
+    together = means.reset_index().assign(seed=ALL_SEEDS)
+    return pd.concat([together, single], ignore_index=True)[columns]
 
 
 def _shown(strategy: str) -> str:

@@ -10,8 +10,8 @@ import altair as alt
 import pandas as pd
 
 from fedunlearn.results.report.cells import Table
+from fedunlearn.results.report.naming import ALL_SEEDS
 from fedunlearn.results.report.picks import Pick
-from fedunlearn.results.report.references import ALL
 from fedunlearn.results.report.theme import theme
 
 WIDTH = 640
@@ -67,7 +67,7 @@ class Controls:
     @classmethod
     def of(cls, picks: Sequence[Pick], seeds: Sequence[int], requests: Sequence[int]) -> "Controls":
         """Return the inputs for these; all seeds together and the last request come first."""
-        every = [(ALL, "all seeds together")] if len(seeds) > 1 else []
+        every = [(ALL_SEEDS, "all seeds together")] if len(seeds) > 1 else []
         seed = Choice("seed", "Seed", (*every, *((str(one), f"seed {one}") for one in seeds)))
         last_first = sorted(requests, reverse=True)
         named = tuple((str(one), f"request {one}") for one in last_first)

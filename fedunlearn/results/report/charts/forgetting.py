@@ -10,8 +10,7 @@ from fedunlearn.results import GREY, INK, RETRAIN, SHARED
 from fedunlearn.results.plots import LEAD
 from fedunlearn.results.report.cells import Cell, Table, number
 from fedunlearn.results.report.charts.chart import Chart, Choice, Controls, finished, heading, named
-from fedunlearn.results.report.naming import bounds, digits, direction, label
-from fedunlearn.results.report.references import ALL
+from fedunlearn.results.report.naming import ALL_SEEDS, bounds, digits, direction, label
 from fedunlearn.results.report.theme import BAND, CONTEXT
 
 TRAINED = "training"
@@ -79,7 +78,7 @@ def _lines(
         named("curves")
         .transform_filter(
             f"datum.request == {controls.request.param} && "
-            f"({controls.seed.param} == '{ALL}' || datum.seed == {controls.seed.param})"
+            f"({controls.seed.param} == '{ALL_SEEDS}' || datum.seed == {controls.seed.param})"
         )
         .transform_calculate(value=f"datum[{metric.param}]")
         .transform_filter("isValid(datum.value) && isFinite(datum.value)")

@@ -3,10 +3,10 @@
 import altair as alt
 import pandas as pd
 
-from fedunlearn.results import AGAIN, PART, RETRAIN
+from fedunlearn.results import AGAIN, PART, RETRAIN, further_references
 from fedunlearn.results.report.cells import ABSENT, Cell, Table, measure
 from fedunlearn.results.report.charts.chart import Chart, Choice, Controls, finished, named
-from fedunlearn.results.report.references import ALL, further
+from fedunlearn.results.report.naming import ALL_SEEDS
 from fedunlearn.results.report.theme import DEEP, SHADES
 
 RECORDS = {"forget_cka": "the leaver's training records", "test_cka": "test records"}
@@ -29,10 +29,10 @@ def alike(metrics: pd.DataFrame) -> pd.DataFrame:
     ends = rows.drop_duplicates(
         ["request", "seed", "strategy", "records", "layer"], keep="last"
     ).rename(columns={"value": "cka"})
-    ends["strategy"] = ends["strategy"].mask(further(ends), AGAIN)
+    ends["strategy"] = ends["strategy"].mask(further_references(ends), AGAIN)
     ends = ends[ends["strategy"] != RETRAIN].assign(seed=ends["seed"].astype(str))
     keys = ["request", "seed", "strategy", "records", "layer"]
-    rows = pd.concat([ends.assign(seed=ALL), ends])
+    rows = pd.concat([ends.assign(seed=ALL_SEEDS), ends])
     return rows.groupby(keys, sort=False)["cka"].mean().reset_index()
 
 
@@ -85,7 +85,7 @@ def table(similarity: pd.DataFrame, compared: Choice, order: list[str]) -> Table
     records, said = compared.options[0]
     rows = similarity[
         (similarity["request"] == similarity["request"].max())
-        & (similarity["seed"] != ALL)
+        & (similarity["seed"] != ALL_SEEDS)
         & (similarity["records"] == records)
     ]
     columns = list(dict.fromkeys(rows["layer"]))

@@ -18,8 +18,7 @@ from fedunlearn.results.report.charts.chart import (
     named,
     steps,
 )
-from fedunlearn.results.report.naming import digits, label
-from fedunlearn.results.report.references import ALL
+from fedunlearn.results.report.naming import ALL_SEEDS, digits, label
 from fedunlearn.results.report.theme import CONTEXT
 
 ALL_OF_THEM = 50
@@ -194,7 +193,7 @@ def _columns(what: Against, points: pd.DataFrame) -> pd.DataFrame:
 
 def _shown(points: pd.DataFrame, measure: str) -> pd.DataFrame:
     """Return the points that the page opens with."""
-    seed = ALL if ALL in set(points["seed"]) else points["seed"].iloc[0]
+    seed = ALL_SEEDS if ALL_SEEDS in set(points["seed"]) else points["seed"].iloc[0]
     last = points["request"].max()
     shown: pd.DataFrame = points[
         (points["seed"] == seed) & (points["request"] == last) & (points["metric"] == measure)

@@ -1,30 +1,12 @@
-"""Which rows of a run's tables are retrained models, and the band that they span."""
+"""The band that retrained models span."""
 
 import pandas as pd
 
-from fedunlearn.results import AGAIN, is_reference, reference_number, unit
-from fedunlearn.results.report.naming import bounds
-
-ALL = "all"
-"""Stands for a seed where all are meant."""
+from fedunlearn.results import AGAIN, retrained_rows, unit
+from fedunlearn.results.report.naming import ALL_SEEDS, bounds
 
 BAND = ["request", "seed", "metric", "mean", "low", "high"]
 """The columns of `bands`."""
-
-
-def references(summary: pd.DataFrame) -> pd.DataFrame:
-    """Return the rows of retrained models."""
-    return summary[summary["strategy"].map(is_reference).astype(bool)]
-
-
-def others(summary: pd.DataFrame) -> pd.DataFrame:
-    """Return the rows of everything but retrained models."""
-    return summary[~summary["strategy"].map(is_reference).astype(bool)]
-
-
-def further(table: pd.DataFrame) -> "pd.Series[bool]":
-    """Return which rows are of references beside the first one, which cost and store as much."""
-    return table["strategy"].map(reference_number).astype(int) > 1
 
 
 def bands(summary: pd.DataFrame, verdicts: pd.DataFrame, metrics: list[str]) -> pd.DataFrame:
@@ -34,11 +16,11 @@ def bands(summary: pd.DataFrame, verdicts: pd.DataFrame, metrics: list[str]) -> 
     are any; else, and for a single seed, ``mean ± sample standard deviation``, which is a line
     where there is but one retrained model.
     """
-    found = references(summary)
+    found = retrained_rows(summary)
     rows: list[tuple[object, ...]] = []
     for request, served in found.groupby("request"):
-        groups = [(ALL, served), *((str(seed), part) for seed, part in served.groupby("seed"))]
-        for seed, part in groups:
+        by_seed = ((str(seed), part) for seed, part in served.groupby("seed"))
+        for seed, part in ((ALL_SEEDS, served), *by_seed):
             for metric in metrics:
                 values = unit(metric) * part[metric].dropna()
                 if values.empty:
@@ -50,7 +32,7 @@ def bands(summary: pd.DataFrame, verdicts: pd.DataFrame, metrics: list[str]) -> 
                     & (verdicts["metric"] == metric)
                     & (verdicts["strategy"] != AGAIN)
                 ].dropna(subset=["low", "high"])
-                if seed == ALL and len(judged):
+                if seed == ALL_SEEDS and len(judged):
                     low, high = (unit(metric) * judged[name].iloc[0] for name in ("low", "high"))
                 least, most = bounds(metric)
                 rows.append((request, seed, metric, mean, max(least, low), min(most, high)))
