@@ -8,6 +8,7 @@ from fedunlearn import checks
 from fedunlearn.checks import Refused
 from fedunlearn.data import DatasetSource, Partition, Planting, Scenario
 from fedunlearn.evaluators import Evaluator
+from fedunlearn.experiment import compatible
 from fedunlearn.experiment.loggers import Logger
 from fedunlearn.experiment.loggers import NoLogger as NoLogger
 from fedunlearn.flower import Engine, Local, kinds_in
@@ -23,10 +24,9 @@ from fedunlearn.history import (
     fit,
 )
 from fedunlearn.models import Build
-from fedunlearn.results import RETRAIN, SHARED, is_reference, reference_name
+from fedunlearn.results import reference_name
 from fedunlearn.results.certificates import Thresholds
 from fedunlearn.unlearning import (
-    FedAvg,
     Moment,
     NoRecovery,
     Recovery,
@@ -97,50 +97,20 @@ class Experiment:
         """Put the requests in order; raise `Refused` for what cannot be run."""
         checks.number("checkpoint", self.checkpoint, at_least=0)
         checks.whole("references", self.references)
-        requests = plan(self.requests, self.partition.clients, self.training.rounds)
-        object.__setattr__(self, "requests", requests)
         if self.budget is not None:
             checks.number("history.budget", self.budget, above=0)
-            if not isinstance(self.store, OnDisk):
-                raise Refused("history.budget picks an encoding: set history=auto or history=disk.")
+        requests = plan(self.requests, self.partition.clients, self.training.rounds)
+        object.__setattr__(self, "requests", requests)
+        compatible.budget_and_store(self.budget, self.store)
         for name, strategy in self.strategies.items():
-            self.store.check(name, strategy.needs)
-            if strategy.needs.complete and self.leaves_out(strategy.needs):
-                raise Refused(
-                    f"strategy={name} needs every round and every update that it asks for, but "
-                    "the policy leaves some out. Set policy=needs, or choose another strategy."
-                )
-            if strategy.guarantee == "certified" and self.training.server != FedAvg():
-                raise Refused(
-                    f"strategy={name} certifies what it does for plain averages only, but "
-                    "training.server takes other steps. Set training=fedavg."
-                )
-            if strategy.needs.leaver and not self.cooperates:
-                raise Refused(
-                    f"strategy={name} lets those who leave work once more, but they are gone "
-                    "(withdrawal.cooperates=false). Choose a strategy that does not ask them, or "
-                    "set withdrawal.cooperates=true."
-                )
-            if strategy.needs.proxy and not self.proxy:
-                raise Refused(
-                    f"strategy={name} needs unlabelled records on the server, but proxy=0 "
-                    "reserves none. Set proxy=0.1, say."
-                )
-            every = self.policy.asks(strategy.needs).every
-            for request in self.requests:
-                if strategy.needs.updates and every > request.after:
-                    raise Refused(
-                        f"strategy={name} keeps one round in {every}, but the "
-                        f"request comes after round {request.after}: nothing would be stored. "
-                        "Set strategy.interval or policy.rounds lower, or training.rounds higher."
-                    )
-        further = [name for name in self.strategies if name != RETRAIN and is_reference(name)]
-        if SHARED in self.strategies or further or self.branches[RETRAIN] != self.reference:
-            raise Refused(
-                f"The result files keep the names {SHARED}, {RETRAIN} and {RETRAIN}-2, "
-                f"{RETRAIN}-3, … for the common training and for the references; call the "
-                "strategy something else."
-            )
+            needs = strategy.needs
+            self.store.check(name, needs)
+            compatible.strategy_and_policy(name, needs, self.policy, self._cohort)
+            compatible.strategy_and_training(name, strategy, self.training)
+            compatible.strategy_and_leavers(name, needs, cooperates=self.cooperates)
+            compatible.strategy_and_proxy(name, needs, self.proxy)
+            compatible.strategy_and_requests(name, needs, self.policy, self.requests)
+        compatible.strategies_and_references(self.strategies, self.branches, self.reference)
 
     @property
     def branches(self) -> dict[str, UnlearningStrategy]:
@@ -218,12 +188,6 @@ class Experiment:
     @property
     def _cohort(self) -> int:
         return self.training.cohort_size(self.partition.clients)
-
-    def leaves_out(self, needs: Needs) -> bool:
-        """Whether the policy leaves out rounds that ``needs`` ask for, or clients in them."""
-        policy = self.policy
-        rounds = policy.most < policy.window or policy.asks(needs).every > needs.every
-        return rounds or policy.updates(self._cohort) < self._cohort
 
     def within_budget(self, size: int) -> tuple["Experiment", str]:
         """Return this with a store and a policy that fit the budget, and what was picked.

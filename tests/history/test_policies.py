@@ -12,6 +12,7 @@ from rich.console import Console
 
 from fedunlearn.checks import Refused
 from fedunlearn.experiment import run
+from fedunlearn.experiment.compatible import leaves_out
 from fedunlearn.experiment.estimate import estimate
 from fedunlearn.history import (
     AsNeeded,
@@ -283,7 +284,8 @@ class TestRefusals:
 
     @pytest.mark.parametrize("policy", [Every(1), Drift(4, 1.0, 1.0), Largest(1.0)])
     def test_a_policy_that_leaves_nothing_out_serves_all(self, policy):
-        assert not replace(WAVES, policy=policy).leaves_out(Needs(updates=True, models=True))
+        cohort = WAVES.training.cohort_size(WAVES.partition.clients)
+        assert not leaves_out(policy, Needs(updates=True, models=True), cohort)
 
     def test_an_interval_beyond_the_request_is_refused(self):
         with pytest.raises(Refused, match=r"keeps one round in 8, but .* after round 3"):

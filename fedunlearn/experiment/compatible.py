@@ -1,0 +1,92 @@
+"""Which parts of an experiment do not go together, one rule a pair.
+
+Each rule raises `Refused` with a sentence that names both settings and the remedy.
+"""
+
+from collections.abc import Collection, Mapping, Sequence
+
+from fedunlearn.checks import Refused
+from fedunlearn.history import Needs, OnDisk, Policy, Store
+from fedunlearn.results import RETRAIN, SHARED, is_reference
+from fedunlearn.unlearning import FedAvg, Request, Training, UnlearningStrategy
+
+
+def budget_and_store(budget: float | None, store: Store) -> None:
+    """Refuse a budget where nothing is on disk: there is no encoding to pick."""
+    if budget is not None and not isinstance(store, OnDisk):
+        raise Refused("history.budget picks an encoding: set history=auto or history=disk.")
+
+
+def strategy_and_policy(name: str, needs: Needs, policy: Policy, cohort: int) -> None:
+    """Refuse a policy that thins out the history of a strategy that needs it whole."""
+    if needs.complete and leaves_out(policy, needs, cohort):
+        raise Refused(
+            f"strategy={name} needs every round and every update that it asks for, but "
+            "the policy leaves some out. Set policy=needs, or choose another strategy."
+        )
+
+
+def strategy_and_training(name: str, strategy: UnlearningStrategy, training: Training) -> None:
+    """Refuse certified methods after other steps than FedAvg's, for which they prove nothing."""
+    if strategy.guarantee == "certified" and training.server != FedAvg():
+        raise Refused(
+            f"strategy={name} certifies what it does for plain averages only, but "
+            "training.server takes other steps. Set training=fedavg."
+        )
+
+
+def strategy_and_leavers(name: str, needs: Needs, *, cooperates: bool) -> None:
+    """Refuse a strategy that asks leavers to work where they are gone."""
+    if needs.leaver and not cooperates:
+        raise Refused(
+            f"strategy={name} lets those who leave work once more, but they are gone "
+            "(withdrawal.cooperates=false). Choose a strategy that does not ask them, or "
+            "set withdrawal.cooperates=true."
+        )
+
+
+def strategy_and_proxy(name: str, needs: Needs, proxy: float) -> None:
+    """Refuse a strategy that needs records on the server where none are reserved."""
+    if needs.proxy and not proxy:
+        raise Refused(
+            f"strategy={name} needs unlabelled records on the server, but proxy=0 "
+            "reserves none. Set proxy=0.1, say."
+        )
+
+
+def strategy_and_requests(
+    name: str, needs: Needs, policy: Policy, requests: Sequence[Request]
+) -> None:
+    """Refuse a request that comes before the first round that is kept."""
+    every = policy.asks(needs).every
+    for request in requests:
+        if needs.updates and every > request.after:
+            raise Refused(
+                f"strategy={name} keeps one round in {every}, but the "
+                f"request comes after round {request.after}: nothing would be stored. "
+                "Set strategy.interval or policy.rounds lower, or training.rounds higher."
+            )
+
+
+def strategies_and_references(
+    names: Collection[str],
+    branches: Mapping[str, UnlearningStrategy],
+    reference: UnlearningStrategy,
+) -> None:
+    """Refuse a strategy by a name of the common training or of the references.
+
+    ``names`` are those of the strategies, ``branches`` all that is run, references included.
+    """
+    further = [name for name in names if name != RETRAIN and is_reference(name)]
+    if SHARED in names or further or branches[RETRAIN] != reference:
+        raise Refused(
+            f"The result files keep the names {SHARED}, {RETRAIN} and {RETRAIN}-2, "
+            f"{RETRAIN}-3, … for the common training and for the references; call the "
+            "strategy something else."
+        )
+
+
+def leaves_out(policy: Policy, needs: Needs, cohort: int) -> bool:
+    """Whether ``policy`` leaves out rounds that ``needs`` ask for, or clients of a ``cohort``."""
+    rounds = policy.most < policy.window or policy.asks(needs).every > needs.every
+    return rounds or policy.updates(cohort) < cohort
