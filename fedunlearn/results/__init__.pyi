@@ -12,6 +12,7 @@ from .branches import is_reference as is_reference
 from .branches import reference_name as reference_name
 from .branches import reference_number as reference_number
 from .client_impact import who_pays as who_pays
+from .joint_test import told_apart as told_apart
 from .looks import DASHES as DASHES
 from .looks import GOAL_DASHES as GOAL_DASHES
 from .looks import GREY as GREY

@@ -49,7 +49,7 @@ def exchange(values: Values, references: Values, confidence: float = CONFIDENCE)
     seeds, models = together.shape
     # The gap of each model, if it were the strategy's, and how that moves with a shift of y.
     as_chosen = (models * together - together.sum(axis=1, keepdims=True)) / (models - 1)
-    chosen = _arrangements(seeds, models)
+    chosen = arrangements(seeds, models)
     gaps = as_chosen[np.arange(seeds), chosen].mean(axis=1)
     slopes = np.where(chosen == 0, -1.0, 1 / (models - 1)).mean(axis=1)
     gap, rounding = float(gaps[0]), 1e-9 * float(np.abs(as_chosen).max())
@@ -86,10 +86,11 @@ def enough(seeds: int, references: int, confidence: float = CONFIDENCE) -> bool:
     return references > 0 and least <= 1 - confidence + 1e-9
 
 
-def _arrangements(seeds: int, models: int) -> npt.NDArray[np.int64]:
-    """Return which model stands for the strategy in each seed, [arrangements, S].
+def arrangements(seeds: int, models: int) -> npt.NDArray[np.int64]:
+    """Return which of ``models`` stands for the strategy in each of ``seeds``, [arrangements, S].
 
-    The first row is as it was observed: model 0 in every seed.
+    All there are, or so many as `MOST`, always the same; the first row is as it was observed:
+    model 0 in every seed.
     """
     if models**seeds <= MOST:
         return np.indices((models,) * seeds).reshape(seeds, -1).T
