@@ -4,54 +4,49 @@
 knows what is measured of it.
 """
 
-import math
-import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from fedunlearn import files
 from fedunlearn.data import Federation
+from fedunlearn.experiment.branch_start import (
+    all_clients,
+    before_training,
+    recorded_by,
+    with_first_model,
+)
 from fedunlearn.experiment.checkpoint import (
     DONE,
     HISTORY,
     TRAINING,
-    Checkpoint,
     Loaded,
     Notes,
     Original,
     RunState,
     Stage,
 )
+from fedunlearn.experiment.checkpoint_schedule import CheckpointSchedule
 from fedunlearn.experiment.erasure import Erasure
 from fedunlearn.experiment.experiment import Experiment
 from fedunlearn.experiment.measuring import Measuring
-from fedunlearn.experiment.references import first_model, training_seed
 from fedunlearn.experiment.run_folder import RunFolder
 from fedunlearn.experiment.shared_stages import Sharing, reference_kind
 from fedunlearn.flower import Connection, GridClients
-from fedunlearn.history import History, Needs, RecordRound, opened
+from fedunlearn.history import Needs, RecordRound, opened
 from fedunlearn.history.audit import Fingerprints, taken
 from fedunlearn.models import Vector, model_hash
 from fedunlearn.results import RETRAIN, SHARED, is_reference, with_gaps
 from fedunlearn.unlearning import (
-    Access,
     FedAvg,
     FederationState,
-    Ledger,
     Request,
-    ServerData,
     UnlearningStrategy,
     forget,
     train,
 )
-
-PATIENCE = 20
-"""A checkpoint that took a second is not written again for this many: at most 5 % of the time."""
 
 
 @dataclass
@@ -63,15 +58,11 @@ class SeedRun:
     connection: Connection
     folder: RunFolder
     measuring: Measuring
-    checkpoint: Checkpoint
+    schedule: CheckpointSchedule
     summary: list[dict[str, Any]]
     """The rows of the whole run so far."""
     sharing: Sharing | None = None
     """Where work is shared with other runs."""
-    due: float = -math.inf
-    """When the next checkpoint is to be written, on the clock."""
-    clock: Callable[[], float] = time.monotonic
-    """Seconds that only ever grow."""
 
     def run(self, notes: Notes, saved: Loaded | None = None) -> Notes:
         """Train once and serve the requests with each strategy, or go on from where it was saved.
@@ -130,7 +121,7 @@ class SeedRun:
         requests = self.experiment.requests
         last = requests[0].after if requests else self.experiment.training.rounds
         with self._recorder("training") as record:
-            clients = self._clients(Ledger(), SHARED)
+            clients = self._clients(SHARED)
             state = self._trained(state, clients, last, record, self.experiment.needs)
             self._save_model(SHARED, 0, state.current.history.final)
         return state
@@ -142,8 +133,9 @@ class SeedRun:
         """
         name, requests = state.stage.strategy, self.experiment.requests
         strategy = self.experiment.branches[name]
-        state, needs = self._with_first_model(state), strategy.needs
-        clients = self._clients(Ledger(), name)
+        needs = strategy.needs
+        state = replace(state, current=with_first_model(state.current, self.federation, name))
+        clients = self._clients(name)
         with ExitStack() as stack:
             record = stack.enter_context(self._recorder(name))
             if state.purging is not None:  # killed in the middle of it
@@ -174,7 +166,7 @@ class SeedRun:
         stored = current.history.select(needs, current.round).nbytes
         if recovery.rounds or needs.replaces:
             record = stack.enter_context(self._recorder(f"{name}/recovery{number}"))
-            current = _recording_with(current, record)
+            current = recorded_by(record, current)
         steps = forget(current, request.clients, strategy, recovery, clients, needs)
         current, measured = self.measuring.follow(steps, name, clients.ledger)
         self._save_model(name, number, current.history.final)
@@ -197,7 +189,7 @@ class SeedRun:
         self, state: RunState, clients: GridClients, last: int, record: RecordRound, needs: Needs
     ) -> RunState:
         """Train up to round ``last``, saving now and then."""
-        state = replace(state, current=_recording_with(state.current, record))
+        state = replace(state, current=recorded_by(record, state.current))
         # An optimizer with a memory would start afresh with each part.
         stateless = self.experiment.training.server == FedAvg()
         while state.current.round < last:
@@ -209,12 +201,6 @@ class SeedRun:
         self.measuring.progress.say()
         return state
 
-    def _with_first_model(self, state: RunState) -> RunState:
-        """Let the history begin with the first model of the branch, be it new or read again."""
-        first = first_model(self.federation, state.stage.strategy)
-        history = replace(state.current.history, initial=first)
-        return replace(state, current=replace(state.current, history=history))
-
     def _fingerprints(self, state: RunState, request: Request) -> Fingerprints:
         records = {client: self.federation.train[client].images for client in request.clients}
         return taken(state.current.history, request.clients, records)
@@ -223,7 +209,7 @@ class SeedRun:
     def _erasure(self) -> Erasure:
         """What removes who left, and shows that it did."""
         cache = self.experiment.cache
-        roots = {"checkpoint": self.checkpoint, "strategies": self.experiment.branches}
+        roots = {"checkpoint": self.schedule.checkpoint, "strategies": self.experiment.branches}
         caches = () if cache is None else (cache,)
         return Erasure(self.folder.path, self._stored, caches, roots)
 
@@ -236,28 +222,15 @@ class SeedRun:
 
     def _save_state(self, state: RunState, *, now: bool = False) -> None:
         """Write the checkpoint, unless it was written a moment ago."""
-        began, pause = self.clock(), self.experiment.checkpoint
-        if now or began >= self.due:
-            self.checkpoint.save(replace(state, summary=self.summary, sizes=self.folder.sizes))
-            took = self.clock() - began
-            self.due = began + (max(pause, PATIENCE * took) if pause else 0)
+        state = replace(state, summary=self.summary, sizes=self.folder.sizes)
+        self.schedule.save(state, now=now)
 
     def _save_model(self, name: str, request: int, weights: Vector) -> None:
         label = f"seed{self._seed}-{name}-request{request}"
         self.folder.model(label, self.federation.network.layout, weights)
 
-    def _clients(self, ledger: Ledger, name: str) -> GridClients:
-        """Return all clients as the branch ``name`` asks them, charging ``ledger``."""
-        federation, seed = self.federation, training_seed(self._seed, name)
-        images = federation.proxy.to(torch.device(self.experiment.engine.device))
-        return GridClients(
-            connection=self.connection,
-            training=self.experiment.training,
-            seed=seed,
-            ledger=ledger,
-            access=Access(frozenset(range(federation.clients))),
-            unlabelled=ServerData(federation.network, images, ledger, seed),
-        )
+    def _clients(self, name: str) -> GridClients:
+        return all_clients(self.experiment, self.federation, self.connection, name)
 
     def _recorder(self, place: str) -> AbstractContextManager[RecordRound]:
         """Open a folder for kept rounds, where they do not stay in memory."""
@@ -270,16 +243,8 @@ class SeedRun:
 
     @property
     def _untrained(self) -> FederationState:
-        """The federation before round 1."""
-        layout, initial = self.federation.network.layout, self.federation.initial
-        history = History(layout, initial, initial, policy=self.experiment.policy)
-        return FederationState(history, frozenset(range(self.federation.clients)))
+        return before_training(self.federation, self.experiment.policy)
 
     @property
     def _stored(self) -> Path:
         return self.folder.path / HISTORY / f"seed{self._seed}"
-
-
-def _recording_with(state: FederationState, record: RecordRound) -> FederationState:
-    """Let ``record`` take the rounds to come."""
-    return replace(state, history=replace(state.history, record=record))

@@ -16,6 +16,7 @@ from fedunlearn.data import Federation, build_federation
 from fedunlearn.experiment.cache import Cache
 from fedunlearn.experiment.certificates import drafts
 from fedunlearn.experiment.checkpoint import HISTORY, Checkpoint, Loaded, Notes
+from fedunlearn.experiment.checkpoint_schedule import CheckpointSchedule
 from fedunlearn.experiment.experiment import Experiment
 from fedunlearn.experiment.measuring import Measuring
 from fedunlearn.experiment.prepared import Prepared, prepare
@@ -135,7 +136,7 @@ class Running:
             connection=connection,
             folder=self.folder,
             measuring=measuring,
-            checkpoint=self.checkpoint,
+            schedule=CheckpointSchedule(self.checkpoint, experiment.checkpoint),
             summary=self.summary,
             sharing=self._sharing(federation),
         )

@@ -18,17 +18,12 @@ from flwr.serverapp.strategy import Strategy
 from fedunlearn.checks import Refused
 from fedunlearn.data import ClientId
 from fedunlearn.flower.arrays import payload
-from fedunlearn.flower.identity import IDENTITY, client_of, metrics_of, nodes_by_client, queried
-from fedunlearn.flower.scoped_grid import Present
+from fedunlearn.flower.identity import IDENTITY, metrics_of
+from fedunlearn.flower.plain_nodes import PlainNodes
 from fedunlearn.history import Updates
 from fedunlearn.local import LocalWork
 from fedunlearn.models import Layout, Vector
-from fedunlearn.unlearning import (
-    Access,
-    ClientFailed,
-    Ledger,
-    server_rng,
-)
+from fedunlearn.unlearning import Access, Ledger, server_rng
 
 EPOCHS = "local-epochs"
 """The key of ``train_config`` that says how many epochs a client trains."""
@@ -42,15 +37,11 @@ class PlainClients:
     aggregates, from a copy that no earlier round has touched.
     """
 
-    grid: Grid
-    nodes: dict[ClientId, int]
-    """Which node plays which client; empty until round 1."""
+    nodes: PlainNodes
     strategy: Strategy
     layout: Layout
     config: ConfigRecord
     """What the user sends with every training message."""
-    timeout: float
-    """Seconds to wait for the replies of a round."""
     ledger: Ledger
     heard: Callable[[MetricRecord], None]
     """Gets the aggregated training metrics of every ordinary round."""
@@ -85,9 +76,7 @@ class PlainClients:
     @property
     def present(self) -> Grid:
         """The grid without those who left."""
-        if not self.nodes:
-            return Present(self.grid, frozenset(self.grid.get_node_ids()))
-        return Present(self.grid, frozenset(self.nodes[client] for client in self.ids))
+        return self.nodes.present(self.ids)
 
     def train(
         self,
@@ -109,7 +98,7 @@ class PlainClients:
         messages = self._ordinary(copy.deepcopy(self.strategy), weights, round, epochs)
         if who is not None:
             asked, content = self.access.chosen(who), messages[0].content
-            messages = [Message(content, self.nodes[client], "train") for client in asked]
+            messages = [Message(content, self.nodes.of[client], "train") for client in asked]
         return self._updates(weights, messages, self.ask(messages), epochs)
 
     def rounds(
@@ -148,36 +137,8 @@ class PlainClients:
         return server_rng(self.seed, self.access.gone, round)
 
     def ask(self, messages: Sequence[Message]) -> dict[ClientId, Message]:
-        """Send ``messages``, one a client; return the replies, ascending by client.
-
-        Raises `ClientFailed` if any client fails or does not answer, and `Refused` if nobody can
-        tell who is who. Apps are queried only where train replies do not tell: Flower logs every
-        query that an app does not know as an error.
-        """
-        if not self.nodes and len(messages) < len(self.ids):
-            self.nodes.update(self._queried())
-        names = {node: f"Client {client}" for client, node in self.nodes.items()}
-        answers = self.present.send_and_receive(messages, timeout=self.timeout)
-        by_node = {answer.metadata.src_node_id: answer for answer in answers}
-        failures: list[str] = []
-        for node in (message.metadata.dst_node_id for message in messages):
-            name = names.get(node, f"The client on node {node}")
-            if node not in by_node:
-                failures.append(f"{name} did not answer within {self.timeout:g} seconds.")
-            elif by_node[node].has_error():
-                failures.append(f"{name} failed: {by_node[node].error.reason}")
-        if failures:
-            raise ClientFailed("\n".join(failures))
-        if not self.nodes:
-            known = all(client_of(reply) is not None for reply in by_node.values())
-            replies = by_node.values()
-            nodes = nodes_by_client(replies, len(self.ids)) if known else self._queried()
-            self.nodes.update(nodes)
-        return {c: by_node[node] for c, node in sorted(self.nodes.items()) if node in by_node}
-
-    def _queried(self) -> dict[ClientId, int]:
-        replies = queried(self.grid, self.grid.get_node_ids(), self.timeout)
-        return nodes_by_client(replies, len(self.ids))
+        """Send ``messages``, one a client; return the replies, as `PlainNodes.ask` does."""
+        return self.nodes.ask(messages, self.ids)
 
     def pack(self, weights: Vector) -> ArrayRecord:
         """Return a model [d] as named arrays."""
@@ -233,7 +194,7 @@ class PlainClients:
             locals_[row] = self.flatten(arrays[0])
             self.ledger.charge(
                 client,
-                down=_bytes(sent[self.nodes[client]]),
+                down=_bytes(sent[self.nodes.of[client]]),
                 up=_bytes(reply),
                 samples=examples[-1] * epochs,
                 seconds=float(str(metrics.get("seconds", "nan"))),

@@ -13,6 +13,7 @@ from fedunlearn.checks import Refused
 from fedunlearn.data import ClientId
 from fedunlearn.flower.identity import require_nodes
 from fedunlearn.flower.plain_clients import PlainClients, tensors
+from fedunlearn.flower.plain_nodes import PlainNodes
 from fedunlearn.history import History
 from fedunlearn.models import Layout
 from fedunlearn.unlearning import (
@@ -99,12 +100,10 @@ class Unlearning(Strategy):
         self.curve = [Step(Moment("train", 0, 0), initial)]
         self.ledger = Ledger()
         clients = PlainClients(
-            grid=grid,
-            nodes={},
+            nodes=PlainNodes(grid, timeout),
             strategy=self.strategy,
             layout=layout,
             config=train_config or ConfigRecord(),
-            timeout=timeout,
             ledger=self.ledger,
             heard=lambda metrics: result.train_metrics_clientapp.update({len(self.curve): metrics}),
             access=Access(self.clients),

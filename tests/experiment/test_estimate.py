@@ -21,6 +21,7 @@ from fedunlearn.data import Backdoor, Dirichlet, build_federation
 from fedunlearn.data import NoPlanting as Unplanted
 from fedunlearn.evaluators import BackdoorProbe, Distance, Forgetting, Utility
 from fedunlearn.experiment import Evaluation, Experiment, run
+from fedunlearn.experiment.branch_start import before_training, recorded_by
 from fedunlearn.experiment.estimate import Pace, Speed, estimate, estimated_costs
 from fedunlearn.experiment.estimate.dry_clients import NUDGE, DryClients, DryServerData
 from fedunlearn.experiment.estimate.dry_run import DryRun
@@ -304,10 +305,7 @@ class TestDryRun:
         experiment = replace(WAVES, strategies={"curious": Curious()})
         dry = DryRun(experiment, build_federation(experiment.scenario(0)), PACE)
         clients = dry._clients("curious")
-        course = library.FederationState(
-            library.History(dry.here.network.layout, *[dry.here.initial] * 2, record=dry._record),
-            frozenset(range(6)),
-        )
+        course = recorded_by(dry._record, before_training(dry.here, experiment.policy))
         steps = library.train(course, clients, 3, experiment.needs)
         kept = library._followed(steps)[0].history
         assert [stored.number for stored in kept] == [1, 2, 3]

@@ -27,7 +27,7 @@ from flwr.serverapp.strategy import (
 from torch import nn
 
 from fedunlearn.checks import Refused
-from fedunlearn.flower import InProcessGrid, identity, plain_clients
+from fedunlearn.flower import InProcessGrid, identity, plain_nodes
 from fedunlearn.flower.scoped_grid import Present
 from fedunlearn.flower.unlearning_strategy import Unlearning
 from fedunlearn.history import Needs
@@ -192,7 +192,7 @@ class TestTraining:
     def test_learns_who_is_who_from_train_replies_and_hides_that_from_the_metrics(
         self, monkeypatch
     ):
-        monkeypatch.setattr(plain_clients, "queried", None)  # plain apps log an error for a query
+        monkeypatch.setattr(plain_nodes, "queried", None)  # plain apps log an error for a query
         result = App("train").run(forgetting(Nothing(), {}))
         assert set(result.train_metrics_clientapp[1]) == {"loss"}
 

@@ -13,14 +13,14 @@ from pathlib import Path
 from typing import Any, cast
 
 import pandas as pd
-import torch
 
 from fedunlearn.checks import Refused
 from fedunlearn.data import ClientId, Federation, build_federation
-from fedunlearn.experiment import Experiment, training_seed
+from fedunlearn.experiment import Experiment
+from fedunlearn.experiment.branch_start import before_training, recorded_by, server_data
 from fedunlearn.experiment.estimate.dry_clients import DryClients, DryServerData, Hollow
 from fedunlearn.experiment.estimate.timing import Pace
-from fedunlearn.history import History, RecordedRound, Round, StoredRound, encodings
+from fedunlearn.history import RecordedRound, Round, StoredRound, encodings
 from fedunlearn.results import SHARED
 from fedunlearn.sealed_files import Stamp
 from fedunlearn.unlearning import (
@@ -29,7 +29,6 @@ from fedunlearn.unlearning import (
     FederationState,
     Ledger,
     Moment,
-    ServerData,
     Steps,
     UnlearningStrategy,
     forget,
@@ -66,11 +65,10 @@ class DryRun:
 
     def rows(self) -> Iterator[dict[str, Any]]:
         """Count the training that all share, then each strategy from where that ends."""
-        requests, initial = self.experiment.requests, self.here.initial
+        requests = self.experiment.requests
         last = requests[0].after if requests else self.experiment.training.rounds
-        layout, policy = self.here.network.layout, self.experiment.policy
-        history = History(layout, initial, initial, record=self._record, policy=policy)
-        start = FederationState(history, frozenset(range(self.here.clients)))
+        start = before_training(self.here, self.experiment.policy)
+        start = recorded_by(self._record, start)
         clients = self._clients(SHARED)
         steps = train(start, clients, last, self.experiment.needs)
         state, row = self._counted(SHARED, steps, clients.ledger)
@@ -137,13 +135,12 @@ class DryRun:
 
     def _clients(self, name: str) -> DryClients:
         """Return all clients as the branch ``name`` asks them, charging a new ledger."""
-        seed, ledger = training_seed(self.here.scenario.seed, name), Ledger()
-        images = self.here.proxy.to(torch.device(self.experiment.engine.device))
-        proxy = ServerData(self.here.network, images, ledger, seed)
+        ledger = Ledger()
+        proxy = server_data(self.experiment, self.here, name, ledger)
         return DryClients(
             records=self._records,
             training=self.experiment.training,
-            seed=seed,
+            seed=proxy.seed,
             ledger=ledger,
             access=Access(frozenset(range(self.here.clients))),
             unlabelled=DryServerData(proxy, self.pace.distilling),

@@ -1,0 +1,55 @@
+"""What every branch of a seed starts with: the untrained federation, its clients, the proxy."""
+
+from dataclasses import replace
+
+import torch
+
+from fedunlearn.data import Federation
+from fedunlearn.experiment.experiment import Experiment
+from fedunlearn.experiment.references import first_model, training_seed
+from fedunlearn.flower import Connection, GridClients
+from fedunlearn.history import History, Policy, RecordRound
+from fedunlearn.unlearning import Access, FederationState, Ledger, ServerData
+
+
+def before_training(federation: Federation, policy: Policy) -> FederationState:
+    """Return where ``federation`` stands before round 1."""
+    layout, initial = federation.network.layout, federation.initial
+    history = History(layout, initial, initial, policy=policy)
+    return FederationState(history, frozenset(range(federation.clients)))
+
+
+def with_first_model(state: FederationState, federation: Federation, name: str) -> FederationState:
+    """Let the history begin with the first model of the branch ``name``."""
+    return replace(state, history=replace(state.history, initial=first_model(federation, name)))
+
+
+def recorded_by(record: RecordRound, state: FederationState) -> FederationState:
+    """Let ``record`` take the rounds to come."""
+    return replace(state, history=replace(state.history, record=record))
+
+
+def server_data(
+    experiment: Experiment, federation: Federation, name: str, ledger: Ledger
+) -> ServerData:
+    """Return the server's unlabelled records as the branch ``name`` uses them."""
+    images = federation.proxy.to(torch.device(experiment.engine.device))
+    return ServerData(
+        federation.network, images, ledger, training_seed(federation.scenario.seed, name)
+    )
+
+
+def all_clients(
+    experiment: Experiment, federation: Federation, connection: Connection, name: str
+) -> GridClients:
+    """Return all clients as the branch ``name`` asks them, charging a new ledger."""
+    ledger = Ledger()
+    unlabelled = server_data(experiment, federation, name, ledger)
+    return GridClients(
+        connection=connection,
+        training=experiment.training,
+        seed=unlabelled.seed,
+        ledger=ledger,
+        access=Access(frozenset(range(federation.clients))),
+        unlabelled=unlabelled,
+    )
