@@ -1,3 +1,6 @@
+from .branch_start import before_training as before_training
+from .branch_start import recorded_by as recorded_by
+from .branch_start import server_data as server_data
 from .cache import Cache as Cache
 from .cache import Entry as Entry
 from .cache import nbytes as nbytes

@@ -20,8 +20,7 @@ from fedunlearn.checks import Refused
 from fedunlearn.data import Backdoor, Dirichlet, build_federation
 from fedunlearn.data import NoPlanting as Unplanted
 from fedunlearn.evaluators import BackdoorProbe, Distance, Forgetting, Utility
-from fedunlearn.experiment import Evaluation, Experiment, run
-from fedunlearn.experiment.branch_start import before_training, recorded_by
+from fedunlearn.experiment import Evaluation, Experiment, before_training, recorded_by, run
 from fedunlearn.experiment.estimate import Pace, Speed, estimate, estimated_costs
 from fedunlearn.experiment.estimate.dry_clients import NUDGE, DryClients, DryServerData
 from fedunlearn.experiment.estimate.dry_run import DryRun

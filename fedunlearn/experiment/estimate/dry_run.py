@@ -16,8 +16,7 @@ import pandas as pd
 
 from fedunlearn.checks import Refused
 from fedunlearn.data import ClientId, Federation, build_federation
-from fedunlearn.experiment import Experiment
-from fedunlearn.experiment.branch_start import before_training, recorded_by, server_data
+from fedunlearn.experiment import Experiment, before_training, recorded_by, server_data
 from fedunlearn.experiment.estimate.dry_clients import DryClients, DryServerData, Hollow
 from fedunlearn.experiment.estimate.timing import Pace
 from fedunlearn.history import RecordedRound, Round, StoredRound, encodings
