@@ -18,10 +18,10 @@ from fedunlearn.evaluators import confidence
 from fedunlearn.experiment import Experiment, saved_model, split_hash
 from fedunlearn.flower import Local
 from fedunlearn.models import Vector
-from fedunlearn.results import COLUMNS, SHARED, Run
+from fedunlearn.results import COLUMNS, SHARED, Case, Run
 
-Case = tuple[int, str]
-"""The seed and the strategy of a model."""
+SeedAndStrategy = tuple[int, str]
+"""Whose model one is, of those that one request left."""
 
 
 @dataclass(frozen=True)
@@ -58,14 +58,14 @@ class Attack:
                 self._weights(site, seed, strategy)
 
     @property
-    def groups(self) -> dict[tuple[str, int], list[Case]]:
+    def groups(self) -> dict[tuple[str, int], list[SeedAndStrategy]]:
         """The models that are attacked, by the hash of their federation's data and by request.
 
         Seeds that share their data (``split``) share their shadow models, too.
         """
         summary, served = self.run.summary, enumerate(self.experiment.requests, start=1)
         order = [SHARED, *dict.fromkeys(summary["strategy"])]
-        found: dict[tuple[str, int], list[Case]] = {}
+        found: dict[tuple[str, int], list[SeedAndStrategy]] = {}
         for number in [number for number, request in served if request.clients]:
             rows = summary[summary["request"] == number]
             saved = set(zip(rows["seed"], rows["strategy"], strict=True))
@@ -139,4 +139,5 @@ class Attack:
 
     def _weights(self, site: Target, seed: int, strategy: str) -> Vector:
         request = 0 if strategy == SHARED else site.number
-        return saved_model(self.run.folder, site.here.network.layout, seed, strategy, request)
+        case = Case(seed, strategy, request)
+        return saved_model(self.run.folder, site.here.network.layout, case)

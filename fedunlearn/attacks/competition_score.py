@@ -27,7 +27,7 @@ from fedunlearn.evaluators import (
 )
 from fedunlearn.experiment import Experiment, saved_model, split_hash
 from fedunlearn.randomness import Stream
-from fedunlearn.results import RETRAIN, Run, is_reference, other_references, reference_number
+from fedunlearn.results import RETRAIN, Case, Run, is_reference, other_references, reference_number
 
 FEW = 16
 """With fewer models on a side, even fitted scores tell only gross failures from perfection."""
@@ -184,7 +184,7 @@ class Scoring:
 
     def _said(self, seed: int, name: str, number: int, sets: Mapping[str, Records]) -> Said:
         network = self._here.network
-        weights = saved_model(self.run.folder, network.layout, seed, name, number)
+        weights = saved_model(self.run.folder, network.layout, Case(seed, name, number))
         model = Snapshot(network, weights, sets, self._here.initial)
         forget, retained, test = (_own(model.logits(part), model.labels(part)) for part in PARTS)
         rates = {part: accuracy(model.logits(part), model.labels(part)) for part in PARTS}

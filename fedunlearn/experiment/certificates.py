@@ -8,6 +8,7 @@ from fedunlearn import files
 from fedunlearn.experiment.checkpoint import Notes
 from fedunlearn.experiment.experiment import Experiment
 from fedunlearn.experiment.provenance import commit
+from fedunlearn.results import Case
 from fedunlearn.results.certificates import (
     Audited,
     Certificate,
@@ -37,7 +38,7 @@ def drafts(
     for row in summary:
         seed, name, number = row["seed"], row["strategy"], row["request"]
         note = erased[seed, number]
-        after = folder / "models" / f"seed{seed}-{name}-request{number}.safetensors"
+        after = folder / Case(seed, name, number).model_file
         served = Served(
             round=experiment.requests[number - 1].after,
             hyperparameters=hyperparameters(experiment.branches[name]),

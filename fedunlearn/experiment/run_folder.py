@@ -26,6 +26,7 @@ from fedunlearn.results import (
     MANIFEST,
     METRICS,
     VERDICTS,
+    Case,
     summary_columns,
 )
 from fedunlearn.unlearning import Charge, Moment
@@ -140,10 +141,10 @@ class RunFolder:
         self._ledger.write(ledger)
         replay(self._log, metrics)
 
-    def model(self, name: str, layout: Layout, weights: Vector) -> Path:
-        """Write ``models/<name>.safetensors``: tensors by name, as load_state_dict takes them."""
+    def model(self, case: Case, layout: Layout, weights: Vector) -> Path:
+        """Write the `Case.model_file`: tensors by name, as load_state_dict takes them."""
         tensors = {part: tensor.contiguous() for part, tensor in layout.named(weights).items()}
-        return files.write(self.path / "models" / f"{name}.safetensors", save(tensors))
+        return files.write(self.path / case.model_file, save(tensors))
 
     def _table(self, name: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
         files.write(self.path / name, _lines([columns, *rows]).encode())

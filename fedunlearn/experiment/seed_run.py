@@ -38,7 +38,7 @@ from fedunlearn.flower import Connection, GridClients
 from fedunlearn.history import Needs, RecordRound, opened
 from fedunlearn.history.audit import Fingerprints, taken
 from fedunlearn.models import Vector, model_hash
-from fedunlearn.results import RETRAIN, SHARED, is_reference, with_gaps
+from fedunlearn.results import RETRAIN, SHARED, Case, is_reference, with_gaps
 from fedunlearn.unlearning import (
     FedAvg,
     FederationState,
@@ -226,8 +226,8 @@ class SeedRun:
         self.schedule.save(state, now=now)
 
     def _save_model(self, name: str, request: int, weights: Vector) -> None:
-        label = f"seed{self._seed}-{name}-request{request}"
-        self.folder.model(label, self.federation.network.layout, weights)
+        case = Case(self._seed, name, request)
+        self.folder.model(case, self.federation.network.layout, weights)
 
     def _clients(self, name: str) -> GridClients:
         return all_clients(self.experiment, self.federation, self.connection, name)

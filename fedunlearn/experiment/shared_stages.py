@@ -13,7 +13,7 @@ from fedunlearn.experiment.experiment import Experiment
 from fedunlearn.experiment.provenance import versions
 from fedunlearn.experiment.run_folder import RunFolder
 from fedunlearn.history import History, RecordedRound, file_of, on_disk, round_files
-from fedunlearn.results import RETRAIN, reference_name, with_gaps
+from fedunlearn.results import MODELS, RETRAIN, Case, reference_name, with_gaps
 from fedunlearn.unlearning import FederationState
 
 
@@ -55,16 +55,16 @@ class Sharing:
             summary=[row for row in self.rows if (row["seed"], row["strategy"]) == case],
             notes=Notes(originals=tuple(o for o in state.notes.originals if o[:2] == case)),
         )
-        label = f"seed{state.seed}-{state.stage.strategy}-request*.safetensors"
-        models = (self.folder.path / "models").glob(label)
-        entry.put(own, self.folder.path, sorted(path.name for path in models))
+        saved = {file.name: Case.parse(file.stem) for file in self._models.glob("seed*-request*")}
+        models = [name for name, each in saved.items() if (each.seed, each.strategy) == case]
+        entry.put(own, self.folder.path, sorted(models))
 
     def _taken(self, taken: Taken, state: RunState) -> RunState:
         """Go on from an entry; its rounds, rows and models become those of the run's folder."""
         entry = taken.loaded.state(untrained(state.current).history)
         self.folder.copied(taken.metrics, taken.ledger)
         for name, content in taken.models.items():
-            files.write(self.folder.path / "models" / name, content)
+            files.write(self._models / name, content)
         self.rows.extend(map(dict, entry.summary))
         self.folder.summary(with_gaps(self.rows))
         history = self._linked(entry.current.history)
@@ -76,6 +76,10 @@ class Sharing:
             began=state.began,
             notes=replace(state.notes, originals=originals),
         )
+
+    @property
+    def _models(self) -> Path:
+        return self.folder.path / MODELS
 
     def _linked(self, history: History) -> History:
         """Give the rounds of an entry a second name in the run's folder, which may replace them."""

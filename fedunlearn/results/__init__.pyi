@@ -11,6 +11,8 @@ from .branches import SHARED as SHARED
 from .branches import is_reference as is_reference
 from .branches import reference_name as reference_name
 from .branches import reference_number as reference_number
+from .case import MODELS as MODELS
+from .case import Case as Case
 from .client_impact import who_pays as who_pays
 from .joint_test import told_apart as told_apart
 from .looks import DASHES as DASHES

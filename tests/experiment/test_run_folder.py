@@ -16,7 +16,7 @@ from fedunlearn.checks import Refused
 from fedunlearn.experiment.run_folder import RunFolder
 from fedunlearn.files import MARGIN
 from fedunlearn.models import Layout
-from fedunlearn.results import find_runs, load, run_files, write_index
+from fedunlearn.results import Case, find_runs, load, run_files, write_index
 from fedunlearn.results.run_files import load_many
 from fedunlearn.unlearning import Charge, Ledger, Moment
 
@@ -187,7 +187,7 @@ def test_a_model_loads_into_its_module_with_a_prefix_of_buffers(tmp_path):
     layout = Layout.of(net)
     weights = torch.arange(layout.size, dtype=torch.float32)
     with RunFolder(tmp_path) as folder:
-        path = folder.model("seed0-retrain-request1", layout, weights)
+        path = folder.model(Case(0, "retrain", 1), layout, weights)
     assert path == tmp_path / "models" / "seed0-retrain-request1.safetensors"
     net.load_state_dict(load_file(path))
     assert torch.equal(layout.flatten(net.state_dict()), weights)

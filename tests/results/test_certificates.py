@@ -17,7 +17,7 @@ from fedunlearn import files
 from fedunlearn.checks import Refused
 from fedunlearn.experiment.run_folder import RunFolder
 from fedunlearn.models import Layout, model_hash
-from fedunlearn.results import run_files
+from fedunlearn.results import Case, run_files
 from fedunlearn.results.certificates import (
     Audited,
     Purged,
@@ -127,11 +127,9 @@ def written(path, rows):
         folder.manifest({"status": "finished", "config": CONFIG})
         folder.summary(rows)
         for case in rows:
-            start = f"seed{case['seed']}"
-            name = f"{start}-{case['strategy']}-request{case['request']}"
-            model = weights(case["seed"], case["strategy"], case["request"])
-            folder.model(name, LAYOUT, model)
-            folder.model(f"{start}-shared-request0", LAYOUT, weights(case["seed"], "shared", 0))
+            served = Case(case["seed"], case["strategy"], case["request"])
+            for each in (served, Case(served.seed, "shared", 0)):
+                folder.model(each, LAYOUT, weights(each.seed, each.strategy, each.request))
     return path
 
 

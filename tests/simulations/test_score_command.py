@@ -18,7 +18,7 @@ from fedunlearn.data import build_federation
 from fedunlearn.evaluators import Snapshot, challenge, confidence
 from fedunlearn.experiment import split_hash
 from fedunlearn.experiment.run_folder import RunFolder
-from fedunlearn.results import load
+from fedunlearn.results import Case, load
 from fedunlearn.simulations import configured, guard, score
 
 SEEDS = range(6)
@@ -56,7 +56,7 @@ def written(folder, strategies, **changes):
                 costs |= {"client_epochs": 1.0, "seconds": 1.0, "samples": samples}
                 rows.append(row | {"forget_accuracy_gap": 0.0} | costs)
                 weights = weights if shift is None else drawn(here.network, rng, shift)
-                run.model(f"seed{seed}-{name}-request1", here.network.layout, weights)
+                run.model(Case(seed, name, 1), here.network.layout, weights)
         run.summary(rows)
         hashes = {str(seed): split_hash(here) for seed in SEEDS}
         run.manifest({"status": "finished", "split_sha256": hashes, "config": content} | changes)

@@ -10,7 +10,7 @@ from pathlib import PurePosixPath
 from typing import Literal
 
 from fedunlearn import __version__
-from fedunlearn.results import COSTS, SHARED
+from fedunlearn.results import COSTS, SHARED, Case
 from fedunlearn.results.certificates.verdicts import Judged, Thresholds, conclusion, judged
 
 FIRST = "0" * 64
@@ -117,9 +117,14 @@ class Certificate:
             raise ValueError(f"clients {list(self.clients)} are not ascending")
 
     @property
+    def case(self) -> Case:
+        """What it is about."""
+        return Case(self.seed, self.strategy, self.request)
+
+    @property
     def name(self) -> str:
         """The name of its files, without their endings; the model after it has the same."""
-        return f"seed{self.seed}-{self.strategy}-request{self.request}"
+        return self.case.name
 
     @property
     def model_before(self) -> str:
@@ -137,10 +142,10 @@ class Certificate:
 
         The model before a second request is not kept: training went on since the first.
         """
-        after = {f"models/{self.name}.safetensors": self.model_after}
+        after = {self.case.model_file: self.model_after}
         if self.request > 1:
             return after
-        return {f"models/seed{self.seed}-{SHARED}-request0.safetensors": self.model_before, **after}
+        return {Case(self.seed, SHARED, 0).model_file: self.model_before, **after}
 
     @property
     def forgotten(self) -> bool | None:

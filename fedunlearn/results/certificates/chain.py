@@ -35,7 +35,7 @@ def issue(folder: Path, drafts: Iterable[Certificate]) -> list[Path]:
     chain = _chain(folder / FOLDER, unfinished=True)
     issued = {certificate.name: certificate for certificate in chain.certificates}
     head, written = chain.head, []
-    for made in sorted(drafts, key=lambda c: (c.seed, c.strategy, c.request)):
+    for made in sorted(drafts, key=lambda made: made.case):
         path = folder / FOLDER / f"{made.name}.json"
         if made.name in issued:
             if _subject(issued[made.name]) != _subject(made):

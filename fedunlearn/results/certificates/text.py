@@ -100,7 +100,7 @@ def _purged(purged: Sequence[Purged]) -> Iterator[str]:
 
 def _fingerprints(made: Certificate) -> Iterator[tuple[str, str]]:
     yield "model before", made.model_before
-    yield f"model after, models/{made.name}.safetensors", made.model_after
+    yield f"model after, {made.case.model_file}", made.model_after
     yield "configuration", made.config_sha256
     yield "previous certificate", made.previous
     yield f"this certificate, {made.name}.json", digest(made)

@@ -11,6 +11,7 @@ import pandas as pd
 from fedunlearn.checks import Refused
 from fedunlearn.results import (
     PART,
+    Case,
     Run,
     attack_table,
     further_references,
@@ -48,15 +49,11 @@ class Declared:
 class Certified:
     """The outcome of one deletion certificate."""
 
-    seed: int
-    strategy: str
-    request: int
+    case: Case
     forgotten: bool | None
     """None where no thresholds were set."""
     findings: int
     """Traces of the leavers that the audit found."""
-    file: str
-    """Its text, relative to the run's folder."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,14 +131,12 @@ def certificates(folder: Path) -> list[Certified]:
     for path in sorted((folder / "certificates").glob("*.json")):
         try:
             content = json.loads(path.read_text(encoding="utf-8"))
+            case = Case(int(content["seed"]), str(content["strategy"]), int(content["request"]))
             found.append(
                 Certified(
-                    seed=int(content["seed"]),
-                    strategy=str(content["strategy"]),
-                    request=int(content["request"]),
+                    case=case,
                     forgotten=content["forgotten"],
                     findings=len(content["audit"]["findings"]),
-                    file=f"certificates/{path.stem}.md",
                 )
             )
         except (OSError, ValueError, KeyError, TypeError) as error:

@@ -38,7 +38,7 @@ def certified(found: Sequence[Certified]) -> Table:
     """Return the outcome of the deletion certificates: a row a strategy and request."""
     cases: dict[tuple[int, str], list[Certified]] = {}
     for one in found:
-        cases.setdefault((one.request, one.strategy), []).append(one)
+        cases.setdefault((one.case.request, one.case.strategy), []).append(one)
     rows = []
     for (request, strategy), group in cases.items():
         judged = [one.forgotten for one in group if one.forgotten is not None]
@@ -47,7 +47,7 @@ def certified(found: Sequence[Certified]) -> Table:
         first = group[0]
         rows.append(
             (
-                Cell(strategy, href=quote(first.file)),
+                Cell(strategy, href=quote(first.case.certificate_file)),
                 Cell(str(request)),
                 Cell(outcome),
                 Cell("none" if traces == 0 else str(traces)),

@@ -6,7 +6,7 @@ from urllib.parse import quote
 
 import pandas as pd
 
-from fedunlearn.results import CARDS, GAP, PART, further_references, unit, unlearned_rows
+from fedunlearn.results import CARDS, GAP, PART, Case, further_references, unit, unlearned_rows
 from fedunlearn.results.plots import around, probe
 from fedunlearn.results.report.naming import ALL_SEEDS, better
 from fedunlearn.results.report.pareto import front
@@ -89,7 +89,7 @@ def points(summary: pd.DataFrame, folder: Path) -> pd.DataFrame:
                 "passes": case["client_epochs"].mean(),
                 "sent": (case["bytes_down"] + case["bytes_up"]).mean() / 1e6,
                 "stored": case["store_bytes"].mean() / 1e6,
-                "href": link(folder, case["seed"].iloc[0], str(strategy), int(str(request))),
+                "href": link(folder, Case(case["seed"].iloc[0], str(strategy), int(str(request)))),
             }
             for metric in forgetting(summary[summary["request"] == request]):
                 gap = unit(metric) * case[f"{metric}{GAP}"].abs()
@@ -107,10 +107,9 @@ def points(summary: pd.DataFrame, folder: Path) -> pd.DataFrame:
     return table.drop(columns="lost")
 
 
-def link(folder: Path, seed: int, strategy: str, request: int) -> str:
+def link(folder: Path, case: Case) -> str:
     """Return the file to open for one model, relative to the run's folder: the most telling."""
-    name = f"seed{seed}-{strategy}-request{request}"
-    for place in (f"certificates/{name}.md", f"models/{name}.safetensors"):
+    for place in (case.certificate_file, case.model_file):
         if (folder / place).is_file():
             return quote(place)
     return "./"

@@ -2,7 +2,7 @@ import pandas as pd
 import pytest
 
 from fedunlearn.checks import Refused
-from fedunlearn.results import run_files
+from fedunlearn.results import Case, run_files
 from fedunlearn.results.report import frames
 from fedunlearn.results.report.bands import bands
 from fedunlearn.results.report.charts.chart import records, steps
@@ -58,13 +58,13 @@ def test_points_are_mean_distances_of_seeds_and_of_each(tmp_path):
 
 
 def test_a_point_leads_to_its_certificate_or_model_or_folder(tmp_path):
-    assert frames.link(tmp_path, 0, "a b", 1) == "./"
+    assert frames.link(tmp_path, Case(0, "a b", 1)) == "./"
     (tmp_path / "models").mkdir()
     (tmp_path / "models" / "seed0-a b-request1.safetensors").touch()
-    assert frames.link(tmp_path, 0, "a b", 1) == "models/seed0-a%20b-request1.safetensors"
+    assert frames.link(tmp_path, Case(0, "a b", 1)) == "models/seed0-a%20b-request1.safetensors"
     (tmp_path / "certificates").mkdir()
     (tmp_path / "certificates" / "seed0-a b-request1.md").touch()
-    assert frames.link(tmp_path, 0, "a b", 1) == "certificates/seed0-a%20b-request1.md"
+    assert frames.link(tmp_path, Case(0, "a b", 1)) == "certificates/seed0-a%20b-request1.md"
 
 
 def test_lines_hang_together_from_training_to_recovery(two_requests):

@@ -6,7 +6,7 @@ import sys
 import pandas as pd
 import pytest
 
-from fedunlearn.results import CARDS, run_files
+from fedunlearn.results import CARDS, Case, run_files
 from fedunlearn.results.costing import Devices
 from fedunlearn.results.report import Declared, facts, story, writing
 from fedunlearn.results.report import page as pages
@@ -133,9 +133,9 @@ def test_settings_are_flat_and_versions_last():
 
 def test_certificates_are_counted_over_seeds():
     found = [
-        Certified(0, "a b", 1, True, 0, "certificates/seed0-a b-request1.md"),
-        Certified(1, "a b", 1, False, 2, "certificates/seed1-a b-request1.md"),
-        Certified(0, "c", 1, None, 0, "certificates/c.md"),
+        Certified(Case(0, "a b", 1), True, 0),
+        Certified(Case(1, "a b", 1), False, 2),
+        Certified(Case(0, "c", 1), None, 0),
     ]
     rows = [[cell.text for cell in row] for row in facts.certified(found).rows]
     assert rows == [["a b", "1", "1 of 2", "2"], ["c", "1", "no thresholds", "none"]]
