@@ -10,13 +10,19 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from fedunlearn import files
 from fedunlearn.attacks import Attack
-from fedunlearn.results import FILE, SHARED, Run, attack_notes, find_runs, load, printed_attacks
+from fedunlearn.results import (
+    FILE,
+    SHARED,
+    Run,
+    attack_notes,
+    find_runs,
+    load,
+    plain_console,
+    printed_attacks,
+)
 
 from . import configured
 from .guard import sentences
-
-WIDTH = 100
-"""Columns of the table where the output is no terminal."""
 
 
 def attacked(run: Run, count: int, names: Sequence[str] | None, console: Console) -> Path:
@@ -62,9 +68,7 @@ def main() -> None:
         help=f"attack the models of these only; {SHARED} is the model before unlearning",
     )
     options = parser.parse_args()
-    console = Console(highlight=False, markup=False)
-    if not console.is_terminal:
-        console.width = WIDTH
+    console = plain_console()
     torch.set_num_threads(1)  # as in a run: threads each train clients of their own
     with sentences():
         for folder in options.folder:

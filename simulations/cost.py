@@ -13,7 +13,7 @@ from rich.console import Console
 
 from fedunlearn import files
 from fedunlearn.checks import Refused
-from fedunlearn.results import Run, find_runs, load
+from fedunlearn.results import Run, find_runs, load, plain_console
 from fedunlearn.results.costing import (
     BREAK_EVEN_LEGEND,
     COSTS_LEGEND,
@@ -28,9 +28,6 @@ from fedunlearn.unlearning import UnlearningStrategy
 from .configured import build
 from .guard import CONF, composed, sentences
 
-WIDTH = 100
-"""Columns of the tables where the output is no terminal."""
-
 
 def main() -> None:
     """Print and write the costs of every run in the folders named."""
@@ -38,9 +35,7 @@ def main() -> None:
     words = "a run, or a multirun of several; devices=phones, devices.draws=50, …"
     parser.add_argument("words", nargs="+", metavar="FOLDER", help=words)
     given: list[str] = parser.parse_args().words
-    console = Console(highlight=False, markup=False)
-    if not console.is_terminal:
-        console.width = WIDTH
+    console = plain_console()
     with sentences():
         overrides = [word for word in given if "=" in word and not Path(word).exists()]
         devices = chosen(overrides) if overrides else None

@@ -2,16 +2,13 @@
 
 import hydra
 from omegaconf import DictConfig
-from rich.console import Console
 
 from fedunlearn.data import checked_federation
 from fedunlearn.experiment.estimate import Speed, doctor, measure
+from fedunlearn.results import plain_console
 
 from . import configured
 from .guard import check_command_line, require_one_configuration, sentences
-
-WIDTH = 100
-"""Columns where the output is no terminal."""
 
 
 @hydra.main(version_base="1.3", config_path="../conf", config_name="config")
@@ -24,9 +21,7 @@ def app(cfg: DictConfig) -> None:
         local = doctor.local(experiment.engine)
         pick, why = doctor.auto(local, here)
 
-        console = Console(highlight=False, markup=False)
-        if not console.is_terminal:
-            console.width = WIDTH
+        console = plain_console()
         console.print(doctor.facts("Machine", doctor.machine()), "")
         described = doctor.described(here, experiment.training)
         console.print(doctor.facts(f"Federation of seed {cfg.seed}", described), "")

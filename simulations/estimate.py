@@ -4,26 +4,21 @@ from collections.abc import Sequence
 
 import hydra
 from omegaconf import DictConfig
-from rich.console import Console
 
 from fedunlearn.data import build_federation
 from fedunlearn.experiment import Experiment
 from fedunlearn.experiment.estimate import LEGEND, Pace, estimate, estimated_costs
+from fedunlearn.results import plain_console
 
 from . import configured
 from .compare import strategies
 from .guard import check_command_line, require_one_configuration, sentences
 
-WIDTH = 100
-"""Columns where the output is no terminal."""
-
 
 @hydra.main(version_base="1.3", config_path="../conf", config_name="config")
 def app(comparison: tuple[Experiment, Sequence[int]]) -> None:
     """Count and time, and print what is expected."""
-    console = Console(highlight=False, markup=False)
-    if not console.is_terminal:
-        console.width = WIDTH
+    console = plain_console()
     experiment, seeds = comparison
     size = build_federation(experiment.scenarios(seeds)[seeds[0]]).network.layout.size
     _, picked = experiment.within_budget(size)

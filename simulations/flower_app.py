@@ -14,11 +14,12 @@ from fedunlearn.checks import Refused
 from fedunlearn.data import Scenario
 from fedunlearn.experiment import Experiment, run, seed_of
 from fedunlearn.flower import SECONDS_TO_CONNECT, Job, build_client_app, build_server_app, wait_for
+from fedunlearn.results import TABLE_WIDTH
 from fedunlearn.unlearning import ClientFailed
 
 from . import configured
 from .run_config import asked
-from .running import WIDTH, show
+from .running import show
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,7 @@ client = ClientApp()
 @server.main()
 def main(grid: Grid, context: Context) -> None:
     """Carry out what the run config asks for; what goes wrong is a line of the log, and raised."""
-    console = Console(width=WIDTH, force_terminal=False)
+    console = Console(width=TABLE_WIDTH, force_terminal=False)
     try:
         carry_out(grid, context, console)
     except Exception as error:

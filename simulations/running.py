@@ -9,22 +9,17 @@ from omegaconf import DictConfig
 from rich.console import Console
 
 from fedunlearn.experiment import run
-from fedunlearn.results import printed_summary, summary_notes
+from fedunlearn.results import printed_summary, summary_notes, wide_enough
 from fedunlearn.results.plots import draw
 
 from . import configured
-
-WIDTH = 100
-"""Columns of the table where the output is no terminal."""
 
 
 def carry_out(
     cfg: DictConfig, strategies: Mapping[str, DictConfig], seeds: Sequence[int]
 ) -> pd.DataFrame:
     """Run, print the table, draw the figures, name the files; return the summary."""
-    console = Console()
-    if not console.is_terminal:
-        console.width = WIDTH
+    console = wide_enough(Console())
     path = Path(HydraConfig.get().runtime.output_dir)
     experiment = configured.experiment(cfg, strategies)
     content = configured.content(cfg, strategies)

@@ -9,20 +9,15 @@ from pathlib import Path
 
 import pandas as pd
 import torch
-from rich import box
-from rich.console import Console
 from rich.table import Table
 
 from fedunlearn import files
 from fedunlearn.attacks import Scoring, warnings
 from fedunlearn.evaluators import AGAIN, GATE
-from fedunlearn.results import find_runs, load
+from fedunlearn.results import find_runs, load, plain_console, terminal_table
 
 from . import configured
 from .guard import sentences
-
-WIDTH = 100
-"""Columns of the table where the output is no terminal."""
 
 FILE = "score.csv"
 
@@ -38,16 +33,14 @@ LEGEND = (
 
 def listed(rows: pd.DataFrame) -> Table:
     """Return a row a strategy, for one request; 100 columns are enough."""
-    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False)
     first = rows.iloc[0]
-    table.title = (
+    title = (
         f"Competition score, request {first['request']}: {first['models']} models on a side, "
         f"{first['records']} records of the leaver"
     )
-    table.add_column("\nStrategy", no_wrap=True)
     headings = ("Median\nepsilon", "\nF", "\nRelative F", "\nFitted F", "Relative\nfitted F")
-    for heading in (*headings, "Retained\nx test", "\nWork", "\nScore", "\nToW", "\nToW-MIA"):
-        table.add_column(heading, justify="right")
+    headings += ("Retained\nx test", "\nWork", "\nScore", "\nToW", "\nToW-MIA")
+    table = terminal_table("\nStrategy", headings, title=title)
     for _, row in rows.iterrows():
         cells = [
             f"{row['epsilon_median']:.1f}",
@@ -83,9 +76,7 @@ def main() -> None:
     ):
         parser.add_argument(name, type=kind, default=default, help=f"{words} (%(default)s)")
     options = parser.parse_args()
-    console = Console(highlight=False, markup=False)
-    if not console.is_terminal:
-        console.width = WIDTH
+    console = plain_console()
     torch.set_num_threads(1)  # as in a run: small batches wait for threads longer than they work
     with sentences():
         for folder in options.folder:

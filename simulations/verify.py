@@ -4,22 +4,17 @@ import argparse
 import sys
 from pathlib import Path
 
-from rich import box
-from rich.console import Console
 from rich.table import Table
 
 from fedunlearn.checks import Refused
-from fedunlearn.results import find_runs, who
+from fedunlearn.results import find_runs, plain_console, terminal_table, who
 from fedunlearn.results.certificates import FOLDER, Chain, verify
-
-WIDTH = 100
-"""Columns of the table where the output is no terminal."""
 
 
 def listed(chain: Chain) -> Table:
     """Return a row a certificate, in the order of the chain."""
-    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False)
-    for heading in ("Seed", "Request", "Left", "Strategy", "Verdict"):
+    table = terminal_table("Seed")
+    for heading in ("Request", "Left", "Strategy", "Verdict"):
         table.add_column(heading, overflow="fold")
     for made in chain.certificates:
         leavers = who("+".join(map(str, made.clients)))
@@ -31,9 +26,7 @@ def main() -> None:
     """Verify every run in the folders named; the first that is wrong ends it with code 2."""
     parser = argparse.ArgumentParser(prog="fedunlearn verify", description=__doc__)
     parser.add_argument("folder", nargs="+", type=Path, help="a run, or a multirun of several")
-    console = Console(highlight=False, markup=False)
-    if not console.is_terminal:
-        console.width = WIDTH
+    console = plain_console()
     try:
         for folder in parser.parse_args().folder:
             for run in [folder] if (folder / FOLDER).is_dir() else find_runs(folder):

@@ -58,6 +58,11 @@ from .run_files import summary_columns as summary_columns
 from .run_files import write_index as write_index
 from .summary_table import printed_summary as printed_summary
 from .summary_table import summary_notes as summary_notes
+from .terminal import TABLE_WIDTH as TABLE_WIDTH
+from .terminal import marked as marked
+from .terminal import plain_console as plain_console
+from .terminal import terminal_table as terminal_table
+from .terminal import wide_enough as wide_enough
 from .verdicts import BY_CHANCE as BY_CHANCE
 from .verdicts import judge as judge
 from .versions import require_this_version as require_this_version

@@ -4,10 +4,10 @@ import math
 from collections.abc import Iterator
 
 import pandas as pd
-from rich import box
 from rich.table import Table
 
 from fedunlearn.results.branches import SHARED, is_reference, reference_number
+from fedunlearn.results.terminal import terminal_table
 
 FILE = "attacks.csv"
 """Where the numbers lie in a run's folder."""
@@ -47,13 +47,10 @@ def printed_attacks(rows: pd.DataFrame, request: str) -> Table:
     """
     seeds = rows["seed"].nunique()
     said = f"mean ± standard deviation over {seeds} seeds" if seeds > 1 else "one seed"
-    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False)
-    table.title = f"Membership attacks, request {request}; {said}"
-    table.add_column("\nStrategy", no_wrap=True)
     cases = rows.set_index(["attack", "level", "statistic"]).sort_index()
     shown = {key: heading for key, heading in SHOWN.items() if key in cases.index}
-    for heading in shown.values():
-        table.add_column(heading, justify="right")
+    title = f"Membership attacks, request {request}; {said}"
+    table = terminal_table("\nStrategy", shown.values(), title=title)
     for name in sorted(dict.fromkeys(rows["strategy"]), key=_rank):
         label = f"► {name}" if is_reference(name) else "(before)" if name == SHARED else name
         cells = [_cell(cases.loc[[key]], name) for key in shown]

@@ -3,7 +3,6 @@
 from collections.abc import Callable, Iterator
 
 import pandas as pd
-from rich import box
 from rich.table import Table
 
 from fedunlearn.results.branches import AGAIN, RETRAIN
@@ -17,6 +16,7 @@ from fedunlearn.results.references import (
     unlearned_rows,
 )
 from fedunlearn.results.run_files import GAP
+from fedunlearn.results.terminal import marked, terminal_table
 from fedunlearn.results.verdicts import BY_CHANCE, judge, sentences
 from fedunlearn.results.wording import DID_NOT_TAKE, MINUS, amount, percent, unit, who
 
@@ -37,13 +37,12 @@ def printed_summary(summary: pd.DataFrame) -> Table:
     all references of all seeds; the row below it, where there are several a seed, the further ones,
     with the mean size of a reference's difference from the others. 100 columns are enough.
     """
-    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False)
+    table = terminal_table("\nStrategy")
     if summary.empty:
         return table
     headings = {name: card.heading for name, card in CARDS.items() if card.heading}
     metrics = [name for name in headings if name in summary and summary[name].notna().any()]
     table.title = _title(summary)
-    table.add_column("\nStrategy", no_wrap=True)
     for name in metrics:
         table.add_column(headings[name], overflow="fold")
     for heading in COSTS:
@@ -56,7 +55,7 @@ def printed_summary(summary: pd.DataFrame) -> Table:
             table.add_row(f"Request {request}", style="italic")
         for strategy in in_order(rows["strategy"]):
             costs = [amount(cost(cases[request, strategy])) for cost in COSTS.values()]
-            name, style = (f"► {RETRAIN}", "bold") if strategy == RETRAIN else (strategy, "")
+            name, style = marked(strategy)
             table.add_row(name, *measured[request, strategy], *costs, style=style)
             if strategy == RETRAIN and (request, AGAIN) in cases:
                 table.add_row(AGAIN, *measured[request, AGAIN])

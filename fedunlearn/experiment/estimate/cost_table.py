@@ -4,10 +4,17 @@ from collections.abc import Mapping
 from typing import Any
 
 import pandas as pd
-from rich import box
 from rich.table import Table
 
-from fedunlearn.results import AGAIN, RETRAIN, SHARED, amount, further_references, in_order
+from fedunlearn.results import (
+    AGAIN,
+    SHARED,
+    amount,
+    further_references,
+    in_order,
+    marked,
+    terminal_table,
+)
 
 COLUMNS = {
     "MB\nstored": ("store_bytes", 1e6),
@@ -38,11 +45,7 @@ def estimated_costs(costs: pd.DataFrame) -> Table:
     """
     seeds, served = costs["seed"].nunique(), costs["phase"] == "unlearn"
     title = "Expected costs of one seed" + (f" (mean of {seeds})" if seeds > 1 else "")
-    table = Table(title=title, box=box.SIMPLE_HEAD, padding=(0, 2, 0, 0), pad_edge=False)
-    table.show_edge = False
-    table.add_column("\nStrategy", no_wrap=True)
-    for heading in COLUMNS:
-        table.add_column(heading, justify="right")
+    table = terminal_table("\nStrategy", COLUMNS, title=title, gap=2)
     others = costs.loc[further_references(costs), "strategy"]
     again = f"{AGAIN}, {others.nunique()}x"
     rows = costs["strategy"].mask(costs["strategy"].isin(others), again)
@@ -52,7 +55,7 @@ def estimated_costs(costs: pd.DataFrame) -> Table:
     first, *strategies = in_order(costs.loc[served, "strategy"]) or [""]
     for row in [TRAINING, first, again, *strategies, TRAINING_ON]:
         if row in means:
-            name, style = (f"► {row}", "bold") if row == RETRAIN else (row, "")
+            name, style = marked(row)
             table.add_row(name, *_cells(means[row]), style=style)
     table.add_section()
     _, *sums = _cells(costs[[*how]].sum())

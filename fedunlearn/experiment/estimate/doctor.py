@@ -1,20 +1,19 @@
 """What `fedunlearn doctor` tells: the machine, a federation, and how fast engines train it."""
 
 import platform
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from importlib import metadata
 from statistics import median
 
 import torch
-from rich import box
 from rich.table import Table
 
 import fedunlearn
 from fedunlearn.data import Federation
 from fedunlearn.experiment.estimate.throughput import LEAST, MOST, SECONDS, Speed
 from fedunlearn.flower import Engine, Local
-from fedunlearn.results import who
+from fedunlearn.results import terminal_table, who
 from fedunlearn.threads import cores
 from fedunlearn.unlearning import Training
 
@@ -111,9 +110,8 @@ def facts(title: str, values: Mapping[str, str]) -> Table:
 def speed_table(speeds: Mapping[str, Speed], pick: str, local: Local) -> Table:
     """Return a row a contender; ``pick``, which engine.mode=auto takes, is marked."""
     threads = local.workers or cores()
-    table = _table(f"Mode on {local.device}, {threads} thread{'s' * (threads > 1)}")
-    for heading in ("Seconds a round", "Samples/s", "Rounds measured"):
-        table.add_column(heading, justify="right")
+    headings = ("Seconds a round", "Samples/s", "Rounds measured")
+    table = _table(f"Mode on {local.device}, {threads} thread{'s' * (threads > 1)}", headings)
     for name, speed in speeds.items():
         label, style = (f"► {name} (auto)", "bold") if name == pick else (name, "")
         cells = f"{speed.seconds:#.3g}", f"{speed.samples:,.0f}", str(len(speed.rounds))
@@ -121,10 +119,10 @@ def speed_table(speeds: Mapping[str, Speed], pick: str, local: Local) -> Table:
     return table
 
 
-def _table(first: str) -> Table:
-    """Return a table with one column, as wide in all of them."""
-    table = Table(box=box.SIMPLE_HEAD, padding=(0, 2, 0, 0), pad_edge=False, show_edge=False)
-    table.add_column(first, min_width=24)
+def _table(first: str, numbers: Iterable[str] = ()) -> Table:
+    """Return a table whose first column is as wide in all of them."""
+    table = terminal_table(first, numbers, gap=2)
+    table.columns[0].min_width = 24
     return table
 
 

@@ -5,10 +5,9 @@ from math import isinf, isnan
 from typing import Any
 
 import pandas as pd
-from rich import box
 from rich.table import Table
 
-from fedunlearn.results import RETRAIN, amount, in_order
+from fedunlearn.results import amount, in_order, marked, terminal_table
 from fedunlearn.results.costing.pay_off import COSTS
 
 UNITS = (("d", 86400.0), ("h", 3600.0), ("min", 60.0), ("s", 1.0))
@@ -26,19 +25,16 @@ BREAK_EVEN_LEGEND = (
 
 def costs_printed(costs: pd.DataFrame) -> Table:
     """Return a row for each request and strategy of `table.costs_table`."""
-    table = _table("Costs of a request, unlearning and recovery")
-    table.add_column("\nStrategy", no_wrap=True)
-    for heading in (
-        *("Client\npasses", "MB\nsent", "MB\nstored", "\nRounds"),
-        *("Time to\nforget", "\n5-95 %", "Share of\nretraining"),
-    ):
-        table.add_column(heading, justify="right")
+    headings = ("Client\npasses", "MB\nsent", "MB\nstored", "\nRounds")
+    headings += ("Time to\nforget", "\n5-95 %", "Share of\nretraining")
+    title = "Costs of a request, unlearning and recovery"
+    table = terminal_table("\nStrategy", headings, title=title)
     for request, rows in costs.groupby("request"):
         if costs["request"].nunique() > 1:
             table.add_row(f"Request {request}", style="italic")
         for row in rows.to_dict("records"):
             table.add_row(
-                _name(row["strategy"]),
+                marked(row["strategy"])[0],
                 amount(row["client_epochs"]),
                 amount((row["bytes_down"] + row["bytes_up"]) / 1e6),
                 amount(row["store_bytes"] / 1e6),
@@ -53,10 +49,9 @@ def costs_printed(costs: pd.DataFrame) -> Table:
 
 def break_even_printed(requests: pd.DataFrame) -> Table:
     """Return a row for each strategy of `break_even.break_even`, a column for each cost."""
-    table = _table("Requests until cheaper than retraining")
-    table.add_column("Strategy", no_wrap=True)
-    for cost in COSTS:
-        table.add_column(f"in {cost}", justify="right")
+    headings = [f"in {cost}" for cost in COSTS]
+    title = "Requests until cheaper than retraining"
+    table = terminal_table("Strategy", headings, title=title)
     found = {(row["strategy"], row["cost"]): row for row in requests.to_dict("records")}
     for strategy in in_order(requests["strategy"]):
         table.add_row(strategy, *(_needed(found[strategy, cost]) for cost in COSTS))
@@ -75,13 +70,3 @@ def _needed(row: Mapping[Hashable, Any]) -> str:
     values = [row["requests"], row["requests_low"], row["requests_high"]]
     middle, low, high = ("never" if isinf(n) else "" if isnan(n) else f"{n:,.0f}" for n in values)
     return middle if low == high == middle else f"{middle} ({low} - {high})"
-
-
-def _name(strategy: str) -> str:
-    return f"► {strategy}" if strategy == RETRAIN else strategy
-
-
-def _table(title: str) -> Table:
-    table = Table(title=title, box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
-    table.show_edge = False
-    return table
