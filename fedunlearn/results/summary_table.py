@@ -37,9 +37,9 @@ def printed_summary(summary: pd.DataFrame) -> Table:
     all references of all seeds; the row below it, where there are several a seed, the further ones,
     with the mean size of a reference's difference from the others. 100 columns are enough.
     """
-    table = terminal_table("\nStrategy")
     if summary.empty:
-        return table
+        return Table()
+    table = terminal_table("\nStrategy")
     headings = {name: card.heading for name, card in CARDS.items() if card.heading}
     metrics = [name for name in headings if name in summary and summary[name].notna().any()]
     table.title = _title(summary)
