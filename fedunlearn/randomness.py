@@ -73,6 +73,8 @@ class Stream(IntEnum):
     """The devices of clients: by draw, the i-th row is that of client i."""
     SEARCH = 25
     """A hyperparameter search: by trial."""
+    POWER = 26
+    """Normal models that tell what a design can decide: by seeds, references and measures."""
 
 
 def entropy(seed: int, stream: Stream, *more: int) -> Entropy:

@@ -10,6 +10,9 @@ RETRAIN = "retrain"
 
 Further ones of the same seed are called ``retrain-2``, ``retrain-3`` and so on."""
 
+UNTOUCHED = "none"
+"""The name of the strategy that leaves the trained model as it is: what there was to forget."""
+
 AGAIN = "retrain again"
 """Stands for the strategy where one more retrained model is next to the others of its seed."""
 

@@ -9,14 +9,17 @@ from collections.abc import Mapping
 import numpy as np
 
 from fedunlearn.checks import Refused
-from fedunlearn.results.permutation_test import Values, arrangements
+from fedunlearn.results.permutation_test import MOST, Values, arrangements
+
+LEVEL = 0.05
+"""How often a retrained model is told apart from retrained ones, at most."""
 
 ROUNDING = 1e-9
 """Sums of the same numbers in another order are taken for equal up to this."""
 
 
 def told_apart(
-    values: Mapping[str, Values], references: Mapping[str, Values]
+    values: Mapping[str, Values], references: Mapping[str, Values], most: int = MOST
 ) -> tuple[float, dict[str, float]]:
     """Return the p-value of ``values[m]`` [S] being ``references[m]`` [S, R] as well, and each m's.
 
@@ -30,6 +33,7 @@ def told_apart(
     their share with T(a) >= z_m(observed). So P(p <= q) <= q whatever the distribution and however
     measures hang together, and p is the least of the adjusted ones.
 
+    Of more arrangements than ``most``, so many are drawn, always the same ones.
     A seed in which a measure is no number for some model does not count for it. A measure that is
     the same for all models of each seed tells nothing: its p-value is 1, and without another one p
     is 1 as well. Raises `Refused` where shapes do not fit.
@@ -37,7 +41,7 @@ def told_apart(
     _check(values, references)
     seeds = next(iter(values.values())).shape[0] if values else 0
     models = 1 + (next(iter(references.values())).shape[1] if references else 0)
-    chosen = arrangements(seeds, models)
+    chosen = arrangements(seeds, models, most)
     rows = np.arange(seeds)
     found: dict[str, Values] = {}
     for metric, own in values.items():

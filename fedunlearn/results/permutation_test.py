@@ -86,16 +86,16 @@ def enough(seeds: int, references: int, confidence: float = CONFIDENCE) -> bool:
     return references > 0 and least <= 1 - confidence + 1e-9
 
 
-def arrangements(seeds: int, models: int) -> npt.NDArray[np.int64]:
+def arrangements(seeds: int, models: int, most: int = MOST) -> npt.NDArray[np.int64]:
     """Return which of ``models`` stands for the strategy in each of ``seeds``, [arrangements, S].
 
-    All there are, or so many as `MOST`, always the same; the first row is as it was observed:
+    All there are, or ``most`` of them, always the same; the first row is as it was observed:
     model 0 in every seed.
     """
-    if models**seeds <= MOST:
+    if models**seeds <= most:
         return np.indices((models,) * seeds).reshape(seeds, -1).T
     drawn = randomness.rng(0, Stream.ARRANGEMENTS, seeds, models).integers(
-        models, size=(MOST, seeds)
+        models, size=(most, seeds)
     )
     drawn[0] = 0
     return drawn

@@ -70,6 +70,23 @@ VERDICTS = {
 }
 """Columns of verdicts.csv, and their types: numbers are empty where there is nothing to tell."""
 
+ANSWERS = {
+    "request": "int64",
+    "strategy": "str",
+    "answer": "str",
+    "p_value": "float64",
+    "apart": "str",
+    "to_forget": "str",
+    "accuracy_gap": "float64",
+    "work": "float64",
+    "bytes": "float64",
+    "reason": "str",
+}
+"""Columns of answers.csv: one word a strategy, the p-value of its being retrained, the measures
+that tell it apart (joined by ``+``), whether there was anything to forget (``yes``, ``no``,
+``unknown``, or nothing where that was not measured), the test accuracy gained next to retraining,
+client epochs and bytes as multiples of retraining's, and a sentence."""
+
 GAP = "_gap"
 """Ends the name of a metric's difference from the retrained models of its seed, on average."""
 

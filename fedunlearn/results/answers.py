@@ -1,0 +1,323 @@
+"""One answer a strategy: whether its models can be told from retrained ones, in one word.
+
+docs/verdicts.md says how the words come about, and how often they are wrong.
+"""
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import pandas as pd
+
+from fedunlearn.results.branches import AGAIN, RETRAIN, UNTOUCHED
+from fedunlearn.results.joint_test import LEVEL, told_apart
+from fedunlearn.results.looks import in_order
+from fedunlearn.results.margins import UTILITY, Margins, Measured
+from fedunlearn.results.metric_cards import PART, card_or_plain
+from fedunlearn.results.permutation_test import enough
+from fedunlearn.results.power import power
+from fedunlearn.results.references import other_references
+from fedunlearn.results.run_files import ANSWERS, CASE, COSTS, GAP
+from fedunlearn.results.wording import DID_NOT_TAKE, who
+
+SHIFT = 2.0
+"""The shift in standard deviations of retraining for which a design's power is told."""
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """What is known of one strategy at one request, next to the retrained models."""
+
+    strategy: str
+    measures: Mapping[str, Measured]
+    """By metric: all that are judged, but those that compare with the first reference already."""
+    seeds: int
+    references: int
+    p_value: float
+    adjusted: Mapping[str, float]
+    """The p-value of each measure, with allowance for the others."""
+
+    @property
+    def apart(self) -> list[str]:
+        """The measures that tell the strategy's models from retrained ones, the surest first.
+
+        Measures about the leavers come before the others.
+        """
+        found = [metric for metric, p in self.adjusted.items() if p <= LEVEL]
+        return sorted(
+            found,
+            key=lambda m: (
+                not card_or_plain(m).about_leavers,
+                self.adjusted[m],
+                -abs(self.measures[m].gap) / (self.measures[m].sd or math.inf),
+            ),
+        )
+
+    @property
+    def can_decide(self) -> bool:
+        """Whether there are enough models to tell any difference from chance."""
+        return enough(self.seeds, self.references, 1 - LEVEL)
+
+
+def answers(
+    summary: pd.DataFrame, clients: pd.DataFrame, margins: Margins | None = None
+) -> pd.DataFrame:
+    """Return a row for each request and strategy of a run's ``summary``: see `ANSWERS`.
+
+    ``clients`` is the run's clients.csv: it tells which share of records the largest class has,
+    which a reference must beat. The strategy `AGAIN` is one retrained model a seed, judged by the
+    others, and `UNTOUCHED` the model that forgot nothing: the two ends of the scale.
+    """
+    limits = margins or Margins()
+    rows: list[dict[str, object]] = []
+    for request, served in summary.groupby("request"):
+        said = list(_of_request(served, majority(clients), limits))
+        rows += [{"request": request, **row} for row in said]
+    table = pd.DataFrame(rows, columns=list(ANSWERS))
+    return table.astype({name: kind for name, kind in ANSWERS.items() if kind != "str"})
+
+
+def majority(clients: pd.DataFrame) -> float:
+    """Return the share of the largest class among all clients' records."""
+    counts = clients.groupby("label")[["train", "heldout"]].sum().sum(axis=1)
+    counts = counts / max(clients["seed"].nunique(), 1)
+    return float(counts.max() / counts.sum()) if counts.sum() else 0.0
+
+
+def _of_request(
+    served: pd.DataFrame, largest_class: float, margins: Margins
+) -> Iterator[dict[str, object]]:
+    cases = list(_cases(served))
+    useless = _useless(served, largest_class)
+    untouched = next((case for case in cases if case.strategy == UNTOUCHED), None)
+    twins = _twins(served)
+    for case in cases:
+        word, reason = _word(case, untouched, useless, margins, str(served["clients"].iloc[0]))
+        twin = twins.get(case.strategy)
+        same = f" Its models are those of {twin}." if twin else ""
+        yield {
+            "strategy": case.strategy,
+            "answer": word,
+            "p_value": case.p_value if case.can_decide else math.nan,
+            "apart": "+".join(case.apart) if case.can_decide else "",
+            "to_forget": "" if untouched is None else _to_forget(untouched),
+            "reason": f"{reason}{same}",
+            **_next_to_retraining(served, case.strategy),
+        }
+
+
+def _cases(served: pd.DataFrame) -> Iterator[Case]:
+    """Yield retraining again, then each strategy, next to the references that judge it."""
+    names = list(served["strategy"].unique())
+    references = other_references("", names)
+    if not references:
+        return
+    fixed = {"run", *CASE, *COSTS}
+    measured = [m for m in map(str, served) if m not in fixed and not m.endswith(GAP)]
+    by_case = served.set_index(["seed", "strategy"])
+    tables = {
+        metric: by_case[metric].unstack()
+        for metric in measured
+        if PART not in metric and card_or_plain(metric).judged
+    }
+    compares = {m for m, table in tables.items() if table[references[0]].isna().all()}
+    probes = by_case["probe"].unstack()
+    again = [(AGAIN, references[1])] if references[1:] else []
+    others = [(name, name) for name in in_order(names) if name not in references]
+    for label, judged in [*again, *others]:
+        by = other_references(judged, references)
+        found = {}
+        for metric, table in tables.items():
+            if metric in compares:
+                continue
+            taken = probes[judged] != DID_NOT_TAKE
+            shown = table.where(taken, axis=0) if card_or_plain(metric).planted else table
+            one = Measured(metric, shown[judged].to_numpy(), shown[by].to_numpy())
+            if one.counts.any() or not one.finite:
+                found[metric] = one
+        p, adjusted = told_apart(
+            {m: one.values for m, one in found.items()},
+            {m: one.references for m, one in found.items()},
+        )
+        yield Case(label, found, len(by_case.index.unique("seed")), len(by), p, adjusted)
+
+
+def _word(
+    case: Case, untouched: Case | None, useless: str, margins: Margins, clients: str
+) -> tuple[str, str]:
+    """Return the word for a strategy, and a sentence that says why."""
+    if useless:
+        return "no verdict", useless
+    lost = _broken(case, margins)
+    if lost:
+        return "broken", lost
+    if not case.can_decide:
+        return "undecided", _more_models(case)
+    about = untouched if untouched is not None and untouched.can_decide else None
+    if about is not None and about.p_value > LEVEL:
+        measures = len(about.measures)
+        found = power(SHIFT, case.seeds, case.references, measures)
+        return "nothing to forget", (
+            f"The untouched model passes for one that never met {who(clients)}: no method can be "
+            f"told from another here (a shift of {SHIFT:g} standard deviations would be seen in "
+            f"{found:.0%} of runs)."
+        )
+    if case.p_value <= LEVEL:
+        return _direction(case)
+    return _equivalence(case, about, margins)
+
+
+def _broken(case: Case, margins: Margins) -> str:
+    """Say what is lost where utility is below retraining's by more than its margin."""
+    if any(not one.finite for one in case.measures.values()):
+        odd = next(m for m, one in case.measures.items() if not one.finite)
+        return f"Its {_plain(odd)} is not a number: the model no longer computes."
+    utility = case.measures.get(UTILITY)
+    if utility is not None and utility.gap < -margins.utility:
+        return (
+            f"It lost {-100 * utility.gap:.1f} points of test accuracy; more than "
+            f"{100 * margins.utility:g} (answer.utility) is no working model."
+        )
+    return ""
+
+
+def _direction(case: Case) -> tuple[str, str]:
+    """Say whether a model that is told apart remembers or is damaged, by the surest measure."""
+    metric = case.apart[0]
+    one, card = case.measures[metric], card_or_plain(metric)
+    if card.remembered is not None:
+        more = (one.gap > 0) == (card.remembered == "higher")
+    else:  # who serves everybody else better than retraining does, still has what was to go
+        more = (one.gap > 0) == (card.better == "higher")
+    word = "remembers" if more else "damaged"
+    side = "above" if one.gap > 0 else "below"
+    size = f"{abs(one.gap) / one.sd:.1f} standard deviations" if one.sd else "clearly"
+    return word, (
+        f"Its {_plain(metric)} lies {size} {side} retraining's "
+        f"(p = {case.adjusted[metric]:.1%}, with allowance for {len(case.measures)} measures)."
+    )
+
+
+def _equivalence(case: Case, untouched: Case | None, margins: Margins) -> tuple[str, str]:
+    """Say ``as retrained`` where every measure that can fail lies within its margin."""
+    asked = _can_fail(case, untouched, margins)
+    if not asked:
+        return "undecided", "No measure about the leavers can tell here. Plant a backdoor, say."
+    open_ones = [m for m in asked if not case.measures[m].equivalent(margins)]
+    if not open_ones:
+        return "as retrained", (
+            f"All {len(asked)} measures about the leavers that could tell lie within "
+            f"{margins.spread:g} standard deviations of retraining (answer.spread)."
+        )
+    return "undecided", (
+        f"Not told apart, but {_listed(open_ones)} may lie outside the margin. "
+        f"{_seeds_to_decide(case, open_ones, margins)}"
+    )
+
+
+def _can_fail(case: Case, untouched: Case | None, margins: Margins) -> list[str]:
+    """Return the measures about the leavers by which a model that forgot nothing would fail."""
+    about = [m for m in case.measures if card_or_plain(m).about_leavers]
+    if untouched is None:
+        return [m for m in about if not case.measures[m].constant]
+    shown = untouched.measures
+    return [m for m in about if m in shown and not shown[m].equivalent(margins)]
+
+
+def _seeds_to_decide(case: Case, open_ones: Sequence[str], margins: Margins) -> str:
+    """Say how many seeds would decide, if all went on as it began."""
+    needed = 0.0
+    for metric in open_ones:
+        one = case.measures[metric]
+        room = one.margin(margins) - abs(one.gap)
+        low, high = one.interval()
+        width = (high - low) / 2
+        needed = max(needed, math.inf if not room > 0 else (width / room) ** 2)
+    if not math.isfinite(needed) or not needed:
+        return "More seeds would decide."
+    seeds = math.ceil(case.seeds * max(needed, (case.seeds + 1) / case.seeds))
+    return f"About {seeds} seeds would decide."
+
+
+def _more_models(case: Case) -> str:
+    """Say which design could tell a difference from chance."""
+    references = next(n for n in range(1, 20) if enough(case.seeds, n))
+    seeds = next(n for n in range(1, 20) if enough(n, case.references))
+    return (
+        f"{_counted(case.seeds, 'seed')} with {_counted(case.references, 'retrained model')} each "
+        f"cannot tell anything from chance; references={references} or {seeds} seeds could."
+    )
+
+
+def _useless(served: pd.DataFrame, largest_class: float) -> str:
+    """Say why there is nothing to compare with, where a reference is no working model."""
+    for name in other_references("", served["strategy"]):
+        rows = served[served["strategy"] == name]
+        if UTILITY not in rows:
+            continue
+        accuracy = rows[UTILITY].to_numpy(float)
+        loss = rows.get("test_loss", rows[UTILITY]).to_numpy(float)
+        for seed, share, nats in zip(rows["seed"], accuracy, loss, strict=True):
+            if not (math.isfinite(share) and math.isfinite(nats)):
+                return f"The retrained model of seed {seed} ({name}) computes no numbers."
+            if share <= largest_class:
+                return (
+                    f"The retrained model of seed {seed} ({name}) is right on {share:.1%} of the "
+                    f"test records, no better than naming the largest class ({largest_class:.1%})."
+                )
+    return ""
+
+
+def _to_forget(untouched: Case) -> str:
+    if not untouched.can_decide:
+        return "unknown"
+    return "yes" if untouched.p_value <= LEVEL else "no"
+
+
+def _twins(served: pd.DataFrame) -> dict[str, str]:
+    """Return for each strategy an earlier one with the same numbers: the same model."""
+    fixed = {"run", *CASE, *COSTS}
+    metrics = [m for m in map(str, served) if m not in fixed and not m.endswith(GAP)]
+    first: dict[tuple[object, ...], str] = {}
+    found = {}
+    for name in in_order(served["strategy"].unique()):
+        rows = served[served["strategy"] == name].sort_values("seed")
+        numbers = tuple(rows[metrics].to_numpy(float).round(12).ravel().astype(str))
+        twin = first.setdefault(numbers, str(name))
+        if twin != name:
+            found[str(name)] = twin
+    return found
+
+
+def _next_to_retraining(served: pd.DataFrame, strategy: str) -> dict[str, float]:
+    """Return the accuracy gained, and work and bytes as multiples of retraining's."""
+    retrained = served[served["strategy"] == RETRAIN]
+    names = other_references(RETRAIN, served["strategy"])[:1] if strategy == AGAIN else [strategy]
+    own = served[served["strategy"].isin(names)]
+    sent, full = (rows["bytes_down"] + rows["bytes_up"] for rows in (own, retrained))
+    gap = own[f"{UTILITY}{GAP}"].mean(skipna=False) if f"{UTILITY}{GAP}" in own else math.nan
+    return {
+        "accuracy_gap": float(gap),
+        "work": _ratio(own["client_epochs"].mean(), retrained["client_epochs"].mean()),
+        "bytes": _ratio(sent.mean(), full.mean()),
+    }
+
+
+def _ratio(own: float, full: float) -> float:
+    return float(own / full) if full else math.nan
+
+
+def _plain(metric: str) -> str:
+    """Write a metric's label without its unit, for the middle of a sentence."""
+    label = card_or_plain(metric).label.partition(" (")[0]
+    return label[0].lower() + label[1:]
+
+
+def _listed(metrics: Sequence[str]) -> str:
+    named = [_plain(metric) for metric in metrics[:2]]
+    more = len(metrics) - len(named)
+    return " and ".join([*named, *([f"{more} more"] if more else [])])
+
+
+def _counted(number: int, what: str) -> str:
+    return f"{number} {what}{'s' * (number != 1)}"
