@@ -10,7 +10,7 @@ from benchmarks.workloads import SEED, WORK
 from fedunlearn.flower import GridClients, InProcessGrid, handshake
 from fedunlearn.models import Mlp, Network
 from fedunlearn.threads import cores
-from fedunlearn.unlearning import Access, Ledger, ServerData, Training
+from fedunlearn.unlearning import Access, Ledger, ProxyData, Training
 
 NETWORK = Network(Mlp(hidden=()), (1, 1, 1), 2)
 WEIGHTS = Array(NETWORK.initial(SEED).numpy())
@@ -39,7 +39,7 @@ def contend(turns: Iterable[int], clients: int, sampled: int) -> None:
     """Run rounds in this process, asking ``sampled`` of ``clients`` clients."""
     training = Training(cohort=sampled / clients, work=WORK)
     grid, ledger = InProcessGrid(app(), clients, cores()), Ledger()
-    nobody = ServerData(NETWORK, torch.empty(0, 1, 1, 1), ledger, SEED)
+    nobody = ProxyData(NETWORK, torch.empty(0, 1, 1, 1), ledger, SEED)
     try:
         connection = handshake(grid, clients)
         for rounds in turns:

@@ -8,7 +8,7 @@ from benchmarks.workloads import WORK, Workload
 from fedunlearn.data import Scenario, build_federation
 from fedunlearn.flower import Connection, GridClients, Local
 from fedunlearn.history import History, Needs
-from fedunlearn.unlearning import Access, FederationState, Ledger, ServerData, Training, train
+from fedunlearn.unlearning import Access, FederationState, Ledger, ProxyData, Training, train
 
 
 def contend(
@@ -56,5 +56,5 @@ def clients(connection: Connection, scenario: Scenario, training: Training) -> G
         seed=scenario.seed,
         ledger=ledger,
         access=Access(frozenset(connection.nodes)),
-        unlabelled=ServerData(here.network, here.proxy, ledger, scenario.seed),
+        unlabelled=ProxyData(here.network, here.proxy, ledger, scenario.seed),
     )

@@ -9,7 +9,7 @@ from fedunlearn.experiment.experiment import Experiment
 from fedunlearn.experiment.references import first_model, training_seed
 from fedunlearn.flower import Connection, GridClients
 from fedunlearn.history import History, Policy, RecordRound
-from fedunlearn.unlearning import Access, FederationState, Ledger, ServerData
+from fedunlearn.unlearning import Access, FederationState, Ledger, ProxyData
 
 
 def before_training(federation: Federation, policy: Policy) -> FederationState:
@@ -31,10 +31,10 @@ def recorded_by(record: RecordRound, state: FederationState) -> FederationState:
 
 def server_data(
     experiment: Experiment, federation: Federation, name: str, ledger: Ledger
-) -> ServerData:
+) -> ProxyData:
     """Return the server's unlabelled records as the branch ``name`` uses them."""
     images = federation.proxy.to(torch.device(experiment.engine.device))
-    return ServerData(
+    return ProxyData(
         federation.network, images, ledger, training_seed(federation.scenario.seed, name)
     )
 

@@ -2,10 +2,10 @@
 
 import math
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 
 from fedunlearn.experiment.checkpoint import Checkpoint, RunState
+from fedunlearn.unlearning import Clock
 
 PATIENCE = 20
 """A checkpoint that took a second is not written again for this many: at most 5 % of the time."""
@@ -18,8 +18,7 @@ class CheckpointSchedule:
     checkpoint: Checkpoint
     pause: float
     """Seconds between checkpoints at least; 0 writes each."""
-    clock: Callable[[], float] = time.monotonic
-    """Seconds that only ever grow."""
+    clock: Clock = time.monotonic
     due: float = -math.inf
     """When the next checkpoint is to be written, on the clock."""
 

@@ -11,7 +11,7 @@ from rich.progress import Progress as Bar
 from rich.table import Column
 
 from fedunlearn.results import CARDS
-from fedunlearn.unlearning import Moment
+from fedunlearn.unlearning import Clock, Moment
 
 SECONDS_BETWEEN_LINES = 3.0
 """Where the output is no terminal, a line appears this often, and at the end of each phase."""
@@ -22,11 +22,12 @@ PHASES = {"train": "training", "unlearn": "unlearning", "recover": "recovery"}
 class Progress:
     """A bar over all rounds of a run on a terminal; now and then a line elsewhere."""
 
-    def __init__(self, rounds: int, console: Console) -> None:
+    def __init__(self, rounds: int, console: Console, clock: Clock = time.monotonic) -> None:
+        self._clock = clock
         self._rounds = rounds
         self._done = 0
         self._console = console
-        self._started = self._printed = time.monotonic()
+        self._started = self._printed = self._clock()
         self._latest: dict[str, float] = {}
         self._line = ""
         self._bar = Bar(
@@ -72,14 +73,14 @@ class Progress:
             self._task, description=f"seed {seed} {strategy}", completed=self._done, facts=facts
         )
         self._line = f"{what}, round {moment.round}: {facts}"
-        if time.monotonic() - self._printed > SECONDS_BETWEEN_LINES:
+        if self._clock() - self._printed > SECONDS_BETWEEN_LINES:
             self.say()
 
     def say(self) -> None:
         """Where no bar is shown, print the latest round as a line, once."""
         if self._console.is_terminal or not self._line:
             return
-        self._printed = time.monotonic()
+        self._printed = self._clock()
         spent = self._printed - self._started
         left = spent / self._done * max(0, self._rounds - self._done)
         place = f"{self._done} of {self._rounds} rounds, about {left:.0f} s left"

@@ -26,7 +26,7 @@ from fedunlearn.unlearning import (
     Access,
     ClientFailed,
     Ledger,
-    ServerData,
+    ProxyData,
     Training,
     cohort,
     run_rounds,
@@ -43,7 +43,7 @@ class GridClients:
     seed: int
     ledger: Ledger
     access: Access
-    unlabelled: ServerData
+    unlabelled: ProxyData
 
     @property
     def ids(self) -> frozenset[ClientId]:
@@ -56,7 +56,7 @@ class GridClients:
         return self.training.work
 
     @property
-    def proxy(self) -> ServerData:
+    def proxy(self) -> ProxyData:
         """Unlabelled records on the server."""
         self.access.require_proxy()
         return self.unlabelled

@@ -9,6 +9,7 @@ from .driver import train as train
 from .failures import ClientFailed as ClientFailed
 from .ledger import SERVER as SERVER
 from .ledger import Charge as Charge
+from .ledger import Clock as Clock
 from .ledger import Ledger as Ledger
 from .ledger import Moment as Moment
 from .ledger import Phase as Phase
@@ -18,6 +19,7 @@ from .recovery import NoRecovery as NoRecovery
 from .recovery import Plain as Plain
 from .recovery import Projected as Projected
 from .recovery import Recovery as Recovery
+from .server_data import ProxyData as ProxyData
 from .server_data import ServerData as ServerData
 from .server_optimizers import FedAdam as FedAdam
 from .server_optimizers import FedAvg as FedAvg

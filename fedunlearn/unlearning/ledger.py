@@ -1,12 +1,15 @@
 """What unlearning costs: facts are recorded, totals are derived."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
 from fedunlearn.data import ClientId
 
 Phase = Literal["train", "unlearn", "recover"]
+
+Clock = Callable[[], float]
+"""Tells seconds that only ever grow."""
 
 SERVER: ClientId = -1
 """Stands in a charge's ``client`` for work that the server did itself."""

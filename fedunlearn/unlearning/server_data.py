@@ -2,6 +2,7 @@
 
 import time
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -10,18 +11,15 @@ from fedunlearn import randomness
 from fedunlearn.local import LocalWork, train_locally
 from fedunlearn.models import Network, Vector
 from fedunlearn.randomness import Stream
-from fedunlearn.unlearning.ledger import SERVER, Ledger
+from fedunlearn.unlearning.ledger import SERVER, Clock, Ledger
 
 
-@dataclass(frozen=True)
-class ServerData:
-    """Images that the server owns; no client trained on them and nobody labelled them."""
+class ServerData(Protocol):
+    """Unlabelled records on the server, as strategies use them."""
 
-    network: Network
-    images: Tensor
-    """[n, c, h, w], on the device that is to train."""
-    ledger: Ledger
-    seed: int
+    @property
+    def images(self) -> Tensor:
+        """[n, c, h, w]."""
 
     def distil(self, teacher: Vector, student: Vector, work: LocalWork, *, round: int) -> Vector:
         """Train ``student`` [d] towards the logits of ``teacher`` [d] and return it.
@@ -29,12 +27,27 @@ class ServerData:
         ``work.objective`` gets the teacher's logits in place of labels. The server is charged
         for the records of the student's epochs and for the teacher's one pass.
         """
-        started = time.perf_counter()
+
+
+@dataclass(frozen=True)
+class ProxyData:
+    """Images that the server owns; no client trained on them and nobody labelled them."""
+
+    network: Network
+    images: Tensor
+    """[n, c, h, w], on the device that is to train."""
+    ledger: Ledger
+    seed: int
+    clock: Clock = time.perf_counter
+
+    def distil(self, teacher: Vector, student: Vector, work: LocalWork, *, round: int) -> Vector:
+        """Train on the images and charge the server; see `ServerData.distil`."""
+        started = self.clock()
         teacher, student = teacher.to(self.images.device), student.to(self.images.device)
         with torch.no_grad():
             logits = torch.cat([self.network(teacher, x) for x in torch.split(self.images, 1024)])
         rng = randomness.rng(self.seed, Stream.SERVER_DATA, round)
         weights = train_locally(self.network, student, self.images, logits, work, round, rng).cpu()
         samples = work.samples(len(self.images)) + len(self.images)
-        self.ledger.charge(SERVER, samples=samples, seconds=time.perf_counter() - started)
+        self.ledger.charge(SERVER, samples=samples, seconds=self.clock() - started)
         return weights

@@ -9,7 +9,7 @@ from fedunlearn.data import Backdoor, Digits, Dirichlet, Scenario, build_federat
 from fedunlearn.flower import GridClients, Local
 from fedunlearn.local import LocalWork, Sgd, Threads
 from fedunlearn.models import Mlp
-from fedunlearn.unlearning import Access, FedAvgM, Ledger, ServerData, Training
+from fedunlearn.unlearning import Access, FedAvgM, Ledger, ProxyData, Training
 
 SCENARIO = Scenario(Digits(), Dirichlet(clients=5), Backdoor(), Mlp((16,)), (1,), seed=4)
 TRAININGS = {
@@ -31,7 +31,7 @@ def ordinary(training, member):
             seed=member.seed,
             ledger=Ledger(),
             access=Access(member.clients),
-            unlabelled=ServerData(here.network, here.proxy, Ledger(), member.seed),
+            unlabelled=ProxyData(here.network, here.proxy, Ledger(), member.seed),
         )
         models.extend(w for _, w in clients.rounds(member.initial, 1, training.rounds))
 

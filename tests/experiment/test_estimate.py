@@ -30,7 +30,7 @@ from fedunlearn.local import Distillation, LocalWork, Sgd
 from fedunlearn.models import Mlp
 from fedunlearn.simulations import __main__ as command
 from fedunlearn.simulations import estimate as entry
-from fedunlearn.unlearning import SERVER, Access, Ledger, Plain, Request, ServerData, Training
+from fedunlearn.unlearning import SERVER, Access, Ledger, Plain, ProxyData, Request, Training
 from strategies.fedaccum import FedAccum
 from strategies.federaser import FedEraser
 from strategies.finetune import FineTune
@@ -157,10 +157,11 @@ class TestAgainstRuns:
     ):
         def seconds(**parts):
             pace = replace(PACE, **{"samples": float("inf"), **parts})
-            costs = estimate(WAVES, (0,), pace).set_index(["strategy", "request", "phase"])
+            costs = estimate(WAVES, (0,), pace, clock=lambda: 0.0).set_index(
+                ["strategy", "request", "phase"]
+            )
             return costs.seconds
 
-        monkeypatch.setattr(library, "time", SimpleNamespace(perf_counter=lambda: 0.0))
         monkeypatch.setattr(Pace, "distilling", lambda self, proxy, work: 0.0)
         metrics = ran["metrics"][(ran["metrics"].seed == 0)]
         metrics = metrics[metrics.metric == "test_accuracy"].replace("recover", "unlearn")
@@ -183,8 +184,8 @@ class TestAgainstRuns:
     def test_the_server_s_arithmetic_takes_the_time_that_it_takes(self, monkeypatch):
         monkeypatch.setattr(Pace, "distilling", lambda self, proxy, work: 0.0)
         clock = itertools.count(step=3)
-        monkeypatch.setattr(library, "time", SimpleNamespace(perf_counter=clock.__next__))
-        found = estimate(WAVES, (0,), replace(PACE, samples=float("inf"))).seconds
+        pace = replace(PACE, samples=float("inf"))
+        found = estimate(WAVES, (0,), pace, clock=clock.__next__).seconds
         assert set(found) == {3}
 
     @pytest.mark.parametrize("store", [OnDisk(encoding="int8"), OnDisk(encoding="int8", limit=1e9)])
@@ -273,7 +274,7 @@ class TestDryClients:
         assert dry.distil(torch.zeros(6), student, work, round=1) is student
         assert dry.images is real.images
         real.distil(torch.zeros(6), student, work, round=1)
-        (charged,), (wanted,) = dry.ledger, real.ledger
+        (charged,), (wanted,) = dry.real.ledger, real.ledger
         assert charged == replace(wanted, seconds=0.5 * 3 * 8)
 
     def test_updates_and_models_move_and_take_no_memory(self, both):
@@ -360,7 +361,7 @@ class TestPace:
     def timed(self, monkeypatch):
         """Fake all measurements; return what was asked of the clients."""
 
-        def measured(engine, scenario, training):
+        def measured(engine, scenario, training, *, clock):
             asked.append((engine, scenario.seed, training))
             return Speed(2.0, ((1.0, 100), (1.0, 300), (1.0, 200)))
 
@@ -385,7 +386,7 @@ class TestPace:
         assert training == replace(WAVES.training, work=work)
         assert torch.get_num_threads() == 1
 
-    def test_a_model_is_measured_a_few_times_as_in_a_run(self, timed, monkeypatch):
+    def test_a_model_is_measured_a_few_times_as_in_a_run(self, timed):
         @dataclass(frozen=True)
         class Spy:
             def __call__(self, model, retrained):
@@ -396,8 +397,7 @@ class TestPace:
         def evaluated(step):
             seen.clear()
             clock = itertools.count(step=step)
-            monkeypatch.setattr(pacing, "time", SimpleNamespace(perf_counter=clock.__next__))
-            return Pace.of(experiment, (0,)).evaluation
+            return Pace.of(experiment, (0,), clock.__next__).evaluation
 
         seen = []
         experiment = replace(WAVES, evaluation=Evaluation((Spy(),), batch_size=64))
@@ -413,7 +413,8 @@ class TestPace:
         assert len(seen) == 1
         records = sum(map(len, seen[0][0].sets.values()))
         here = build_federation(experiment.scenario(0))
-        assert pacing._evaluating(experiment, here) == (2, 2 / records)
+        clock = itertools.count(step=2).__next__
+        assert pacing._evaluating(experiment, here, clock) == (2, 2 / records)
 
     def test_distilling_is_timed_once_a_work_on_two_batches(self, monkeypatch):
         trained = []
@@ -423,10 +424,9 @@ class TestPace:
             return start
 
         here = build_federation(replace(WAVES, proxy=0.2).scenario(0))
-        proxy = ServerData(here.network, here.proxy, Ledger(), 0)
+        clock = itertools.count(step=6).__next__
+        proxy = ProxyData(here.network, here.proxy, Ledger(), 0, clock)
         monkeypatch.setattr(proxies, "train_locally", train)
-        clock = itertools.count(step=6)
-        monkeypatch.setattr(proxies, "time", SimpleNamespace(perf_counter=clock.__next__))
         pace = Pace(0, 1, 1, 1, 0)
         work = replace(DISTIL, epochs=2, batch_size=16)
         assert len(here.proxy) > 32

@@ -27,7 +27,7 @@ from fedunlearn.flower.engines import ray as ray_engine
 from fedunlearn.flower.engines.local import choose
 from fedunlearn.local import Ball, LocalWork, memory_chunks
 from fedunlearn.models import Cnn, Mlp, Network
-from fedunlearn.unlearning import Access, ClientFailed, Ledger, ServerData, Training
+from fedunlearn.unlearning import Access, ClientFailed, Ledger, ProxyData, Training
 from tests.support.world import Fragile
 
 SMALL = Scenario(Digits(), Dirichlet(clients=4), Backdoor(), Mlp(), (1,), seed=5)
@@ -44,7 +44,7 @@ def train_small(engine, training):
             seed=SMALL.seed,
             ledger=ledger,
             access=Access(frozenset(connection.nodes)),
-            unlabelled=ServerData(here.network, here.proxy, ledger, SMALL.seed),
+            unlabelled=ProxyData(here.network, here.proxy, ledger, SMALL.seed),
         )
         models.extend(weights for _, weights in clients.rounds(here.initial, 1, training.rounds))
 
@@ -104,7 +104,7 @@ def bounded_small(engine, stop):
             seed=SMALL.seed,
             ledger=ledger,
             access=Access(frozenset(connection.nodes)),
-            unlabelled=ServerData(here.network, here.proxy, ledger, SMALL.seed),
+            unlabelled=ProxyData(here.network, here.proxy, ledger, SMALL.seed),
         )
         clients.train(here.initial, clients.ids, work, round=1, other=here.initial)
 

@@ -25,7 +25,7 @@ from fedunlearn.checks import Refused
 from fedunlearn.flower import GridClients, InProcessGrid, Local, Ray, build_client_app, kinds_in
 from fedunlearn.flower.engines import ray as ray_engine
 from fedunlearn.flower.in_process_grid import FIRST_NODE
-from fedunlearn.unlearning import Access, ClientFailed, Ledger, ServerData, Training
+from fedunlearn.unlearning import Access, ClientFailed, Ledger, ProxyData, Training
 from tests.support.world import WORK, HalfSquare, World
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # Ray leaves files of its own open
@@ -60,7 +60,7 @@ def trained(engine, world, after=lambda: None):
             seed=world.seed,
             ledger=Ledger(),
             access=Access(frozenset(connection.nodes)),
-            unlabelled=ServerData(world.here.network, world.proxy_images, Ledger(), world.seed),
+            unlabelled=ProxyData(world.here.network, world.proxy_images, Ledger(), world.seed),
         )
         for _, weights in clients.rounds(models[0], 1, ROUNDS):
             models.append(weights)

@@ -40,11 +40,10 @@ def shown(*things):
     return " ".join(console.file.getvalue().split())
 
 
-def rounds_timed(monkeypatch, seconds):
+def rounds_timed(seconds):
     """Return the rounds measured where every round takes one second."""
-    clock = SimpleNamespace(perf_counter=itertools.count().__next__)
-    monkeypatch.setattr(timing, "time", clock)
-    return len(measure(Local(workers=1), TINY, TRAINING, seconds).rounds)
+    clock = itertools.count().__next__
+    return len(measure(Local(workers=1), TINY, TRAINING, seconds, clock).rounds)
 
 
 class TestMeasure:
@@ -72,11 +71,10 @@ class TestMeasure:
             measure(engine, TINY, TRAINING, seconds=0)
         assert asked == list(MODES)
 
-    def test_start_and_warm_up_are_not_rounds(self, monkeypatch):
+    def test_start_and_warm_up_are_not_rounds(self):
         #              asked, ready, warm-up, then the rounds
         ticks = iter([100.0, 110.0, 150.0, 151.0, 154.0, 156.0])
-        monkeypatch.setattr(timing, "time", SimpleNamespace(perf_counter=ticks.__next__))
-        found = measure(Local(workers=1), TINY, TRAINING, seconds=0)
+        found = measure(Local(workers=1), TINY, TRAINING, seconds=0, clock=ticks.__next__)
         assert found.start == 10
         assert [seconds for seconds, _ in found.rounds] == [1, 3, 2]
         assert found.seconds == 2
@@ -84,8 +82,8 @@ class TestMeasure:
     @pytest.mark.parametrize(
         ("seconds", "rounds"), [(0, 3), (3, 3), (4.5, 5), (19.5, 20), (1e9, 20)]
     )
-    def test_as_many_rounds_as_fit_but_neither_few_nor_many(self, monkeypatch, seconds, rounds):
-        assert rounds_timed(monkeypatch, seconds) == rounds
+    def test_as_many_rounds_as_fit_but_neither_few_nor_many(self, seconds, rounds):
+        assert rounds_timed(seconds) == rounds
 
     def test_a_failing_client_is_no_fast_round_even_where_it_is_tolerated(self):
         work = LocalWork(epochs=1, objective=Fragile())

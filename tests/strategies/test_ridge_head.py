@@ -24,8 +24,8 @@ from fedunlearn.unlearning import (
     Moment,
     NoRecovery,
     Plain,
+    ProxyData,
     Request,
-    ServerData,
     Training,
     forget,
     train,
@@ -75,7 +75,7 @@ def rig():
         seed=4,
         ledger=ledger,
         access=Access(frozenset(range(5))),
-        unlabelled=ServerData(here.network, here.proxy, ledger, 4),
+        unlabelled=ProxyData(here.network, here.proxy, ledger, 4),
     )
     start = FederationState(History(here.network.layout, here.initial, here.initial), clients.ids)
     yield Rig(clients, start)
@@ -379,7 +379,7 @@ class TestEngines:
                 seed=4,
                 ledger=ledger,
                 access=Access(frozenset(connection.nodes)),
-                unlabelled=ServerData(here.network, here.proxy, ledger, 4),
+                unlabelled=ProxyData(here.network, here.proxy, ledger, 4),
             )
             found.update(clients.statistics(here.initial))
 

@@ -17,7 +17,7 @@ from fedunlearn.flower import GridClients, InProcessGrid, build_client_app, hand
 from fedunlearn.flower import client_app as client_app_module
 from fedunlearn.history import History, Needs
 from fedunlearn.local import CrossEntropy, LocalWork, Sgd
-from fedunlearn.unlearning import Access, FederationState, Ledger, ServerData, Training, train
+from fedunlearn.unlearning import Access, FederationState, Ledger, ProxyData, Training, train
 
 D = 6
 RATE = 0.1
@@ -142,7 +142,7 @@ class World:
                 seed=self.seed,
                 ledger=ledger,
                 access=Access(frozenset(range(count))),
-                unlabelled=ServerData(self.here.network, self.proxy_images, ledger, self.seed),
+                unlabelled=ProxyData(self.here.network, self.proxy_images, ledger, self.seed),
             )
         finally:
             grid.close()

@@ -2,20 +2,19 @@
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
-from typing import Any, cast
 
 import numpy as np
 import torch
 
 from fedunlearn.data import ClientId
-from fedunlearn.history import Needs, Round, StoredRound, Updates
+from fedunlearn.history import Encoding, Needs, Round, Updates
 from fedunlearn.local import LocalWork
 from fedunlearn.models import Vector
 from fedunlearn.unlearning import (
     SERVER,
     Access,
     Ledger,
-    ServerData,
+    ProxyData,
     Training,
     cohort,
     server_rng,
@@ -32,59 +31,104 @@ def made_up(clients: Collection[ClientId], examples: Sequence[int], size: int) -
 
 
 @dataclass(frozen=True, slots=True)
-class Hollow:
-    """A kept round that takes no memory: its numbers are made up, all else is that of ``real``."""
+class MadeUpRound:
+    """A recorded round that takes no memory: who took part is true, the numbers are made up."""
 
-    real: StoredRound
-    coordinate: float
-    """The first one of the model that was sent out: all others are taken to equal it."""
+    number: int
+    """From 1."""
+    clients: tuple[ClientId, ...]
+    """Ascending, [k]."""
+    examples: tuple[int, ...]
+    """Records that each client trained on, [k]."""
+    cohort_examples: int
+    """Records of the whole cohort, also of clients who have left since."""
+    d: int
+    """Coordinates of a model."""
+    encoding: Encoding
+    """In which a run would store the updates."""
+    has_updates: bool
+    coordinate: float | None
+    """What every coordinate of the model that was sent out is; None where it was not kept."""
 
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.real, name)
+    @classmethod
+    def of(cls, done: Round, d: int, encoding: Encoding) -> "MadeUpRound":
+        """Return ``done`` with made-up numbers: all of its model equal the first."""
+        return cls(
+            number=done.number,
+            clients=done.clients,
+            examples=tuple(done.updates.examples.tolist()),
+            cohort_examples=done.cohort_examples,
+            d=d,
+            encoding=encoding,
+            has_updates=done.updates.deltas.shape[1] > 0,
+            coordinate=None if done.broadcast is None else float(done.broadcast[0]),
+        )
 
     @property
     def updates(self) -> Updates:
         """Made-up updates of the clients whose updates are kept."""
-        return made_up(self.real.clients, self.real.examples, self.real.d)
+        updates = made_up(self.clients, self.examples, self.d)
+        return updates if self.has_updates else updates.hollow
 
     @property
     def before(self) -> Vector:
         """A made-up model [d]; raises LookupError where none was kept."""
-        model = torch.full((1,), self.coordinate).expand(self.real.d)
-        kept = model if self.real.has_model else None
-        return Round(self.real.number, self.updates, self.real.cohort_examples, kept).before
+        return self._round.before
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes that a run would store."""
+        updates = self.encoding.nbytes(len(self.clients), self.d) if self.has_updates else 0
+        return updates + (0 if self.coordinate is None else 4 * self.d)
 
     def share(self, clients: Set[ClientId]) -> Vector:
         """Return what ``clients`` moved the model by, as `Round.share`."""
-        return Round(self.real.number, self.updates, self.real.cohort_examples).share(clients)
+        return self._round.share(clients)
 
-    def only(self, clients: Set[ClientId]) -> "Hollow":
+    def only(self, clients: Set[ClientId]) -> "MadeUpRound":
         """Drop what others than ``clients`` sent."""
-        return replace(self, real=self.real.only(clients))
+        rows = [row for row, client in enumerate(self.clients) if client in clients]
+        return replace(
+            self,
+            clients=tuple(self.clients[row] for row in rows),
+            examples=tuple(self.examples[row] for row in rows),
+        )
 
-    def without(self, clients: Set[ClientId]) -> "Hollow":
+    def without(self, clients: Set[ClientId]) -> "MadeUpRound":
         """Drop what ``clients`` sent."""
-        return replace(self, real=self.real.without(clients))
+        return self.only(set(self.clients) - clients)
 
-    def reduced(self, needs: Needs) -> "Hollow":
+    def reduced(self, needs: Needs) -> "MadeUpRound":
         """Keep only what ``needs`` names."""
-        return replace(self, real=self.real.reduced(needs))
+        return replace(
+            self,
+            has_updates=self.has_updates and needs.updates,
+            coordinate=self.coordinate if needs.models else None,
+        )
+
+    @property
+    def _round(self) -> Round:
+        """The same in memory; its tensors are one number each."""
+        model = None if self.coordinate is None else torch.tensor([self.coordinate]).expand(self.d)
+        return Round(self.number, self.updates, self.cohort_examples, model)
 
 
 @dataclass(frozen=True, slots=True)
 class DryServerData:
     """The server's records, on which nobody trains: the student comes back as it was."""
 
-    real: ServerData
-    seconds: Callable[[ServerData, LocalWork], float]
+    real: ProxyData
+    seconds: Callable[[ProxyData, LocalWork], float]
     """How long one record takes."""
 
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.real, name)
+    @property
+    def images(self) -> torch.Tensor:
+        """The server's images, [n, c, h, w]."""
+        return self.real.images
 
     def distil(self, teacher: Vector, student: Vector, work: LocalWork, *, round: int) -> Vector:
-        """Charge what `ServerData.distil` would."""
-        samples = work.samples(len(self.real.images)) + len(self.real.images)
+        """Charge what `ProxyData.distil` would."""
+        samples = work.samples(len(self.images)) + len(self.images)
         seconds = samples * self.seconds(self.real, work)
         self.real.ledger.charge(SERVER, samples=samples, seconds=seconds)
         return student
@@ -113,10 +157,10 @@ class DryClients:
         return self.training.work
 
     @property
-    def proxy(self) -> ServerData:
+    def proxy(self) -> DryServerData:
         """Unlabelled records on the server."""
         self.access.require_proxy()
-        return cast(ServerData, self.unlabelled)
+        return self.unlabelled
 
     @property
     def leavers(self) -> "DryClients":

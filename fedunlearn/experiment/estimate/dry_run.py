@@ -9,22 +9,21 @@ whose arithmetic fails on them is refused. Clients who fail are not foreseen.
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import pandas as pd
 
 from fedunlearn.checks import Refused
 from fedunlearn.data import ClientId, Federation, build_federation
 from fedunlearn.experiment import Experiment, before_training, recorded_by, server_data
-from fedunlearn.experiment.estimate.dry_clients import DryClients, DryServerData, Hollow
+from fedunlearn.experiment.estimate.dry_clients import DryClients, DryServerData, MadeUpRound
 from fedunlearn.experiment.estimate.timing import Pace
-from fedunlearn.history import RecordedRound, Round, StoredRound, encodings
+from fedunlearn.history import RecordedRound, Round, encodings
 from fedunlearn.results import SHARED
-from fedunlearn.sealed_files import Stamp
 from fedunlearn.unlearning import (
     SERVER,
     Access,
+    Clock,
     FederationState,
     Ledger,
     Moment,
@@ -35,16 +34,23 @@ from fedunlearn.unlearning import (
 )
 
 
-def estimate(experiment: Experiment, seeds: Sequence[int], pace: Pace) -> pd.DataFrame:
+def estimate(
+    experiment: Experiment,
+    seeds: Sequence[int],
+    pace: Pace,
+    clock: Clock = time.perf_counter,
+) -> pd.DataFrame:
     """Return a row for each training (phase ``train``) and each request that a strategy serves.
 
     The latter has phase ``unlearn`` and includes recovery, as a row of summary.csv does, and the
     columns are called as there, but ``seconds`` pass on the clock. ``messages`` are models sent
     and received, ``store_bytes`` of a training what is kept for all strategies together.
-    Raises `Refused` for a strategy that fails on updates that are made up.
+    ``clock`` times the server's arithmetic. Raises `Refused` for a strategy that fails on updates
+    that are made up.
     """
     runs = (
-        DryRun.of(experiment, build_federation(experiment.scenario(seed)), pace) for seed in seeds
+        DryRun.of(experiment, build_federation(experiment.scenario(seed)), pace, clock)
+        for seed in seeds
     )
     return pd.DataFrame([row for run in runs for row in run.rows()])
 
@@ -56,11 +62,14 @@ class DryRun:
     experiment: Experiment
     here: Federation
     pace: Pace
+    clock: Clock = time.perf_counter
 
     @classmethod
-    def of(cls, experiment: Experiment, here: Federation, pace: Pace) -> "DryRun":
+    def of(
+        cls, experiment: Experiment, here: Federation, pace: Pace, clock: Clock = time.perf_counter
+    ) -> "DryRun":
         """Count ``experiment`` as it is run within its budget."""
-        return cls(experiment.within_budget(here.network.layout.size)[0], here, pace)
+        return cls(experiment.within_budget(here.network.layout.size)[0], here, pace, clock)
 
     def rows(self) -> Iterator[dict[str, Any]]:
         """Count the training that all share, then each strategy from where that ends."""
@@ -98,7 +107,7 @@ class DryRun:
         self, name: str, steps: Steps, ledger: Ledger
     ) -> tuple[FederationState, dict[str, Any]]:
         """Take all steps; return where they end and what they cost."""
-        began, charged = time.perf_counter(), len(ledger.charges)
+        began, charged = self.clock(), len(ledger.charges)
         try:
             state, moments = _followed(steps)
         except Refused:
@@ -108,7 +117,7 @@ class DryRun:
                 f"strategy={name} cannot be estimated: it fails on updates that are made up "
                 f"({error}). Leave it out of strategies."
             ) from error
-        seconds = time.perf_counter() - began  # of the server's own arithmetic
+        seconds = self.clock() - began  # of the server's own arithmetic
         spent = Ledger(charges=ledger.charges[charged:])
         by_clients = sum(charge.samples for charge in spent if charge.client != SERVER)
         seconds += spent.seconds + by_clients / self.pace.samples
@@ -149,22 +158,8 @@ class DryRun:
         """Keep a round in the encoding of a run: this is the only place where one counts."""
         store, size = self.experiment.store, self.here.network.layout.size
         on_disk = store.on_disk(self.experiment.stored_bytes(size))
-        stored = StoredRound(
-            path=Path(),
-            stamp=Stamp(0, 0, 0),
-            number=done.number,
-            cohort_examples=done.cohort_examples,
-            encoding=encodings.of(store.encoding if on_disk else "float32"),
-            d=size,
-            rows=tuple(range(len(done.clients))),
-            clients=done.clients,
-            examples=tuple(done.updates.examples.tolist()),
-            has_updates=done.updates.deltas.shape[1] > 0,
-            has_model=done.broadcast is not None,
-            held=len(done.clients),
-        )
-        coordinate = 0.0 if done.broadcast is None else float(done.broadcast[0])
-        return cast(RecordedRound, Hollow(stored, coordinate))
+        encoding = encodings.of(store.encoding if on_disk else "float32")
+        return MadeUpRound.of(done, size, encoding)
 
 
 def _followed(steps: Steps) -> tuple[FederationState, list[Moment]]:

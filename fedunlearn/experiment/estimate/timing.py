@@ -14,7 +14,7 @@ from fedunlearn.experiment.estimate.dry_clients import NUDGE
 from fedunlearn.experiment.estimate.throughput import measure
 from fedunlearn.local import LocalWork
 from fedunlearn.threads import cores, pool
-from fedunlearn.unlearning import Ledger, ServerData
+from fedunlearn.unlearning import Clock, Ledger, ProxyData
 
 ROUND = 5.0
 """Rounds that would take more seconds are timed with fewer epochs."""
@@ -41,7 +41,9 @@ class Pace:
     """Seconds a record on the server, by the work it was asked to do."""
 
     @classmethod
-    def of(cls, experiment: Experiment, seeds: Sequence[int]) -> "Pace":
+    def of(
+        cls, experiment: Experiment, seeds: Sequence[int], clock: Clock = time.perf_counter
+    ) -> "Pace":
         """Time a few rounds and the measuring of a model, under the first seed.
 
         Raises `Refused` for seeds that cannot be run, before anything is timed.
@@ -52,15 +54,15 @@ class Pace:
         torch.set_num_threads(1)  # as in a run
         training, scenario = experiment.training, scenarios[seeds[0]]
         here = build_federation(scenario)
-        evaluation, forward = _evaluating(experiment, here)
+        evaluation, forward = _evaluating(experiment, here, clock)
         share = training.cohort_size(here.clients) / here.clients
         epoch = BACKWARD * forward * share * sum(map(len, here.train))
         epochs = max(1, min(training.work.epochs, int(ROUND / epoch)))
         timed = replace(training, work=replace(training.work, epochs=epochs))
-        speed = measure(experiment.engine, scenario, timed)
+        speed = measure(experiment.engine, scenario, timed, clock=clock)
         return cls(speed.start, speed.samples, epochs, len(speed.rounds), evaluation)
 
-    def distilling(self, proxy: ServerData, work: LocalWork) -> float:
+    def distilling(self, proxy: ProxyData, work: LocalWork) -> float:
         """Return the seconds that a record takes, timed on two batches when first asked."""
         if repr(work) not in self.distilled:
             few = replace(proxy, images=proxy.images[: 2 * work.batch_size], ledger=Ledger())
@@ -82,7 +84,7 @@ class Pace:
         )
 
 
-def _evaluating(experiment: Experiment, here: Federation) -> tuple[float, float]:
+def _evaluating(experiment: Experiment, here: Federation, clock: Clock) -> tuple[float, float]:
     """Return the seconds in which a run measures one model, and their part for one record."""
     leavers = experiment.requests[0].clients if experiment.requests else frozenset[ClientId]()
     device = torch.device(experiment.engine.device)
@@ -92,11 +94,11 @@ def _evaluating(experiment: Experiment, here: Federation) -> tuple[float, float]
     with pool(cores()) as threads:
         reference: Snapshot | None = None
         while len(times) < 4 and sum(times) < 1:
-            began, weights = time.perf_counter(), here.initial + NUDGE
+            began, weights = clock(), here.initial + NUDGE
             model = Snapshot(here.network, weights, sets, here.initial, batch_size, threads.map)
             for evaluator in experiment.evaluation.measures:
                 evaluator(model, reference or model)
-            times.append(time.perf_counter() - began)
+            times.append(clock() - began)
             reference = model
     seconds = median(times[1:] or times)  # the first one warms up, where there are others
     return seconds, seconds / sum(map(len, sets.values()))
