@@ -1,4 +1,5 @@
 from . import attack_table as attack_table
+from .answering import answers as answers
 from .attack_table import COLUMNS as COLUMNS
 from .attack_table import FILE as FILE
 from .attack_table import RATES as RATES
@@ -8,6 +9,7 @@ from .attack_table import printed_attacks as printed_attacks
 from .branches import AGAIN as AGAIN
 from .branches import RETRAIN as RETRAIN
 from .branches import SHARED as SHARED
+from .branches import UNTOUCHED as UNTOUCHED
 from .branches import is_reference as is_reference
 from .branches import reference_name as reference_name
 from .branches import reference_number as reference_number
@@ -26,6 +28,7 @@ from .looks import SHAPES as SHAPES
 from .looks import Look as Look
 from .looks import in_order as in_order
 from .looks import looks_of as looks_of
+from .margins import Margins as Margins
 from .metric_card import Card as Card
 from .metric_cards import CARDS as CARDS
 from .metric_cards import PART as PART

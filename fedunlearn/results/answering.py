@@ -194,7 +194,7 @@ def _direction(case: Case) -> tuple[str, str]:
     size = f"{abs(one.gap) / one.sd:.1f} standard deviations" if one.sd else "clearly"
     return word, (
         f"Its {_plain(metric)} lies {size} {side} retraining's "
-        f"(p = {case.adjusted[metric]:.1%}, with allowance for {len(case.measures)} measures)."
+        f"({_chance(case.adjusted[metric])}, with allowance for {len(case.measures)} measures)."
     )
 
 
@@ -305,6 +305,10 @@ def _next_to_retraining(served: pd.DataFrame, strategy: str) -> dict[str, float]
 
 def _ratio(own: float, full: float) -> float:
     return float(own / full) if full else math.nan
+
+
+def _chance(p_value: float) -> str:
+    return "p < 0.1%" if p_value < 0.001 else f"p = {p_value:.1%}"
 
 
 def _plain(metric: str) -> str:

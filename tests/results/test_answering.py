@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from fedunlearn.checks import Refused
-from fedunlearn.results.answers import answers, majority
+from fedunlearn.results.answering import answers, majority
 from fedunlearn.results.margins import Margins, Measured
 from fedunlearn.results.power import power
 from fedunlearn.results.run_files import ANSWERS, COSTS
