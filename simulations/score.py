@@ -38,8 +38,8 @@ def listed(rows: pd.DataFrame) -> Table:
         f"Competition score, request {first['request']}: {first['models']} models on a side, "
         f"{first['records']} records of the leaver"
     )
-    headings = ("Median\nepsilon", "\nF", "\nRelative F", "\nFitted F", "Relative\nfitted F")
-    headings += ("Retained\nx test", "\nWork", "\nScore", "\nToW", "\nToW-MIA")
+    headings = ["Median\nepsilon", "\nF", "\nRelative F", "\nFitted F", "Relative\nfitted F"]
+    headings += ["Retained\nx test", "\nWork", "\nScore", "\nToW", "\nToW-MIA"]
     table = terminal_table("\nStrategy", headings, title=title)
     for _, row in rows.iterrows():
         cells = [

@@ -1,10 +1,10 @@
 """A certificate for people: Markdown, made of nothing but the certificate."""
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from fedunlearn.results import MINUS, amount, who
-from fedunlearn.results.certificates.certificate import Certificate, Purged
+from fedunlearn.results.certificates.certificate import Audited, Certificate, Purged
 from fedunlearn.results.certificates.encoding import digest, plain
 from fedunlearn.results.certificates.verdicts import Judged
 
@@ -21,56 +21,35 @@ def text(certificate: Certificate) -> str:
 
 
 def _lines(made: Certificate) -> Iterator[str]:
-    served = made.served
     leavers = who("+".join(map(str, made.clients)))
     yield f"# Deletion certificate: {leavers}"
     yield ""
     yield (
-        f"Request {made.request} of seed {made.seed}, after training round {served.round}, was "
-        f"served by {made.strategy}. Issued {made.issued}."
+        f"Request {made.request} of seed {made.seed}, after training round {made.served.round}, "
+        f"was served by {made.strategy}. Issued {made.issued}."
     )
     yield ""
     yield f"**Verdict: {made.verdict}.**"
     yield ""
-    yield "## Next to retraining"
-    yield ""
-    yield from _table(
-        ("metric", "value", "retrained", "gap", "threshold", "verdict"), map(_judged, made.metrics)
-    )
-    yield ""
-    yield "## Purged"
-    yield ""
-    yield from _purged(served.purged)
-    yield ""
-    yield "## Audit"
-    yield ""
-    yield (
-        f"Searched {served.audit.files:,} files and {served.audit.objects:,} objects in memory: "
-        + ("this is left of the leavers." if served.audit.findings else "nothing of them is left.")
-    )
-    yield ""
-    if served.audit.blank:
-        updates = "1 update" if served.audit.blank == 1 else f"{served.audit.blank:,} updates"
-        yield f"Not looked for: {updates}, too short or too common to be recognised."
+    for heading, lines in _sections(made).items():
+        yield f"## {heading}"
         yield ""
-    if served.audit.findings:
-        yield from (f"- {_line(finding)}" for finding in served.audit.findings)
+        yield from lines
         yield ""
-    yield "## Costs"
-    yield ""
-    costs = [(name, amount(value)) for name, value in made.costs.items()]
-    yield from _table(("cost of unlearning and recovery", "amount"), sorted(costs))
-    yield ""
-    yield "## Fingerprints"
-    yield ""
-    yield from _table(("what", "SHA-256"), _fingerprints(made))
-    yield ""
-    yield f"Made by fedunlearn {made.fedunlearn}, commit {made.commit or 'unknown'}. Strategy:"
-    yield ""
-    for name, value in sorted(served.hyperparameters.items()):
-        # plain, so that it is the same before writing and after reading
-        shown = json.dumps(plain(value), sort_keys=True, ensure_ascii=False)
-        yield f"- {_line(name)}: `{_line(shown)}`"
+    yield from _origin(made)
+
+
+def _sections(made: Certificate) -> Mapping[str, Iterable[str]]:
+    """Return the lines below each heading."""
+    compared = ("metric", "value", "retrained", "gap", "threshold", "verdict")
+    costs = sorted((name, amount(value)) for name, value in made.costs.items())
+    return {
+        "Next to retraining": _table(compared, map(_judged, made.metrics)),
+        "Purged": _purged(made.served.purged),
+        "Audit": _audited(made.served.audit),
+        "Costs": _table(("cost of unlearning and recovery", "amount"), costs),
+        "Fingerprints": _table(("what", "SHA-256"), _fingerprints(made)),
+    }
 
 
 def _judged(metric: Judged) -> tuple[str, ...]:
@@ -98,12 +77,34 @@ def _purged(purged: Sequence[Purged]) -> Iterator[str]:
     yield f"{sum(p.bytes for p in purged):,} bytes in {len(purged):,} files{also}."
 
 
+def _audited(audit: Audited) -> Iterator[str]:
+    left = "this is left of the leavers." if audit.findings else "nothing of them is left."
+    yield f"Searched {audit.files:,} files and {audit.objects:,} objects in memory: {left}"
+    if audit.blank:
+        updates = "1 update" if audit.blank == 1 else f"{audit.blank:,} updates"
+        yield ""
+        yield f"Not looked for: {updates}, too short or too common to be recognised."
+    if audit.findings:
+        yield ""
+        yield from (f"- {_line(finding)}" for finding in audit.findings)
+
+
 def _fingerprints(made: Certificate) -> Iterator[tuple[str, str]]:
     yield "model before", made.model_before
     yield f"model after, {made.case.model_file}", made.model_after
     yield "configuration", made.config_sha256
     yield "previous certificate", made.previous
     yield f"this certificate, {made.name}.json", digest(made)
+
+
+def _origin(made: Certificate) -> Iterator[str]:
+    """Say what code made it, and with which hyperparameters the strategy ran."""
+    yield f"Made by fedunlearn {made.fedunlearn}, commit {made.commit or 'unknown'}. Strategy:"
+    yield ""
+    for name, value in sorted(made.served.hyperparameters.items()):
+        # plain, so that it is the same before writing and after reading
+        shown = json.dumps(plain(value), sort_keys=True, ensure_ascii=False)
+        yield f"- {_line(name)}: `{_line(shown)}`"
 
 
 def _number(value: float | None) -> str:

@@ -25,8 +25,8 @@ BREAK_EVEN_LEGEND = (
 
 def costs_printed(costs: pd.DataFrame) -> Table:
     """Return a row for each request and strategy of `table.costs_table`."""
-    headings = ("Client\npasses", "MB\nsent", "MB\nstored", "\nRounds")
-    headings += ("Time to\nforget", "\n5-95 %", "Share of\nretraining")
+    headings = ["Client\npasses", "MB\nsent", "MB\nstored", "\nRounds"]
+    headings += ["Time to\nforget", "\n5-95 %", "Share of\nretraining"]
     title = "Costs of a request, unlearning and recovery"
     table = terminal_table("\nStrategy", headings, title=title)
     for request, rows in costs.groupby("request"):

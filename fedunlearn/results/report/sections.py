@@ -88,7 +88,7 @@ def report(evidence: Evidence) -> Report:
     return Report(
         served=[served(evidence, request) for request in requests],
         controls=controls,
-        picking=[section for section in _steered(evidence, controls, order) if section],
+        picking=list(_steered(evidence, controls, order)),
         rest=[section for section in _others(evidence, controls, order) if section],
         glossary=facts.glossary(frames.measured(summary)),
     )
@@ -110,71 +110,74 @@ def served(evidence: Evidence, request: int) -> Served:
     )
 
 
-def _steered(evidence: Evidence, controls: Controls, order: list[str]) -> list[Section | None]:
-    """Return the sections whose charts follow the inputs."""
-    run, verdicts = evidence.run, evidence.verdicts
-    metrics = frames.measured(run.summary)
-    metrics = sorted(metrics, key=lambda name: name not in frames.forgetting(run.summary))
-    first = frames.forgetting(run.summary)[:1]
-    metrics = list(dict.fromkeys([*first, *metrics]))
-    curves = frames.curves(run.metrics, metrics)
-    points = frames.points(run.summary, run.folder)
-    found: list[Section | None] = []
+def _steered(evidence: Evidence, controls: Controls, order: list[str]) -> Iterator[Section]:
+    """Yield the sections whose charts follow the inputs."""
+    yield from _rounds(evidence, controls)
+    yield from _costs(evidence, controls)
+    yield _harm(evidence, controls, order)
+    yield from _looked_into(evidence, controls, order)
+
+
+def _rounds(evidence: Evidence, controls: Controls) -> Iterator[Section]:
+    """Yield the curves against rounds, where there are any."""
+    summary = evidence.run.summary
+    first, *_ = chief = frames.forgetting(summary) or [""]
+    metrics = frames.measured(summary)
+    metrics.sort(key=lambda name: (name != first, name not in chief))
+    curves = frames.curves(evidence.run.metrics, metrics)
     if len(curves):
-        last = horizon(curves)
-        metric = Choice("metric", "Measure", tuple((n, label(n)) for n in metrics))
-        band = bands(run.summary, verdicts, metrics)
-        chart = against_rounds(curves, band, metric, controls, last)
-        found.append(
-            Section(
-                "rounds",
-                "Forgetting against rounds",
-                "The shaded band is where retrained models lie: the goal, from whichever side a "
-                "line comes. Dotted lines are the ordinary rounds that follow unlearning.",
-                [chart],
-                [metric],
-            )
+        metric = Choice("metric", "Measure", tuple((name, label(name)) for name in metrics))
+        band = bands(summary, evidence.verdicts, metrics)
+        yield Section(
+            "rounds",
+            "Forgetting against rounds",
+            "The shaded band is where retrained models lie: the goal, from whichever side a "
+            "line comes. Dotted lines are the ordinary rounds that follow unlearning.",
+            [against_rounds(curves, band, metric, controls, horizon(curves))],
+            [metric],
         )
+
+
+def _costs(evidence: Evidence, controls: Controls) -> Iterator[Section]:
+    """Yield what forgetting costs in accuracy, passes and bytes, where both were measured."""
+    run = evidence.run
+    points = frames.points(run.summary, run.folder)
     measures = frames.forgetting(run.summary)
     if not points.empty and measures:
-        measure = Choice("measure", "Measure", tuple((n, label(n)) for n in measures))
+        measure = Choice("measure", "Measure", tuple((name, label(name)) for name in measures))
         charts = [
             against(what, points, goals(run.summary, what.column), measure, controls)
             for what in (UTILITY, PASSES, SENT)
         ]
-        found.append(
-            Section(
-                "tradeoffs",
-                "Forgetting against what it costs",
-                "Each point is a strategy; the nearer to the bottom, the nearer to a model that "
-                "never saw the leaver. No strategy beats one on the dashed front in both "
-                "respects. Scales are stretched near retraining, where the differences are that "
-                "matter. Click a point to open its certificate or model.",
-                charts,
-                [measure],
-                lead=True,
-            )
+        yield Section(
+            "tradeoffs",
+            "Forgetting against what it costs",
+            "Each point is a strategy; the nearer to the bottom, the nearer to a model that "
+            "never saw the leaver. No strategy beats one on the dashed front in both "
+            "respects. Scales are stretched near retraining, where the differences are that "
+            "matter. Click a point to open its certificate or model.",
+            charts,
+            [measure],
+            lead=True,
         )
-    if len(evidence.paid):
-        found.append(
-            Section(
-                "harm",
-                "Who pays",
-                "How accuracy changed for each client who stays. The mean hides whom forgetting "
-                f"hurts: often those whose data are most like the leaver's.{_divided(evidence)}",
-                [harm(evidence.paid, controls, [RETRAIN, *order])],
-            )
+
+
+def _harm(evidence: Evidence, controls: Controls, order: list[str]) -> Section:
+    """Return what forgetting did to each client who stays, or that nobody measured it."""
+    if evidence.paid.empty:
+        return Section(
+            "harm",
+            "Who pays",
+            "This run did not measure the accuracy of each client who stays, so that it "
+            "cannot be told whom forgetting hurt.",
         )
-    else:
-        found.append(
-            Section(
-                "harm",
-                "Who pays",
-                "This run did not measure the accuracy of each client who stays, so that it "
-                "cannot be told whom forgetting hurt.",
-            )
-        )
-    return [*found, *_looked_into(evidence, controls, order)]
+    return Section(
+        "harm",
+        "Who pays",
+        "How accuracy changed for each client who stays. The mean hides whom forgetting "
+        f"hurts: often those whose data are most like the leaver's.{_divided(evidence)}",
+        [harm(evidence.paid, controls, [RETRAIN, *order])],
+    )
 
 
 def _looked_into(evidence: Evidence, controls: Controls, order: list[str]) -> Iterator[Section]:

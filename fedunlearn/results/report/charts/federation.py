@@ -22,12 +22,27 @@ def label_map(clients: pd.DataFrame, summary: pd.DataFrame) -> Chart:
     gone = {int(c) for left in summary["clients"] for c in str(left).split("+") if c}
     mine = mine.assign(leaver=mine["client"].isin(gone))
     labels, numbers = list(dict.fromkeys(mine["label"])), sorted(set(mine["client"]))
+    text = (
+        f"Heat map of training records: {len(labels)} labels by {len(numbers)} clients under seed "
+        f"{seed}; {who('+'.join(map(str, sorted(gone))))} left."
+    )
+    data = {"records": mine, "leavers": pd.DataFrame({"client": sorted(gone & set(numbers))})}
+    height = max(140, 22 * min(len(labels), 25))
     few = len(numbers) <= 20 and len(labels) <= 25
+    layers = alt.layer(*_cells(labels, float(mine["train"].max()), few=few))
+    spec = finished(layers, data, title="", height=height, description=text)
+    table = _held(mine, labels, gone, seed) if len(mine) <= MANY else None
+    return Chart("label-map", "Who holds what", text, spec, table)
+
+
+def _cells(labels: list[str], most: float, *, few: bool) -> list[alt.Chart]:
+    """Draw a cell a client and label, the darker the more records, up to ``most`` of them.
+
+    Where there are ``few``, their numbers are written into them. A mark is above who leaves.
+    """
     axis = alt.Axis(labelAngle=0, orient="bottom", title="Client; ▼ leaves")
     x = alt.X("client:O", axis=axis)
     y = alt.Y("label:N", sort=labels, title="Label")
-    base = named("records")
-    most = float(mine["train"].max())
     fill = alt.Color(
         "train:Q", scale=alt.Scale(type="sqrt", range=SHADES, domain=[0, most],
                          interpolate="rgb"),
@@ -38,6 +53,7 @@ def label_map(clients: pd.DataFrame, summary: pd.DataFrame) -> Chart:
         alt.Tooltip("label:N"),
         alt.Tooltip("train:Q", title="records"),
     ]
+    base = named("records")
     layers = [base.mark_rect(stroke="white").encode(x=x, y=y, color=fill, tooltip=tips)]
     if few:
         ink = alt.condition(
@@ -45,15 +61,14 @@ def label_map(clients: pd.DataFrame, summary: pd.DataFrame) -> Chart:
         )
         counts = base.transform_filter("datum.train > 0").mark_text(fontSize=11)
         layers.append(counts.encode(x=x, y=y, text="train:Q", color=ink))
-    leavers = pd.DataFrame({"client": sorted(gone & set(numbers))})
     mark = named("leavers").mark_point(shape="triangle-down", filled=True, size=70, opacity=1)
-    layers.append(mark.encode(x=x, y=alt.value(-8), color=alt.value(LEAVER)))
-    text = (
-        f"Heat map of training records: {len(labels)} labels by {len(numbers)} clients under seed "
-        f"{seed}; {who('+'.join(map(str, sorted(gone))))} left."
-    )
+    return [*layers, mark.encode(x=x, y=alt.value(-8), color=alt.value(LEAVER))]
+
+
+def _held(mine: pd.DataFrame, labels: list[str], gone: set[int], seed: int) -> Table:
+    """Return the records of each client: a column a label, and their sum."""
     wide = mine.pivot_table("train", "client", "label", sort=False)
-    table = Table(
+    return Table(
         name="labels",
         caption=f"Training records of each client, seed {seed}",
         headings=("Client", *(f"label {name}" for name in labels), "all"),
@@ -66,10 +81,6 @@ def label_map(clients: pd.DataFrame, summary: pd.DataFrame) -> Chart:
             for client, row in wide.iterrows()
         ),
     )
-    data = {"records": mine, "leavers": leavers}
-    height = max(140, 22 * min(len(labels), 25))
-    spec = finished(alt.layer(*layers), data, title="", height=height, description=text)
-    return Chart("label-map", "Who holds what", text, spec, table if len(mine) <= MANY else None)
 
 
 def timeline(requests: pd.DataFrame, rounds: int) -> Chart:

@@ -72,35 +72,12 @@ def _lines(
     legend: alt.Legend | None,
 ) -> list[alt.Chart]:
     """Draw training in grey, retraining in black, and those picked in their colours."""
-    ends = {name: bounds(name) for name, _ in metric.options}
-    least, most = (json.dumps({name: pair[end] for name, pair in ends.items()}) for end in (0, 1))
-    base = (
-        named("curves")
-        .transform_filter(
-            f"datum.request == {controls.request.param} && "
-            f"({controls.seed.param} == '{ALL_SEEDS}' || datum.seed == {controls.seed.param})"
-        )
-        .transform_calculate(value=f"datum[{metric.param}]")
-        .transform_filter("isValid(datum.value) && isFinite(datum.value)")
-        .transform_aggregate(
-            mean="mean(value)", sd="stdev(value)", groupby=["strategy", "phase", "x"]
-        )
-        .transform_calculate(
-            low=f"max({least}[{metric.param}], datum.mean - (datum.sd || 0))",
-            high=f"min({most}[{metric.param}], datum.mean + (datum.sd || 0))",
-        )
-    )
+    base = _means(metric, controls)
     scale = alt.Scale(domain=[-LEAD - 0.4, last + 0.4], nice=False)
     axis = alt.Axis(tickMinStep=1, format="d", grid=False)
     x = alt.X("x:Q", scale=scale, axis=axis, title="Rounds since the request")
     y = alt.Y("mean:Q", scale=alt.Scale(zero=False, nice=True), title=None)
-    tips = [
-        alt.Tooltip("strategy:N"),
-        alt.Tooltip("phase:N"),
-        alt.Tooltip("x:Q", title="round since the request"),
-        alt.Tooltip("mean:Q", format=".3~f", title="value"),
-        alt.Tooltip("sd:Q", format=".2~f", title="sd over seeds"),
-    ]
+    tips = _tips()
     dash = alt.StrokeDash(
         "phase:N",
         scale=alt.Scale(domain=["train", "unlearn", "recover"], range=[[1, 0], [1, 0], [3, 3]]),
@@ -131,6 +108,41 @@ def _lines(
         mine.mark_point(filled=True, size=46, opacity=1, clip=True).encode(
             x=x, y=y, color=controls.colour(legend), shape=controls.shape(legend), tooltip=tips
         ),
+    ]
+
+
+def _means(metric: Choice, controls: Controls) -> alt.Chart:
+    """Return the chosen measure's mean over seeds at each ``x``, and a standard deviation off it.
+
+    ``low`` and ``high`` end where the measure does.
+    """
+    ends = {name: bounds(name) for name, _ in metric.options}
+    least, most = (json.dumps({name: pair[end] for name, pair in ends.items()}) for end in (0, 1))
+    return (
+        named("curves")
+        .transform_filter(
+            f"datum.request == {controls.request.param} && "
+            f"({controls.seed.param} == '{ALL_SEEDS}' || datum.seed == {controls.seed.param})"
+        )
+        .transform_calculate(value=f"datum[{metric.param}]")
+        .transform_filter("isValid(datum.value) && isFinite(datum.value)")
+        .transform_aggregate(
+            mean="mean(value)", sd="stdev(value)", groupby=["strategy", "phase", "x"]
+        )
+        .transform_calculate(
+            low=f"max({least}[{metric.param}], datum.mean - (datum.sd || 0))",
+            high=f"min({most}[{metric.param}], datum.mean + (datum.sd || 0))",
+        )
+    )
+
+
+def _tips() -> list[alt.Tooltip]:
+    return [
+        alt.Tooltip("strategy:N"),
+        alt.Tooltip("phase:N"),
+        alt.Tooltip("x:Q", title="round since the request"),
+        alt.Tooltip("mean:Q", format=".3~f", title="value"),
+        alt.Tooltip("sd:Q", format=".2~f", title="sd over seeds"),
     ]
 
 

@@ -114,60 +114,26 @@ def _layers(
     controls: Controls,
     legend: alt.Legend | None,
 ) -> list[alt.Chart]:
-    now = controls.served
-    param = measure.param
-    base = named("points").transform_filter(f"{now} && datum.metric == {param}")
-    there = base.transform_filter(f"isValid(datum.distance) && isValid(datum.{what.column})")
-    x = alt.X(f"{what.column}:Q", title=what.axis_title, scale=what.scale(), axis=what.axis(points))
-    most = points.groupby("metric")["distance"].max()
-    values = json.dumps({str(name): steps(float(far)) for name, far in most.items()})
-    y = alt.Y(
-        "distance:Q",
-        title=None,
-        scale=alt.Scale(type="symlog", constant=1, domainMin=0),
-        axis=alt.Axis(
-            values=alt.ExprRef(f"{values}[{param}]"),
-            labelOverlap=False,
-            format="~g",
-            tickCount=ALL_OF_THEM,
-        ),
-    )
-    tips = [
-        alt.Tooltip("strategy:N"),
-        alt.Tooltip("distance:Q", format=".3~f", title="from retrained"),
-        alt.Tooltip("sd:Q", format=".2~f", title="sd over seeds"),
-        alt.Tooltip("utility:Q", format=".1f", title="test accuracy (%)"),
-        alt.Tooltip("change:Q", format="+.1f", title="points above retrained"),
-        alt.Tooltip("passes:Q", format=",.1~f", title="client passes"),
-        alt.Tooltip("sent:Q", format=",.2~f", title="MB sent"),
-    ]
+    """Return the front, the dropped strategies, retraining, and those picked with their names."""
+    chosen = f"{controls.served} && datum.metric == {measure.param}"
+    there = named("points").transform_filter(chosen)
+    there = there.transform_filter(f"isValid(datum.distance) && isValid(datum.{what.column})")
     mine = there.transform_filter(controls.picked)
-    front = there.transform_filter(f"datum.front_{what.name}")
-    reference = named("goal").transform_filter(now)
-    bars = mine.transform_calculate(
-        low="max(0, datum.distance - (isValid(datum.sd) ? datum.sd : 0))",
-        high="datum.distance + (isValid(datum.sd) ? datum.sd : 0)",
-        left=f"datum.{what.column} - (isValid(datum.utility_sd) ? datum.utility_sd : 0)",
-        right=f"datum.{what.column} + (isValid(datum.utility_sd) ? datum.utility_sd : 0)",
-    )
-    faint: dict[str, Any] = {"strokeWidth": 1.2, "opacity": 0.6}
-    upright = bars.properties(name="upright").mark_rule(**faint)
-    whiskers = [upright.encode(x=x, y=alt.Y("low:Q"), y2="high:Q", color=controls.colour(None))]
-    if what.spread:
-        across = bars.properties(name="across").mark_rule(**faint)
-        whiskers.append(
-            across.encode(x=alt.X("left:Q"), x2="right:Q", y=y, color=controls.colour(None))
-        )
+    reference = named("goal").transform_filter(controls.served)
+    x = alt.X(f"{what.column}:Q", title=what.axis_title, scale=what.scale(), axis=what.axis(points))
+    y = _distance(points, measure.param)
+    tips = _tips()
     return [
-        front.properties(name="front").mark_line(
-            color=GREY, strokeDash=[5, 4], strokeWidth=1.2, interpolate=what.step
-        ).encode(x=x, y=y, order=alt.Order(f"{what.column}:Q")),
+        there.transform_filter(f"datum.front_{what.name}")
+        .properties(name="front")
+        .mark_line(color=GREY, strokeDash=[5, 4], strokeWidth=1.2, interpolate=what.step)
+        .encode(x=x, y=y, order=alt.Order(f"{what.column}:Q")),
         there.transform_filter(controls.dropped)
         .properties(name="grey")
         .mark_point(filled=True, color=CONTEXT, opacity=1, size=50)
         .encode(x=x, y=y, tooltip=tips, href="href:N"),
         reference.mark_rule(color=INK, strokeDash=[2, 3]).encode(x=alt.X("x:Q")),
-        *whiskers,
+        *_whiskers(what, mine, controls, x, y),
         mine.properties(name="picked")
         .mark_point(filled=True, size=110, opacity=1)
         .encode(
@@ -182,6 +148,55 @@ def _layers(
         .mark_text(align="left", dx=9, dy=-7)
         .encode(x=x, y=y, text="strategy:N"),
     ]  # fmt: skip
+
+
+def _distance(points: pd.DataFrame, param: str) -> alt.Y:
+    """Return the axis of distances, stretched near 0, with values for each measure."""
+    most = points.groupby("metric")["distance"].max()
+    values = json.dumps({str(name): steps(float(far)) for name, far in most.items()})
+    return alt.Y(
+        "distance:Q",
+        title=None,
+        scale=alt.Scale(type="symlog", constant=1, domainMin=0),
+        axis=alt.Axis(
+            values=alt.ExprRef(f"{values}[{param}]"),
+            labelOverlap=False,
+            format="~g",
+            tickCount=ALL_OF_THEM,
+        ),
+    )
+
+
+def _tips() -> list[alt.Tooltip]:
+    return [
+        alt.Tooltip("strategy:N"),
+        alt.Tooltip("distance:Q", format=".3~f", title="from retrained"),
+        alt.Tooltip("sd:Q", format=".2~f", title="sd over seeds"),
+        alt.Tooltip("utility:Q", format=".1f", title="test accuracy (%)"),
+        alt.Tooltip("change:Q", format="+.1f", title="points above retrained"),
+        alt.Tooltip("passes:Q", format=",.1~f", title="client passes"),
+        alt.Tooltip("sent:Q", format=",.2~f", title="MB sent"),
+    ]
+
+
+def _whiskers(
+    what: Against, mine: alt.Chart, controls: Controls, x: alt.X, y: alt.Y
+) -> list[alt.Chart]:
+    """Draw a standard deviation to either side of each point that is picked."""
+    bars = mine.transform_calculate(
+        low="max(0, datum.distance - (isValid(datum.sd) ? datum.sd : 0))",
+        high="datum.distance + (isValid(datum.sd) ? datum.sd : 0)",
+        left=f"datum.{what.column} - (isValid(datum.utility_sd) ? datum.utility_sd : 0)",
+        right=f"datum.{what.column} + (isValid(datum.utility_sd) ? datum.utility_sd : 0)",
+    )
+    faint: dict[str, Any] = {"strokeWidth": 1.2, "opacity": 0.6}
+    colour = controls.colour(None)
+    upright = bars.properties(name="upright").mark_rule(**faint)
+    drawn = [upright.encode(x=x, y=alt.Y("low:Q"), y2="high:Q", color=colour)]
+    if what.spread:
+        across = bars.properties(name="across").mark_rule(**faint)
+        drawn.append(across.encode(x=alt.X("left:Q"), x2="right:Q", y=y, color=colour))
+    return drawn
 
 
 def _columns(what: Against, points: pd.DataFrame) -> pd.DataFrame:
