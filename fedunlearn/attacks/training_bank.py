@@ -58,7 +58,7 @@ def _together(
     states = [training.server.start(model) for model in weights]
     for number in range(1, rounds + 1):
         cohorts = [cohort(member.clients, size, member.seed, number) for member in members]
-        locals_ = trainer.train(
+        trained = trainer.train(
             torch.stack([w for w, asked in zip(weights, cohorts, strict=True) for _ in asked]),
             [client for asked in cohorts for client in asked],
             training.work,
@@ -70,7 +70,11 @@ def _together(
             ],
         )
         for place, (asked, rows) in enumerate(
-            zip(cohorts, torch.split(locals_, [len(asked) for asked in cohorts]), strict=True)
+            zip(
+                cohorts,
+                torch.split(trained.weights, [len(asked) for asked in cohorts]),
+                strict=True,
+            )
         ):
             examples = torch.tensor([len(trainer.shards.span(client)) for client in asked])
             update = mean(rows - weights[place], examples)

@@ -50,7 +50,8 @@ def relearn(
         steps = min(max(1, done // LOOKS), most - done)
         rows = order[done * size : (done + steps) * size].to(records.labels.device)
         shown = records.take(rows)
-        reached = train_locally(network, reached, shown.images, shown.labels, stretch, 1, rng)
+        trained = train_locally(network, reached, shown.images, shown.labels, stretch, 1, rng)
+        reached = trained.weights
         loss = _loss(network, reached, records, work)
         if not math.isfinite(loss):
             return math.nan

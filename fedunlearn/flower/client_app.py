@@ -23,7 +23,7 @@ from fedunlearn.data import ClientId, Scenario, build_federation, shards_on
 from fedunlearn.flower.arrays import OTHER, WEIGHTS, TensorArray, unpack
 from fedunlearn.flower.identity import introduction, partition_of
 from fedunlearn.flower.messages import decode, known
-from fedunlearn.local import ChunkedTrainer, LocalWork, train_counted
+from fedunlearn.local import ChunkedTrainer, LocalWork, train_locally
 from fedunlearn.methods import ridge
 from fedunlearn.models import Vector
 from fedunlearn.randomness import Entropy, Stream, entropy, generator
@@ -88,7 +88,7 @@ def build_client_app(
         order = Order.of(message, own)
         client = partition_of(context)
         records = shards_on(scenario, device)[client]
-        weights, samples = train_counted(
+        weights, samples = train_locally(
             build_federation(scenario).network,
             order.weights.to(device),
             records.images,
@@ -125,7 +125,7 @@ def train_together(
     started = time.perf_counter()
     order = Order.of(messages[0])
     seeds = [order.seed(client) for client in clients]
-    matrix, processed = pieces.train_counted(
+    matrix, processed = pieces.train(
         order.weights, clients, order.work, order.round, seeds, order.other
     )
     records = [len(pieces.shards.span(client)) for client in clients]

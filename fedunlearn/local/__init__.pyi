@@ -6,8 +6,8 @@ from .objectives import Proximal as Proximal
 from .optimizers import Adam as Adam
 from .optimizers import DiagonalFisher as DiagonalFisher
 from .optimizers import Sgd as Sgd
-from .sgd import train_counted as train_counted
 from .sgd import train_locally as train_locally
+from .trained import Trained as Trained
 from .trainers import Threads as Threads
 from .trainers import Trainer as Trainer
 from .unlearning_objectives import Ascent as Ascent

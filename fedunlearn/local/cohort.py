@@ -6,6 +6,8 @@ together.
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
 import torch
@@ -17,80 +19,55 @@ from fedunlearn.local.batches import Group, groups
 from fedunlearn.local.objectives import of_many
 from fedunlearn.local.per_record_gradients import moments
 from fedunlearn.local.sgd import clipped
+from fedunlearn.local.trained import Trained
 from fedunlearn.local.work import LocalWork
 from fedunlearn.models import Network, Vector
 
 
 def train_cohort(
     network: Network,
-    starts: Vector,
+    starts: Tensor,
     shards: Shards,
     clients: Sequence[ClientId],
     work: LocalWork,
     round: int,
     rngs: Sequence[np.random.Generator],
     other: Vector | None = None,
-) -> Tensor:
-    """Train each of k clients on its shard; return their weights [k, d].
-
-    The arguments are those of `train_cohort_counted`.
-    """
-    return train_cohort_counted(network, starts, shards, clients, work, round, rngs, other)[0]
-
-
-def train_cohort_counted(
-    network: Network,
-    starts: Vector,
-    shards: Shards,
-    clients: Sequence[ClientId],
-    work: LocalWork,
-    round: int,
-    rngs: Sequence[np.random.Generator],
-    other: Vector | None = None,
-) -> tuple[Tensor, list[int]]:
-    """Train each of k clients on its shard; return their weights [k, d] and records processed.
+) -> Trained[list[int]]:
+    """Train each of k clients on its shard.
 
     ``starts`` is the model that all start from, [d], or one for each, [k, d]; ``other`` [d] is the
-    second model of `local.train_counted`, the same for all. Row i is what
-    `train_counted` returns for ``clients[i]``, up to rounding: every client sees the batches
-    that its generator in ``rngs`` draws, with optimizer state of its own.
+    second model of `train_locally`, the same for all. Row i is what `train_locally` returns for
+    ``clients[i]``, up to rounding: every client sees the batches that its generator in ``rngs``
+    draws, with optimizer state of its own.
     """
-    sizes = [work.sizes(len(shards.span(client))) for client in clients]
+    spans = [shards.span(client) for client in clients]
+    sizes = [work.sizes(len(span)) for span in spans]
     order = sorted(range(len(clients)), key=lambda row: -len(sizes[row]))
-    drawn = []
-    for row in order:
-        span = shards.span(clients[row])
-        drawn.append(work.order(len(span), rngs[row]) + span.start)
+    drawn = [work.order(len(spans[row]), rngs[row]) + spans[row].start for row in order]
     parameters, lr = network.layout.parameters, work.lr(round)
     begun = starts.expand(len(order), -1) if starts.dim() == 1 else starts[order]
     active, buffers = begun[:, parameters].clone(), begun[:, parameters.stop :]
-    origins = starts if starts.dim() == 1 else begun
-    sent = _sent(origins, other)
+    sent = _sent(starts if starts.dim() == 1 else begun, other)
     gradients = _gradients(network, work, shards, sent, buffers)
-    going = torch.ones_like(active[:, :1], dtype=torch.bool)
-    taken = torch.zeros_like(going, dtype=torch.int64)
+    held = None if work.bound is None else _Held.of(work.bound, sent[..., parameters], active)
     state = work.optimizer.start(active)
     steps = groups(drawn, [sizes[row] for row in order], starts.device)
     for count, step in enumerate(steps, start=1):
-        found = [gradients(active, group) for group in step]
-        gradient, *square = (_gathered(step, each) for each in zip(*found, strict=True))
+        parts = [gradients(active, group) for group in step]
+        gradient, *square = (_gathered(step, each) for each in zip(*parts, strict=True))
         gradient, busy = clipped(gradient, work.clip_norm), len(gradient)
-        still = active[:busy], tuple(each[:busy] for each in state)
-        before = active[:0] if work.bound is None else still[0].clone()
-        work.optimizer.step(still[0], gradient, still[1], lr, count, *square)
-        if work.bound is not None:
-            models = (sent if sent.dim() == 2 else sent[:busy])[..., parameters]
-            taken[:busy] += going[:busy]
-            _hold(work.bound, still[0], before, going[:busy], models)
-            if not going[:busy].any():
-                break
+        weights, carried = active[:busy], tuple(each[:busy] for each in state)
+        before = None if held is None else weights.clone()
+        work.optimizer.step(weights, gradient, carried, lr, count, *square)
+        if held is not None and before is not None and not held.step(weights, before):
+            break
     trained = torch.empty_like(begun)
     trained[order] = torch.cat([active, buffers], dim=1)
-    processed = [sum(each) for each in sizes]
-    if work.bound is not None:
-        for row, count in zip(order, taken.flatten().tolist(), strict=True):
-            processed[row] = sum(sizes[row][:count])
-    return trained, processed
+    if held is not None:
+        for row, taken in zip(order, held.taken.flatten().tolist(), strict=True):
+            sizes[row] = sizes[row][:taken]
+    return Trained(trained, [sum(each) for each in sizes])
 
 
 def _sent(starts: Tensor, other: Vector | None) -> Tensor:
@@ -99,22 +76,44 @@ def _sent(starts: Tensor, other: Vector | None) -> Tensor:
     return torch.stack(models, dim=-2)
 
 
-def _hold(bound: Ball, weights: Tensor, before: Tensor, going: Tensor, sent: Tensor) -> None:
-    """Keep ``weights`` [k, p] within ``bound`` after a step; rows that had ended stay ``before``.
+@dataclass(frozen=True, slots=True)
+class _Held:
+    """Keeps the rows of a cohort within its bound, and those that have ended where they are."""
 
-    ``going`` [k, 1] says which rows go on, and is brought up to date.
-    """
-    bound.project(weights, sent[..., 0, :])
-    weights.copy_(torch.where(going, weights, before))
-    going &= ~bound.left(weights, sent[..., 1, :])
+    bound: Ball
+    sent: Tensor
+    """Parameters of the models that the server sent, [m, p] for all clients or [k, m, p]."""
+    going: Tensor
+    """Which rows go on, [k, 1]."""
+    taken: Tensor
+    """Steps that each row has taken, [k, 1]."""
+
+    @classmethod
+    def of(cls, bound: Ball, sent: Tensor, weights: Tensor) -> Self:
+        """Begin with all rows of ``weights`` [k, p] at work."""
+        going = torch.ones_like(weights[:, :1], dtype=torch.bool)
+        return cls(bound, sent, going, torch.zeros_like(going, dtype=torch.int64))
+
+    def step(self, weights: Tensor, before: Tensor) -> bool:
+        """Bound the first rows, ``weights`` [g, p], after a step; return whether any goes on.
+
+        Rows that had ended become ``before`` again.
+        """
+        going = self.going[: len(weights)]
+        sent = self.sent if self.sent.dim() == 2 else self.sent[: len(weights)]
+        self.taken[: len(weights)] += going
+        self.bound.project(weights, sent[..., 0, :])
+        weights.copy_(torch.where(going, weights, before))
+        going &= ~self.bound.left(weights, sent[..., 1, :])
+        return bool(going.any())
 
 
-def _gathered(step: Sequence[Group], found: Sequence[Tensor]) -> Tensor:
-    """Put what was found for all groups of a step into the order of the clients."""
+def _gathered(step: Sequence[Group], parts: Sequence[Tensor]) -> Tensor:
+    """Put the rows of all groups of a step into the order of the clients."""
     if len(step) == 1:
-        return found[0]
-    gathered = found[0].new_empty(sum(map(len, found)), found[0].shape[1])
-    for group, each in zip(step, found, strict=True):
+        return parts[0]
+    gathered = parts[0].new_empty(sum(map(len, parts)), parts[0].shape[1])
+    for group, each in zip(step, parts, strict=True):
         gathered[group.clients] = each
     return gathered
 
@@ -137,14 +136,14 @@ def _gradients(
         labels = records.labels.index_select(0, flat).view(*shape, *records.labels.shape[1:])
         models = sent[group.clients] if one_each else sent
         if work.optimizer.squares:
-            own, rest = active[group.clients], buffers[group.clients]
-            shares = group.weights.to(own.dtype)
-            return moments(work.objective, network, own, rest, images, labels, shares, models)
+            each = active[group.clients], buffers[group.clients]
+            shares = group.weights.to(active.dtype)
+            return moments(work.objective, network, *each, images, labels, shares, models)
         leaf = active[group.clients].requires_grad_()
         weights = torch.cat([leaf, buffers[group.clients]], 1) if buffers.shape[1] else leaf
         # The rows are independent: the gradient of the sum holds each row's own.
         values = losses(weights, images, labels, models)
-        (found,) = torch.autograd.grad(values, leaf, group.weights.to(values.dtype))
-        return (found,)
+        (gradient,) = torch.autograd.grad(values, leaf, group.weights.to(values.dtype))
+        return (gradient,)
 
     return gradients

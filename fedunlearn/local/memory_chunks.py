@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from fedunlearn.data import ClientId, Records, Shards
-from fedunlearn.local.cohort import train_cohort_counted
+from fedunlearn.local.cohort import train_cohort
+from fedunlearn.local.trained import Trained
 from fedunlearn.local.work import LocalWork
 from fedunlearn.models import Network, Vector
 from fedunlearn.randomness import Entropy, generator
@@ -52,20 +53,8 @@ class ChunkedTrainer:
         round: int,
         seeds: Sequence[Entropy],
         other: Vector | None = None,
-    ) -> Tensor:
-        """Return what `cohort.train_cohort` returns, [k, d]; see `train_counted`."""
-        return self.train_counted(starts, clients, work, round, seeds, other)[0]
-
-    def train_counted(
-        self,
-        starts: Tensor,
-        clients: Sequence[ClientId],
-        work: LocalWork,
-        round: int,
-        seeds: Sequence[Entropy],
-        other: Vector | None = None,
-    ) -> tuple[Tensor, list[int]]:
-        """Return what `cohort.train_cohort_counted` returns, with weights [k, d] in host memory.
+    ) -> Trained[list[int]]:
+        """Return what `cohort.train_cohort` returns, with weights [k, d] in host memory.
 
         ``starts`` is [d] or [k, d], ``other`` [d]. Raises torch.OutOfMemoryError if one client
         does not fit.
@@ -77,31 +66,31 @@ class ChunkedTrainer:
             row = step_bytes(self.network, first, work, self.shards, other)
             rows = CPU_ROWS if device.type == "cpu" else len(self.shards)
             self.most[kind] = max(1, min(rows, budget(device) // row))
-        aside = None if other is None else other.to(device)
-        here, trained = starts.to(device), starts.new_empty(len(clients), starts.shape[-1])
+        second = None if other is None else other.to(device)
+        begun, trained = starts.to(device), starts.new_empty(len(clients), starts.shape[-1])
         processed = [0] * len(clients)
         # Clients of equal length side by side: whoever has finished leaves no gap in a piece.
         order = sorted(range(len(clients)), key=lambda row: -len(self.shards.span(clients[row])))
 
         def run(rows: Sequence[int]) -> None:
-            found, counts = train_cohort_counted(
+            weights, counts = train_cohort(
                 self.network,
-                here if here.dim() == 1 else here[rows],
+                begun if begun.dim() == 1 else begun[rows],
                 self.shards,
                 [clients[row] for row in rows],
                 work,
                 round,
                 [generator(seeds[row]) for row in rows],
-                aside,
+                second,
             )
-            trained[rows] = found.to(trained.device)
+            trained[rows] = weights.to(trained.device)
             for row, count in zip(rows, counts, strict=True):
                 processed[row] = count
 
         # A GPU takes one piece after another: each fills its memory.
         workers = self.workers if device.type == "cpu" else 1
         self.most[kind] = in_pieces(run, order, self.most[kind], workers)
-        return trained, processed
+        return Trained(trained, processed)
 
 
 def in_pieces(

@@ -5,6 +5,7 @@ import torch
 from torch import Tensor
 
 from fedunlearn.local.per_record_gradients import moments
+from fedunlearn.local.trained import Trained
 from fedunlearn.local.work import LocalWork
 from fedunlearn.models import Network, Vector, lengths
 
@@ -18,27 +19,9 @@ def train_locally(
     round: int,
     rng: np.random.Generator,
     other: Vector | None = None,
-) -> Vector:
-    """Train from ``start`` [d] on one client's records and return its weights [d].
+) -> Trained[int]:
+    """Train from ``start`` [d] on one client's records.
 
-    The arguments are those of `train_counted`.
-    """
-    return train_counted(network, start, images, labels, work, round, rng, other)[0]
-
-
-def train_counted(
-    network: Network,
-    start: Vector,
-    images: Tensor,
-    labels: Tensor,
-    work: LocalWork,
-    round: int,
-    rng: np.random.Generator,
-    other: Vector | None = None,
-) -> tuple[Vector, int]:
-    """Train from ``start`` [d]; return a client's weights [d] and how many records it processed.
-
-    A record counts once an epoch; where ``work.bound`` ends the work, all batches up to then do.
     ``images`` is [n, c, h, w], ``labels`` [n] (or what the objective takes in their place);
     ``round`` sets the learning rate, ``rng`` the order of the records; ``other`` [d] is a second
     model for objectives and bounds that compare with it. Buffers stay as they came.
@@ -66,7 +49,7 @@ def train_counted(
             work.bound.project(own, sent[0, parameters])
             if work.bound.left(own, sent[1, parameters]):
                 break
-    return leaves.memory.clone(), processed
+    return Trained(leaves.memory.clone(), processed)
 
 
 def clipped(gradients: Tensor, longest: float | None) -> Tensor:

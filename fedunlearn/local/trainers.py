@@ -9,8 +9,9 @@ from torch import Tensor
 
 from fedunlearn.data import ClientId, Shards
 from fedunlearn.local.sgd import train_locally
+from fedunlearn.local.trained import Trained
 from fedunlearn.local.work import LocalWork
-from fedunlearn.models import Network, Vector
+from fedunlearn.models import Network
 from fedunlearn.randomness import Entropy, generator
 from fedunlearn.threads import pool
 
@@ -29,8 +30,8 @@ class Trainer(Protocol):
         work: LocalWork,
         round: int,
         seeds: Sequence[Entropy],
-    ) -> Tensor:
-        """Train ``clients[i]`` from ``starts[i]`` [d] (or all from one) and return [k, d]."""
+    ) -> Trained[list[int]]:
+        """Train ``clients[i]`` from ``starts[i]`` [d] (or all from one), with ``seeds[i]``."""
 
 
 @dataclass(frozen=True)
@@ -48,16 +49,18 @@ class Threads:
         work: LocalWork,
         round: int,
         seeds: Sequence[Entropy],
-    ) -> Tensor:
-        """See `Trainer.train`; row i is what `local.train_locally` returns, bit for bit."""
+    ) -> Trained[list[int]]:
+        """See `Trainer.train`; row i is what `train_locally` returns, bit for bit."""
         device = self.shards.records.labels.device
 
-        def one(row: int) -> Vector:
-            held, start = self.shards[clients[row]], starts if starts.dim() == 1 else starts[row]
-            rng = generator(seeds[row])
-            return train_locally(
-                self.network, start.to(device), held.images, held.labels, work, round, rng
-            ).cpu()
+        def one(row: int) -> Trained[int]:
+            records, start = self.shards[clients[row]], starts if starts.dim() == 1 else starts[row]
+            weights, processed = train_locally(
+                *(self.network, start.to(device), records.images, records.labels),
+                *(work, round, generator(seeds[row])),
+            )
+            return Trained(weights.cpu(), processed)
 
         with pool(self.workers) as threads:
-            return torch.stack(list(threads.map(one, range(len(clients)))))
+            rows = list(threads.map(one, range(len(clients))))
+        return Trained(torch.stack([row.weights for row in rows]), [row.processed for row in rows])

@@ -47,7 +47,8 @@ class ProxyData:
         with torch.no_grad():
             logits = torch.cat([self.network(teacher, x) for x in torch.split(self.images, 1024)])
         rng = randomness.rng(self.seed, Stream.SERVER_DATA, round)
-        weights = train_locally(self.network, student, self.images, logits, work, round, rng).cpu()
+        trained = train_locally(self.network, student, self.images, logits, work, round, rng)
+        weights = trained.weights.cpu()
         samples = work.samples(len(self.images)) + len(self.images)
         self.ledger.charge(SERVER, samples=samples, seconds=self.clock() - started)
         return weights

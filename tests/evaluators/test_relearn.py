@@ -143,7 +143,7 @@ class TestRelearning:
     def trained(self, epochs, seed=1):
         work = LocalWork(epochs=epochs, batch_size=8, optimizer=Sgd(lr=0.1, momentum=0.0))
         known = (self.records.images, self.records.labels, work, 1, rng())
-        return train_locally(self.network, self.network.initial(seed), *known)
+        return train_locally(self.network, self.network.initial(seed), *known).weights
 
     def snapshot(self, weights, records=None, original=None):
         sets = {"forget": self.records if records is None else records}

@@ -26,7 +26,7 @@ from fedunlearn.experiment.estimate.dry_clients import NUDGE, DryClients, DrySer
 from fedunlearn.experiment.estimate.dry_run import DryRun
 from fedunlearn.flower import client_app
 from fedunlearn.history import Needs, OnDisk
-from fedunlearn.local import Distillation, LocalWork, Sgd
+from fedunlearn.local import Distillation, LocalWork, Sgd, Trained
 from fedunlearn.models import Mlp
 from fedunlearn.simulations import __main__ as command
 from fedunlearn.simulations import estimate as entry
@@ -119,7 +119,7 @@ def idle(monkeypatch):
     def never(*_):
         raise AssertionError("somebody trained")
 
-    monkeypatch.setattr(client_app, "train_counted", never)
+    monkeypatch.setattr(client_app, "train_locally", never)
     monkeypatch.setattr(proxies, "train_locally", never)
 
 
@@ -421,7 +421,7 @@ class TestPace:
 
         def train(network, start, images, labels, work, *rest):
             trained.append((len(images), work.epochs))
-            return start
+            return Trained(start, len(images))
 
         here = build_federation(replace(WAVES, proxy=0.2).scenario(0))
         clock = itertools.count(step=6).__next__

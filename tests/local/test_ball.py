@@ -20,10 +20,9 @@ from fedunlearn.local import (
     PseudoLabels,
     Sgd,
     UnlearningCrossEntropy,
-    train_counted,
     train_locally,
 )
-from fedunlearn.local.cohort import train_cohort, train_cohort_counted
+from fedunlearn.local.cohort import train_cohort
 from fedunlearn.models import Cnn, Mlp, Network
 from tests.support.world import Scaled
 
@@ -46,25 +45,27 @@ WORK = LocalWork(
 
 def alone(work, start=START, records=RECORDS[0], other=OTHER, network=NETWORK, client=0):
     rng = np.random.default_rng([5, client])
-    return train_locally(network, start, records.images, records.labels, work, 1, rng, other)
+    return train_locally(
+        network, start, records.images, records.labels, work, 1, rng, other
+    ).weights
 
 
 def together(work, starts=START, records=RECORDS, other=OTHER, network=NETWORK):
     rngs = [np.random.default_rng([5, client]) for client in range(len(records))]
     shards = Shards.of(records)
-    return train_cohort(network, starts, shards, range(len(records)), work, 1, rngs, other)
+    return train_cohort(network, starts, shards, range(len(records)), work, 1, rngs, other).weights
 
 
 def counted_alone(work, client, records=RECORDS, start=START, other=OTHER):
     held, rng = records[client], np.random.default_rng([5, client])
-    return train_counted(NETWORK, start, held.images, held.labels, work, 1, rng, other)[1]
+    return train_locally(NETWORK, start, held.images, held.labels, work, 1, rng, other).processed
 
 
 def counted_together(work, records=RECORDS, start=START, other=OTHER, clients=None):
     clients = range(len(records)) if clients is None else clients
     rngs = [np.random.default_rng([5, client]) for client in clients]
     shards = Shards.of(records)
-    return train_cohort_counted(NETWORK, start, shards, clients, work, 1, rngs, other)[1]
+    return train_cohort(NETWORK, start, shards, clients, work, 1, rngs, other).processed
 
 
 class TestBall:

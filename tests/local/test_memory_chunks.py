@@ -33,7 +33,7 @@ def trained(shards, most=None, starts=None, clients=range(7), workers=1):
     pieces = ChunkedTrainer(network, shards, workers, {} if most is None else {repr(WORK): most})
     starts = network.initial(1) if starts is None else starts
     seeds = [(5, client) for client in clients]
-    return pieces.train(starts, list(clients), WORK, 1, seeds), pieces
+    return pieces.train(starts, list(clients), WORK, 1, seeds).weights, pieces
 
 
 @pytest.mark.parametrize("most", [1, 2, 3, 6])
@@ -113,14 +113,14 @@ class TestRunningOutOfMemory:
         assert in_pieces(run, [], 12) == 12
 
     def test_training_recovers_and_remembers(self, shards, monkeypatch):
-        real, whole = pieces_module.train_cohort_counted, trained(shards)[0]
+        real, whole = pieces_module.train_cohort, trained(shards)[0]
 
         def small(network, starts, held, clients, *rest):
             if len(clients) > 3:
                 raise torch.OutOfMemoryError
             return real(network, starts, held, clients, *rest)
 
-        monkeypatch.setattr(pieces_module, "train_cohort_counted", small)
+        monkeypatch.setattr(pieces_module, "train_cohort", small)
         cut, pieces = trained(shards)
         assert pieces.most[repr(WORK)] == 3
         torch.testing.assert_close(cut, whole, rtol=1e-5, atol=1e-6)

@@ -33,7 +33,7 @@ NETWORK = Network(Mlp((16,)), (1, 8, 8), 10)
 def locally(work, round=1, network=NETWORK, seed=4):
     start = network.initial(1)
     rng = np.random.default_rng(seed)
-    return start, train_locally(network, start, IMAGES, LABELS, work, round, rng)
+    return start, train_locally(network, start, IMAGES, LABELS, work, round, rng).weights
 
 
 class TestTheLoop:

@@ -71,7 +71,7 @@ def test_a_client_s_weights_are_its_own():
     """The memory is used again for the next client; what the first one sent stays."""
     net, work = network(), LocalWork(epochs=1, batch_size=4, optimizer=Sgd(0.1))
     start = net.initial(1)
-    first = train_locally(net, start, IMAGES, LABELS, work, 1, np.random.default_rng(0))
+    first = train_locally(net, start, IMAGES, LABELS, work, 1, np.random.default_rng(0)).weights
     kept = first.clone()
     train_locally(net, net.initial(2), IMAGES, LABELS, work, 1, np.random.default_rng(1))
     assert torch.equal(first, kept)

@@ -84,7 +84,7 @@ def _net(seed):
 def _trained(records):
     work = LocalWork(epochs=30, optimizer=Sgd(lr=0.1, momentum=0.0))
     known, rng = (records.images, records.labels, work, 1), np.random.default_rng(0)
-    return lambda network: train_locally(network, network.initial(4), *known, rng)
+    return lambda network: train_locally(network, network.initial(4), *known, rng).weights
 
 
 def _diverged(network):

@@ -88,9 +88,9 @@ class TestVirtualTeacher:
         ]
         rngs = [[np.random.default_rng([5, client]) for client in range(3)] for _ in range(2)]
         sent = starts if one_each else starts[0]
-        together = train_cohort(NETWORK, sent, Shards.of(held), range(3), work, 1, rngs[0])
+        together = train_cohort(NETWORK, sent, Shards.of(held), range(3), work, 1, rngs[0]).weights
         for row, start, own, rng in zip(together, starts, held, rngs[1], strict=True):
-            alone = train_locally(NETWORK, start, own.images, own.labels, work, 1, rng)
+            alone = train_locally(NETWORK, start, own.images, own.labels, work, 1, rng).weights
             torch.testing.assert_close(row, alone, rtol=1e-4, atol=1e-5)
             assert (row - start).norm() > 1e-2
 
@@ -139,7 +139,7 @@ class TestFedQuit:
             weights = train_locally(
                 *(world.here.network, history.final, held.images, held.labels),
                 *(work, 7, rng),
-            )
+            ).weights
             alone.append(weights)
         sizes = torch.tensor([len(world.here.train[leaver]) for leaver in leavers])
         torch.testing.assert_close(found, mean(torch.stack(alone), sizes))

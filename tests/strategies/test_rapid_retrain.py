@@ -141,7 +141,7 @@ class TestTheStep:
         (data,), start = held((records,), NETWORK, torch.float64)
         work = LocalWork(epochs=epochs, batch_size=1, optimizer=optimizer)
         rng = np.random.default_rng(1)
-        return train_locally(NETWORK, start, data.images, data.labels, work, 1, rng)
+        return train_locally(NETWORK, start, data.images, data.labels, work, 1, rng).weights
 
     def test_one_record_blocks_of_one_and_the_root_are_adam_without_a_memory_of_squares(self):
         """D = g^2, so v^ = g^4 with b2 = 0, and sqrt(v^)^(1/2) = |g|: Adam's root with b2 = 0."""
@@ -211,11 +211,11 @@ class TestManyClientsAtOnce:
         work, shards = WORKS["fedprox"], Shards.of(records)
         seeds = [(5, client) for client in range(len(RAGGED))]
         pieces = ChunkedTrainer(NETWORK, shards, workers=2, most={repr(work): 3})
-        together = pieces.train(starts, range(len(RAGGED)), work, 1, seeds)
-        whole = train_cohort(NETWORK, starts, shards, range(7), work, 1, rngs(7))
+        together = pieces.train(starts, range(len(RAGGED)), work, 1, seeds).weights
+        whole = train_cohort(NETWORK, starts, shards, range(7), work, 1, rngs(7)).weights
         torch.testing.assert_close(together, whole, rtol=1e-4, atol=1e-5)
         for row, own, each, rng in zip(together, starts, records, rngs(7), strict=True):
-            alone = train_locally(NETWORK, own, each.images, each.labels, work, 1, rng)
+            alone = train_locally(NETWORK, own, each.images, each.labels, work, 1, rng).weights
             torch.testing.assert_close(row, alone, rtol=1e-4, atol=1e-5)
 
 

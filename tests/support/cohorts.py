@@ -41,11 +41,13 @@ def both(work, sizes=RAGGED, network=None, dtype=torch.float32, rounds=3):
                 trained = train_cohort(
                     *(network, weights, Shards.of(records), range(len(sizes))),
                     *(work, number, rngs(len(sizes))),
-                )
+                ).weights
             else:
                 trained = torch.stack(
                     [
-                        train_locally(network, weights, r.images, r.labels, work, number, rng)
+                        train_locally(
+                            network, weights, r.images, r.labels, work, number, rng
+                        ).weights
                         for r, rng in zip(records, rngs(len(sizes)), strict=True)
                     ]
                 )

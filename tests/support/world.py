@@ -190,14 +190,14 @@ def without_leavers(clients, leavers, needs=Needs(remaining=True)):
 
 def break_client(monkeypatch, world, client):
     """From now on, let one client fail whenever it is asked to train."""
-    real, bad = client_app_module.train_counted, world.here.train[client].images.data_ptr()
+    real, bad = client_app_module.train_locally, world.here.train[client].images.data_ptr()
 
-    def train_counted(network, start, images, *rest):
+    def train_locally(network, start, images, *rest):
         if images.data_ptr() == bad:
             raise OSError("disk on fire")
         return real(network, start, images, *rest)
 
-    monkeypatch.setattr(client_app_module, "train_counted", train_counted)
+    monkeypatch.setattr(client_app_module, "train_locally", train_locally)
 
 
 @dataclass(frozen=True)

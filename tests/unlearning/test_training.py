@@ -6,6 +6,7 @@ import torch
 
 from fedunlearn.checks import Refused
 from fedunlearn.history import Needs
+from fedunlearn.local import Trained
 from fedunlearn.unlearning import (
     Access,
     ClientFailed,
@@ -86,11 +87,11 @@ def test_updates_do_not_depend_on_who_else_is_asked():
 def test_random_numbers_are_a_function_of_seed_stream_round_and_client(monkeypatch):
     world, drawn = World(workers=1), []
 
-    def train_counted(network, start, images, labels, work, round, rng, other):
+    def train_locally(network, start, images, labels, work, round, rng, other):
         drawn.append(rng.random())
-        return start, len(labels)
+        return Trained(start, len(labels))
 
-    monkeypatch.setattr("fedunlearn.flower.client_app.train_counted", train_counted)
+    monkeypatch.setattr("fedunlearn.flower.client_app.train_locally", train_locally)
     start = world.start.history.initial
     with world.open() as clients:
         for seed, stream, number in [(3, 0, 1), (4, 0, 1), (3, 1, 1), (3, 0, 2)]:
