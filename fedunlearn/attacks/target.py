@@ -14,13 +14,10 @@ from fedunlearn.attacks.shadow_models import Pool, Shadows
 from fedunlearn.checks import Refused
 from fedunlearn.data import Federation, Records
 from fedunlearn.evaluators import confidence
-from fedunlearn.models import Vector
+from fedunlearn.models import Vector, logits
 
 POPULATION = 2000
 """So many test records at most are what RMIA compares with."""
-
-BATCH = 1024
-"""Records of a forward pass."""
 
 Tell = Callable[[int], object]
 """Is told how many shadow models have been trained since it was told last."""
@@ -84,10 +81,7 @@ class Target:
         test = self.here.dataset.test
         return Records(test.images[:POPULATION], test.labels[:POPULATION])
 
-    @torch.no_grad()
     def _said(self, weights: Vector, records: Records) -> npt.NDArray[Any]:
-        network, model = self.here.network, weights.to(self.device)
-        batches = torch.split(records.images, BATCH)
-        said = [network(model, network.arranged(images.to(self.device))) for images in batches]
-        found: npt.NDArray[Any] = torch.cat(said).cpu().numpy()
-        return found
+        rows = logits(self.here.network.arranging, weights.to(self.device), [records.images])
+        array: npt.NDArray[Any] = rows.cpu().numpy()
+        return array

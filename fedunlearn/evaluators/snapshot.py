@@ -1,7 +1,6 @@
 """One model as evaluators see it: its weights, and its logits on named sets of records."""
 
-import itertools
-from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeVar, cast
 
@@ -11,7 +10,7 @@ from torch import Tensor
 
 from fedunlearn import randomness
 from fedunlearn.data import Records
-from fedunlearn.models import Network, Vector
+from fedunlearn.models import BATCH, Map, Network, Vector, logits
 from fedunlearn.randomness import Stream
 
 Computed = TypeVar("Computed")
@@ -34,9 +33,9 @@ class Snapshot:
     sets: Mapping[str, Records]
     initial: Vector
     """The model before training, [d]."""
-    batch_size: int = 1024
+    batch_size: int = BATCH
     """Records a forward pass; sets that are smaller share one."""
-    each: Callable[[Callable[[Tensor], Tensor], Iterable[Tensor]], Iterable[Tensor]] = map
+    each: Map = map
     """Applies the net to batches: the built-in ``map``, or that of a pool of threads."""
     original: "Snapshot | None" = None
     """The model before the request; None where that is not known."""
@@ -51,8 +50,9 @@ class Snapshot:
         """Return the logits [n, classes] of a set, in host memory."""
         if self.sets[name] and not self._logits:
             images = [records.images for records in self.sets.values()]
-            said = torch.cat(list(self.each(self._forward, packed(images, self.batch_size))))
-            parts = torch.split(said, [len(each) for each in images])
+            weights = self.weights.to(images[0].device)
+            rows = logits(self.network.arranging, weights, images, self.batch_size, self.each).cpu()
+            parts = torch.split(rows, [len(each) for each in images])
             self._logits.update(zip(self.sets, parts, strict=True))
         return self._logits[name]
 
@@ -67,30 +67,11 @@ class Snapshot:
     def once(self, what: Hashable, compute: Callable[[], Computed]) -> Computed:
         """Return what ``compute`` returned when ``what`` was first asked for.
 
-        What is dear to know of a retrained model is asked for with every model next to it.
+        What is expensive to compute for a retrained model is asked for with every model next to it.
         """
         if what not in self._kept:
             self._kept[what] = compute()
         return cast(Computed, self._kept[what])
-
-    @torch.no_grad()
-    def _forward(self, images: Tensor) -> Tensor:
-        return self.network(self.weights.to(images.device), self.network.arranged(images)).cpu()
-
-
-def packed(parts: Iterable[Tensor], size: int) -> Iterator[Tensor]:
-    """Yield the rows of all ``parts`` [n_i, ...] in their order, ``size`` rows at a time."""
-    batch: list[Tensor] = []
-    room = size
-    for part in parts:
-        for begin in itertools.chain([0], range(room, len(part), size)):
-            batch.append(part[begin : begin + room])
-            room -= len(batch[-1])
-            if room == 0:
-                yield torch.cat(batch)
-                batch, room = [], size
-    if room < size:
-        yield torch.cat(batch)
 
 
 class Evaluator(Protocol):

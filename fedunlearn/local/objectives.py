@@ -10,10 +10,7 @@ from torch.nn import functional
 
 from fedunlearn import checks
 from fedunlearn.checks import NotNegative, Positive
-from fedunlearn.models import Network, Vector
-
-Net = Callable[[Vector, Tensor], Tensor]
-"""A net as a function: ``logits = net(weights, images)``."""
+from fedunlearn.models import Net, Network, Vector
 
 
 class Objective(Protocol):

@@ -7,8 +7,8 @@ from torch import Tensor
 
 from fedunlearn import checks
 from fedunlearn.checks import Positive
-from fedunlearn.local.objectives import Distillation, Net, cross_entropies
-from fedunlearn.models import Vector
+from fedunlearn.local.objectives import Distillation, cross_entropies
+from fedunlearn.models import Net, Vector
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,10 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from fedunlearn.models import Network, Vector
-
-BATCH = 1024
-"""Records of one forward pass."""
+from fedunlearn.models import BATCH, Network, Vector
 
 
 def sums(network: Network, weights: Vector, images: Tensor, labels: Tensor) -> Tensor:

@@ -7,6 +7,10 @@ from .architectures import Mlp as Mlp
 from .architectures import ResNet18 as ResNet18
 from .architectures import Shape as Shape
 from .fingerprint import model_hash as model_hash
+from .forward import BATCH as BATCH
+from .forward import Map as Map
+from .forward import Net as Net
+from .forward import logits as logits
 from .head import Head as Head
 from .layout import Layout as Layout
 from .layout import Vector as Vector

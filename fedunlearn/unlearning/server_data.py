@@ -4,12 +4,11 @@ import time
 from dataclasses import dataclass
 from typing import Protocol
 
-import torch
 from torch import Tensor
 
 from fedunlearn import randomness
 from fedunlearn.local import LocalWork, train_locally
-from fedunlearn.models import Network, Vector
+from fedunlearn.models import Network, Vector, logits
 from fedunlearn.randomness import Stream
 from fedunlearn.unlearning.ledger import SERVER, Clock, Ledger
 
@@ -44,10 +43,9 @@ class ProxyData:
         """Train on the images and charge the server; see `ServerData.distil`."""
         started = self.clock()
         teacher, student = teacher.to(self.images.device), student.to(self.images.device)
-        with torch.no_grad():
-            logits = torch.cat([self.network(teacher, x) for x in torch.split(self.images, 1024)])
+        taught = logits(self.network, teacher, [self.images])
         rng = randomness.rng(self.seed, Stream.SERVER_DATA, round)
-        trained = train_locally(self.network, student, self.images, logits, work, round, rng)
+        trained = train_locally(self.network, student, self.images, taught, work, round, rng)
         weights = trained.weights.cpu()
         samples = work.samples(len(self.images)) + len(self.images)
         self.ledger.charge(SERVER, samples=samples, seconds=self.clock() - started)
