@@ -15,25 +15,29 @@ stored model, which the leavers trained, instead of the calibrated one, and roll
 measure above and ``beta`` are ours, after the paper's idea.
 """
 
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from itertools import accumulate
 from typing import ClassVar
 
 import torch
 
-from fedunlearn import checks
-from fedunlearn.history import (
-    AsNeeded,
+from fedunlearn.unlearning import (
+    Clients,
     Drift,
+    Guarantee,
     History,
     Needs,
+    Request,
+    Vector,
+    checks,
     count_recorded,
+    fedavg_step,
+    lengths,
+    rescale,
     selected_rounds,
     selected_updates,
 )
-from fedunlearn.models import Vector, lengths, mean, rescale
-from fedunlearn.unlearning import Clients, Guarantee, Request
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,31 +70,36 @@ class Crab:
 
     def unlearn(self, request: Request, history: History, clients: Clients) -> Iterator[Vector]:
         """Yield the model gone back to, and that after each replayed round."""
-        work, within = clients.work.scaled(self.effort), history.layout.parameters
-        rounds = selected_rounds(history, self.selection)
-        theirs = [float(lengths(kept.share(request.clients)[within])) for kept in rounds]
-        total = sum(theirs)
-        if total == 0 and history.policy == AsNeeded():
+        within, work = history.layout.parameters, clients.work.scaled(self.effort)
+        rounds, complete = selected_rounds(history, self.selection)
+        influence = [float(lengths(r.share(request.clients)[within])) for r in rounds]
+        if complete and not any(influence):
             return  # they never took part
-        start, weights = 0, history.initial
-        for place, spent in enumerate(accumulate(theirs[:-1], initial=0.0)):
-            # what the store left out may be theirs, and older models know who left before
-            known = total > 0 and rounds[place].number > history.forgot
-            if known and spent <= self.beta * total:
-                start, weights = place, rounds[place].before
+        start = self.start(influence, [stored.number > history.forgot for stored in rounds])
+        weights = history.initial if start is None else rounds[start].before
         yield weights
-
-        for stored in rounds[start:]:
+        for stored in rounds[start or 0 :]:
             kept = selected_updates(history, self.selection, stored).without(request.clients)
             sent = kept.updates
             if not sent.clients:
                 continue
-            if torch.equal(stored.before, weights):
-                step = mean(sent.deltas, sent.examples)
-            else:
+            if not torch.equal(stored.before, weights):
                 fresh = clients.train(weights, sent.clients, work, round=stored.number)
                 sent = sent.only(set(fresh.clients))
                 scaled = rescale(fresh.deltas, sent.deltas, [within], self.max_ratio)
-                step = mean(scaled, sent.examples)
-            weights = weights + step
+                sent = replace(sent, deltas=scaled)
+            weights = weights + fedavg_step(sent)
             yield weights
+
+    def start(self, influence: Sequence[float], untouched: Sequence[bool]) -> int | None:
+        """Return the place of the round to go back to; None: that of the first model of all.
+
+        ``influence`` is |sum_u p_u D_u| of each round; before a round that is not ``untouched``
+        lies a model which knows clients who left earlier.
+        """
+        before = list(accumulate(influence[:-1], initial=0.0))
+        most = self.beta * sum(influence)
+        places = (
+            range(len(influence)) if any(influence) else ()
+        )  # else what is not stored is theirs
+        return max((p for p in places if untouched[p] and before[p] <= most), default=None)

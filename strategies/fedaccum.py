@@ -13,10 +13,16 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import ClassVar
 
-from fedunlearn import checks
-from fedunlearn.history import History, Needs
-from fedunlearn.models import Vector, mean
-from fedunlearn.unlearning import Clients, Guarantee, Request
+from fedunlearn.unlearning import (
+    Clients,
+    Guarantee,
+    History,
+    Needs,
+    Request,
+    Vector,
+    checks,
+    fedavg_step,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +53,5 @@ class FedAccum:
         """Yield the model that the stored updates add up to."""
         weights = history.initial
         for stored in history.without(request.clients):
-            updates = stored.updates
-            weights = weights + self.scale * mean(updates.deltas, updates.examples)
+            weights = weights + self.scale * fedavg_step(stored.updates)
         yield weights

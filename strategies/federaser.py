@@ -12,15 +12,24 @@ its text asks for the weighted mean, which is what stands here.
 """
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar, Literal
 
 from torch import Tensor
 
-from fedunlearn import checks
-from fedunlearn.history import History, Needs, Updates
-from fedunlearn.models import Layout, Vector, mean, rescale
-from fedunlearn.unlearning import Clients, Guarantee, Request
+from fedunlearn.unlearning import (
+    Clients,
+    Guarantee,
+    History,
+    Layout,
+    Needs,
+    Request,
+    Updates,
+    Vector,
+    checks,
+    fedavg_step,
+    rescale,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +68,7 @@ class FedEraser:
         for stored in history.without(request.clients):
             kept = stored.updates
             if stored.number == 1:
-                step = mean(kept.deltas, kept.examples)
+                step = fedavg_step(kept)
             else:
                 fresh = clients.train(weights, kept.clients, work, round=stored.number)
                 kept = kept.only(set(fresh.clients))
@@ -70,18 +79,18 @@ class FedEraser:
 
 def _client_global(fresh: Tensor, kept: Updates, layout: Layout, most: float) -> Vector:
     """Give each client's whole update its stored length: the paper's equation (1)."""
-    return mean(rescale(fresh, kept.deltas, [layout.parameters], most), kept.examples)
+    return fedavg_step(replace(kept, deltas=rescale(fresh, kept.deltas, [layout.parameters], most)))
 
 
 def _client_tensor(fresh: Tensor, kept: Updates, layout: Layout, most: float) -> Vector:
     """Give each tensor of each client's update its stored length."""
-    return mean(rescale(fresh, kept.deltas, layout.tensors, most), kept.examples)
+    return fedavg_step(replace(kept, deltas=rescale(fresh, kept.deltas, layout.tensors, most)))
 
 
 def _averaged_tensor(fresh: Tensor, kept: Updates, layout: Layout, most: float) -> Vector:
     """Average first, then give each tensor the length of the stored average."""
-    stored = mean(kept.deltas, kept.examples)
-    return rescale(mean(fresh, kept.examples), stored, layout.tensors, most)
+    step = fedavg_step(replace(kept, deltas=fresh))
+    return rescale(step, fedavg_step(kept), layout.tensors, most)
 
 
 SCOPES: dict[str, Callable[[Tensor, Updates, Layout, float], Vector]] = {

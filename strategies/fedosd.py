@@ -23,11 +23,18 @@ from typing import ClassVar
 
 import torch
 
-from fedunlearn import checks
-from fedunlearn.history import History, Needs, pooled
-from fedunlearn.local import UnlearningCrossEntropy
-from fedunlearn.models import Vector, orthogonal
-from fedunlearn.unlearning import Clients, Guarantee, Request
+from fedunlearn.unlearning import (
+    Clients,
+    Guarantee,
+    History,
+    Needs,
+    Request,
+    UnlearningCrossEntropy,
+    Vector,
+    checks,
+    fedavg_step,
+    orthogonal,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,9 +71,9 @@ class FedOSD:
         weights = history.final
         for number in range(request.after + 1, request.after + self.rounds + 1):
             leavers = clients.leavers.train(weights, clients.leavers.ids, forgetting, round=number)
-            rest = clients.train(weights, work=work, round=number)
-            if rest.clients:
+            others = clients.train(weights, work=work, round=number)
+            if others.clients:
                 step = torch.zeros_like(weights)
-                step[trained] = orthogonal(pooled([leavers])[trained], rest.deltas[:, trained])
+                step[trained] = orthogonal(fedavg_step(leavers)[trained], others.deltas[:, trained])
                 weights = weights + self.lr * step
             yield weights

@@ -15,10 +15,18 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import ClassVar
 
-from fedunlearn.history import History, Needs
-from fedunlearn.local import Adam, LocalWork, VirtualTeacher
-from fedunlearn.models import Vector, mean
-from fedunlearn.unlearning import Clients, Guarantee, Request
+from fedunlearn.unlearning import (
+    Adam,
+    Clients,
+    Guarantee,
+    History,
+    LocalWork,
+    Needs,
+    Request,
+    Vector,
+    VirtualTeacher,
+    fedavg_step,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,4 +56,4 @@ class FedQuit:
         taught = clients.leavers.train(
             history.final, request.clients, self.work, round=request.after + 1
         )
-        yield history.final + mean(taught.deltas, taught.examples)
+        yield history.final + fedavg_step(taught)

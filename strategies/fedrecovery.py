@@ -21,11 +21,18 @@ from typing import ClassVar, Literal
 
 import torch
 
-from fedunlearn import checks
-from fedunlearn.history import History, Needs, Updates
 from fedunlearn.methods import MECHANISMS, Mechanism
-from fedunlearn.models import Vector, mean
-from fedunlearn.unlearning import Clients, Guarantee, Request
+from fedunlearn.unlearning import (
+    Clients,
+    Guarantee,
+    History,
+    Needs,
+    Request,
+    Updates,
+    Vector,
+    checks,
+    mean,
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,11 +20,17 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
-from fedunlearn import checks
-from fedunlearn.history import History, Needs, pooled
-from fedunlearn.local import PseudoLabels
-from fedunlearn.models import Vector
-from fedunlearn.unlearning import Clients, Guarantee, Request
+from fedunlearn.unlearning import (
+    Clients,
+    Guarantee,
+    History,
+    Needs,
+    PseudoLabels,
+    Request,
+    Vector,
+    checks,
+    fedavg_step,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +70,7 @@ class MoDe:
         weights, fresh = history.final, history.initial
         for number in range(1, self.rounds + 1):
             if number <= self.degrading:
-                fresh = fresh + pooled([clients.train(fresh, work=work, round=number)])
+                fresh = fresh + fedavg_step(clients.train(fresh, work=work, round=number))
                 weights = self.momentum * weights + (1 - self.momentum) * fresh
 
             later = request.after + number
@@ -74,5 +80,5 @@ class MoDe:
                 guides.append(
                     leavers.train(weights, leavers.ids, imitating, round=later, other=fresh)
                 )
-            weights = weights + pooled(guides)
+            weights = weights + fedavg_step(*guides)
             yield weights

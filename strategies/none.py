@@ -7,9 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import ClassVar
 
-from fedunlearn.history import History, Needs
-from fedunlearn.models import Vector
-from fedunlearn.unlearning import Clients, Guarantee, Request
+from fedunlearn.unlearning import Clients, Guarantee, History, Needs, Request, Vector
 
 
 @dataclass(frozen=True, slots=True)

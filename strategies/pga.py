@@ -23,12 +23,21 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from typing import ClassVar
 
-from fedunlearn import checks
-from fedunlearn.history import History, Needs, pooled
-from fedunlearn.local import Ascent, Ball, LocalWork, Sgd
 from fedunlearn.methods import last_rounds, mean_update
-from fedunlearn.models import Vector
-from fedunlearn.unlearning import Clients, Guarantee, Request
+from fedunlearn.unlearning import (
+    Ascent,
+    Ball,
+    Clients,
+    Guarantee,
+    History,
+    LocalWork,
+    Needs,
+    Request,
+    Sgd,
+    Vector,
+    checks,
+    fedavg_step,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,4 +93,4 @@ class PGA:
                 ascents.append(
                     clients.leavers.train(reference, [leaver], work, round=number, other=own)
                 )
-        yield reference + pooled(ascents) if ascents else reference
+        yield reference + fedavg_step(*ascents) if ascents else reference

@@ -15,10 +15,16 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import ClassVar, Literal
 
-from fedunlearn import checks
-from fedunlearn.history import History, Needs
-from fedunlearn.models import Vector, mean
-from fedunlearn.unlearning import Clients, Guarantee, Request
+from fedunlearn.unlearning import (
+    Clients,
+    Guarantee,
+    History,
+    Needs,
+    Request,
+    Vector,
+    checks,
+    fedavg_step,
+)
 
 ETAS = {"regular": 20.0, "special": 2.0}
 """The modes, and what the authors' code takes for eta in each."""
@@ -56,9 +62,9 @@ class Puf:
         work = replace(clients.work, epochs=self.epochs)
         leaving = clients.leavers.train(weights, request.clients, work, round=number)
         eta = ETAS[self.mode] if self.eta is None else self.eta
-        step, records = -eta * mean(leaving.deltas, leaving.examples), leaving.examples.sum()
+        step, records = -eta * fedavg_step(leaving), leaving.examples.sum()
         if self.mode == "regular":
             others = clients.train(weights, round=number)
-            share = records / (records + others.examples.sum())
-            step = share * step + (1 - share) * mean(others.deltas, others.examples)
+            share = records / (records + others.examples.sum()).clamp_min(1)
+            step = share * step + (1 - share) * fedavg_step(others)
         yield weights + step

@@ -17,11 +17,17 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from typing import ClassVar
 
-from fedunlearn import checks
-from fedunlearn.history import History, Needs
-from fedunlearn.local import DiagonalFisher
-from fedunlearn.models import Vector, mean
-from fedunlearn.unlearning import Clients, Guarantee, Request
+from fedunlearn.unlearning import (
+    Clients,
+    DiagonalFisher,
+    Guarantee,
+    History,
+    Needs,
+    Request,
+    Vector,
+    checks,
+    fedavg_step,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +59,5 @@ class RapidRetrain:
         work = replace(clients.work, optimizer=self.optimizer)
         weights = history.initial
         for number in range(1, self.rounds + 1):
-            updates = clients.train(weights, work=work, round=number)
-            if updates.clients:
-                weights = weights + mean(updates.deltas, updates.examples)
+            weights = weights + fedavg_step(clients.train(weights, work=work, round=number))
             yield weights

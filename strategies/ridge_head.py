@@ -18,11 +18,8 @@ from typing import ClassVar
 
 import torch
 
-from fedunlearn import checks
-from fedunlearn.history import History, Needs
 from fedunlearn.methods import ridge
-from fedunlearn.models import Head, Vector
-from fedunlearn.unlearning import Clients, Guarantee, Request
+from fedunlearn.unlearning import Clients, Guarantee, Head, History, Needs, Request, Vector, checks
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,12 +23,17 @@ from typing import ClassVar
 
 import torch
 
-from fedunlearn import checks
-from fedunlearn.data import ClientId
-from fedunlearn.history import History, Needs
 from fedunlearn.methods import MECHANISMS, Mechanism, Restart, cuts, increment, restart
-from fedunlearn.models import Vector
-from fedunlearn.unlearning import Clients, Guarantee, Request
+from fedunlearn.unlearning import (
+    ClientId,
+    Clients,
+    Guarantee,
+    History,
+    Needs,
+    Request,
+    Vector,
+    checks,
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,11 +15,18 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import ClassVar
 
-from fedunlearn import checks
-from fedunlearn.history import History, Needs
-from fedunlearn.local import Distillation, LocalWork, Sgd
-from fedunlearn.models import Vector
-from fedunlearn.unlearning import Clients, Guarantee, Request
+from fedunlearn.unlearning import (
+    Clients,
+    Distillation,
+    Guarantee,
+    History,
+    LocalWork,
+    Needs,
+    Request,
+    Sgd,
+    Vector,
+    checks,
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -183,6 +183,26 @@ def test_a_room_is_entered_by_its_face():
     assert behind_faces(sources()) == set()
 
 
+@pytest.mark.parametrize("file", sorted((ROOT / "strategies").glob("*.py")), ids=lambda f: f.stem)
+def test_a_strategy_takes_all_it_names_from_one_room_and_from_shared_methods(file):
+    tree = ast.parse(file.read_text())
+    ours = [
+        node.module
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("fedunlearn")
+    ]
+    assert sorted(ours) in (
+        ["fedunlearn.unlearning"],
+        ["fedunlearn.methods", "fedunlearn.unlearning"],
+    )
+    assert not any(
+        name.split(".")[0] == "fedunlearn"
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Import)
+        for name in [a.name for a in node.names]
+    )
+
+
 def test_no_module_depends_on_itself_in_a_circle():
     TopologicalSorter(module_graph(sources())).prepare()
 

@@ -13,6 +13,7 @@ from .needs import Needs as Needs
 from .policies import Drift as Drift
 from .policies import Every as Every
 from .policies import Largest as Largest
+from .policies import Selected as Selected
 from .policies import count_recorded as count_recorded
 from .policies import selected_rounds as selected_rounds
 from .policies import selected_updates as selected_updates
@@ -25,7 +26,7 @@ from .purge import to_purge as to_purge
 from .rounds import RecordedRound as RecordedRound
 from .rounds import Round as Round
 from .rounds import Updates as Updates
-from .rounds import pooled as pooled
+from .rounds import fedavg_step as fedavg_step
 from .selection import Window as Window
 from .selection import largest as largest
 from .stored_round import StoredRound as StoredRound

@@ -6,7 +6,7 @@ What a policy leaves out is never written; a round that a later one of its windo
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
@@ -14,7 +14,7 @@ from torch import Tensor
 from fedunlearn import checks
 from fedunlearn.history.history import History
 from fedunlearn.history.needs import Needs
-from fedunlearn.history.policy import Policy, left_out, weighed
+from fedunlearn.history.policy import AsNeeded, Policy, left_out, weighed
 from fedunlearn.history.rounds import RecordedRound
 from fedunlearn.history.selection import Window, contributions, cosines, part
 from fedunlearn.models import Layout
@@ -138,10 +138,20 @@ def count_recorded(policy: Policy, needs: Needs, numbers: Iterable[int]) -> int:
     return whole * policy.most + min(rest, policy.most)
 
 
-def selected_rounds(history: History, policy: Policy) -> tuple[RecordedRound, ...]:
+class Selected(NamedTuple):
+    """Rounds that a policy chose, oldest first."""
+
+    rounds: tuple[RecordedRound, ...]
+    complete: bool
+    """Whether it could choose among all rounds and updates that were asked for: whoever is in none
+    of the rounds has then left little. Otherwise that may have gone before."""
+
+
+def selected_rounds(history: History, policy: Policy) -> Selected:
     """Return the rounds that ``policy`` keeps of ``history``; all, if it chose them already."""
+    complete = history.policy == AsNeeded()
     if history.policy == policy:
-        return history.rounds
+        return Selected(history.rounds, complete)
     shown: list[RecordedRound] = []
     window = Window()
     for stored in history:
@@ -149,7 +159,7 @@ def selected_rounds(history: History, policy: Policy) -> tuple[RecordedRound, ..
         shown.append(stored)
         if leaving is not None:
             del shown[leaving]
-    return tuple(shown)
+    return Selected(tuple(shown), complete)
 
 
 def selected_updates(history: History, policy: Policy, stored: RecordedRound) -> RecordedRound:

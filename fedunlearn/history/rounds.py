@@ -1,8 +1,8 @@
 """What a round left behind: the updates of its cohort, and the model that was sent out."""
 
-from collections.abc import Sequence, Set
+from collections.abc import Set
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import Protocol, Self
 
 import torch
 from torch import Tensor
@@ -22,6 +22,11 @@ class Updates:
     """``local - broadcast``, [k, d] float32."""
     examples: Tensor
     """Records that each client trained on, [k] int64."""
+
+    @classmethod
+    def none(cls, d: int) -> Self:
+        """Return what nobody sent, of models [d]."""
+        return cls((), torch.empty(0, d), torch.empty(0, dtype=torch.int64))
 
     def only(self, clients: Set[ClientId]) -> "Updates":
         """Keep the rows of ``clients``; those who are not in the cohort do not matter."""
@@ -154,13 +159,17 @@ def in_memory(done: Round) -> RecordedRound:
     return done
 
 
-def pooled(groups: Sequence[Updates]) -> Vector:
-    """Return the FedAvg step of all clients of all ``groups``, [d]: zero where nobody answered.
+def fedavg_step(*groups: Updates) -> Vector:
+    """Return the FedAvg step of all who answered, [d]: ``sum_k n_k delta_k / sum_k n_k``.
 
-    Each counts by its records, as if all had been asked at once; see `vectors.mean`.
+    This is the one rule for clients who fail where failures are tolerated: k runs over those of
+    all ``groups`` who did answer, so that their weights make up for the others; where nobody
+    answered the step is zero, and the model stays.
     """
     answered = [updates for updates in groups if updates.clients]
     if not answered:
         return groups[0].deltas.new_zeros(groups[0].deltas.shape[1])
     means = [mean(updates.deltas, updates.examples) for updates in answered]
+    if len(means) == 1:
+        return means[0]
     return mean(torch.stack(means), torch.stack([updates.examples.sum() for updates in answered]))

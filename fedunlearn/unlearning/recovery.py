@@ -5,9 +5,9 @@ from dataclasses import dataclass, replace
 from typing import Protocol
 
 from fedunlearn import checks
-from fedunlearn.history import Updates
+from fedunlearn.history import Updates, fedavg_step
 from fedunlearn.local import LocalWork
-from fedunlearn.models import Vector, deflect, mean
+from fedunlearn.models import Vector, deflect
 from fedunlearn.unlearning.strategy import Clients
 
 
@@ -100,8 +100,7 @@ class Projected:
             deflect(updates.deltas, weights - original)
             if self.lr != 1:
                 updates.deltas.mul_(self.lr)
-            if updates.clients:
-                weights = weights + mean(updates.deltas, updates.examples)
+            weights = weights + fedavg_step(updates)
             yield updates, weights
 
 

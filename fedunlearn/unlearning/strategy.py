@@ -18,19 +18,6 @@ from fedunlearn.local import LocalWork
 from fedunlearn.models import Vector
 from fedunlearn.unlearning.server_data import ServerData
 
-__all__ = [
-    "ClientId",
-    "Clients",
-    "Guarantee",
-    "History",
-    "LocalWork",
-    "Needs",
-    "Request",
-    "UnlearningStrategy",
-    "Updates",
-    "Vector",
-]
-
 
 @dataclass(frozen=True, slots=True)
 class Request:

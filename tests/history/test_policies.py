@@ -246,12 +246,12 @@ class TestUpdates:
         at_once = recorded(policy, rounds)
         with Recorder(tmp_path, Float32()) as recorder:
             later = recorded(AsNeeded(), rounds, record=recorder.record if on_disk else None)
-            shown = [narrowed(later, policy, r) for r in selected_rounds(later, policy)]
+            shown = [narrowed(later, policy, r) for r in selected_rounds(later, policy).rounds]
             assert numbers(shown) == numbers(at_once)
             for one, other in zip(shown, at_once, strict=True):
                 assert one.clients == other.clients
                 assert torch.equal(one.updates.deltas, other.updates.deltas)
-        assert selected_rounds(at_once, policy) is at_once.rounds
+        assert selected_rounds(at_once, policy).rounds is at_once.rounds
         assert narrowed(at_once, policy, at_once[0]) is at_once[0]
 
 

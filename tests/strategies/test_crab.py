@@ -38,7 +38,7 @@ def fresh_of(world, clients, weights, epochs=2):
 
 def start_of(history, leavers, strategy):
     """The place gone back to, by the definition."""
-    rounds = selected_rounds(history, strategy.selection)
+    rounds = selected_rounds(history, strategy.selection).rounds
     moved = [float(kept.share(set(leavers)).norm()) for kept in rounds]
     spent = [sum(moved[:place]) for place in range(len(rounds))]
     return max(p for p, s in enumerate(spent) if s <= strategy.beta * sum(moved) + 1e-12)
@@ -50,7 +50,7 @@ def start_of(history, leavers, strategy):
 def test_follows_its_equations(world, leavers, beta):
     strategy = Crab(beta=beta, max_ratio=1e9)
     models, history = curve(strategy, leavers, world)
-    rounds = selected_rounds(history, strategy.selection)
+    rounds = selected_rounds(history, strategy.selection).rounds
     start = start_of(history, leavers, strategy)
     weights = rounds[start].before
     assert torch.equal(models[0], weights)
