@@ -19,13 +19,17 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import ClassVar
 
-import torch
-
-from fedunlearn import checks
-from fedunlearn.history import History, Needs, RecordedRound
-from fedunlearn.methods import Estimator, Secants, blocks, examples, quantile, way
-from fedunlearn.models import Vector
-from fedunlearn.unlearning import Clients, Guarantee, Request
+from fedunlearn.methods import BlockwiseStep, Estimator, Secants, blocks, displacement, quantile
+from fedunlearn.unlearning import (
+    Clients,
+    Guarantee,
+    History,
+    Needs,
+    Request,
+    Updates,
+    Vector,
+    checks,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,35 +74,25 @@ class FedRecover:
 
     def unlearn(self, request: Request, history: History, clients: Clients) -> Iterator[Vector]:
         """Yield the model after each round."""
-        rest, d, lr = history.without(request.clients), history.layout.size, clients.work.lr
-        largest = max((quantile(r, d, self.tolerance) / lr(r.number) for r in rest), default=0)
+        recorded, d = history.without(request.clients), history.layout.size
+        lr = [clients.work.lr(stored.number) for stored in recorded]
+        sizes = (
+            quantile(r, d, self.tolerance) / rate for r, rate in zip(recorded, lr, strict=True)
+        )
+        largest = max(sizes, default=0)
         weights = history.initial
-        with Secants(self.memory, d) as seen:
-            estimator = Estimator(seen, largest, self.max_ratio)
-            for place, stored in enumerate(rest):
-                asks = self.asks(place, len(rest))
-                weights = weights + _step(weights, stored, asks, estimator, clients, place)
+        with Secants(self.memory, d) as secants:
+            for place, stored in enumerate(recorded):
+                all_asked, mean = self.asks(place, len(recorded)), BlockwiseStep(stored, d)
+                moved = displacement(weights, stored.before)
+                estimator = Estimator(secants, place, moved, lr[place], largest, self.max_ratio)
+                for block in blocks(stored, d):
+                    sent = block.updates
+                    estimates = Updates.none(d) if all_asked else estimator.normal(sent)
+                    mean.add(estimates)
+                    if doubtful := set(sent.clients) - set(estimates.clients):
+                        exact = clients.train(weights, doubtful, round=stored.number)
+                        estimator.learn(sent, exact)
+                        mean.add(exact)
+                weights = weights + mean.step
                 yield weights
-
-
-def _step(
-    weights: Vector,
-    stored: RecordedRound,
-    asks: bool,
-    estimator: Estimator,
-    clients: Clients,
-    place: int,
-) -> Vector:
-    """Return the mean update at ``weights``, [d], of those who took part in a stored round."""
-    lr, away = clients.work.lr(stored.number), way(weights, stored.before)
-    total, answered, step = int(examples(stored).sum()), 0, torch.zeros_like(weights)
-    for block in blocks(stored, len(weights)):
-        kept = block.updates
-        groups = [kept.only(set()) if asks else estimator.at(kept, away, lr)]
-        if doubtful := set(kept.clients) - set(groups[0].clients):
-            groups.append(clients.train(weights, doubtful, round=stored.number))
-            estimator.learn(kept, groups[1], away, lr, place)
-        for updates in groups:
-            step += (updates.examples.double() / total).to(step.dtype) @ updates.deltas
-            answered += int(updates.examples.sum())
-    return step * (total / max(1, answered))

@@ -12,7 +12,8 @@ from .rollback import cuts as cuts
 from .rollback import restart as restart
 from .secant_estimates import Estimator as Estimator
 from .secant_estimates import Secants as Secants
-from .secant_estimates import way as way
+from .secant_estimates import displacement as displacement
+from .stored_rounds import BlockwiseStep as BlockwiseStep
 from .stored_rounds import blocks as blocks
 from .stored_rounds import examples as examples
 from .stored_rounds import increment as increment

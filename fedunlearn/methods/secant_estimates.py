@@ -32,11 +32,11 @@ class Rows:
 
     def read(self, rows: list[int]) -> Tensor:
         """Return rows, [m, d]."""
-        found = np.empty((len(rows), self._nbytes // 4), dtype=np.float32)
+        vectors = np.empty((len(rows), self._nbytes // 4), dtype=np.float32)
         for place, row in enumerate(rows):
             self._file.seek(row * self._nbytes)
-            found[place] = np.frombuffer(self._file.read(self._nbytes), dtype=np.float32)
-        return torch.from_numpy(found)
+            vectors[place] = np.frombuffer(self._file.read(self._nbytes), dtype=np.float32)
+        return torch.from_numpy(vectors)
 
     def close(self) -> None:
         """Forget them all."""
@@ -94,51 +94,55 @@ class Secants:
 
 
 NEGLIGIBLE = 1e-6
-"""A way that is shorter than this share of the model is rounding: nothing is learnt from it."""
+"""A displacement shorter than this share of the model is rounding: nothing is learnt from it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Estimator:
-    """Estimates updates by the secants seen so far, and tells which estimates are normal.
+    """Estimates what clients would send in a round at another model than that of the round.
 
     An update is ``-lr g`` with the gradient g; at a model that is v away it is estimated as
-    ``-lr (g + H v)``.
+    ``-lr (g + H v)``, where the client's secants determine H.
     """
 
-    seen: Secants
+    secants: Secants
+    round: int
+    """Tells this round's displacement from those of other rounds."""
+    displacement: Vector
+    """v: from the model that was sent out in the round to the present one, [d]."""
+    lr: float
+    """Learning rate of the round."""
     largest: float
-    """That a coordinate of an estimated gradient may be."""
+    """The most that a coordinate of an estimated gradient may be."""
     max_ratio: float
-    """An estimate may be so many times as long as the update that it was made from."""
+    """The most that an estimate may be longer than the update that it was made from."""
 
-    def at(self, kept: Updates, away: Vector, lr: float) -> Updates:
-        """Estimate updates at a model that is ``away`` [d] from the one where ``kept`` were sent.
+    def normal(self, stored: Updates) -> Updates:
+        """Return the estimates made from ``stored`` updates that are normal.
 
-        Returns those that are normal, without the clients of whom too little is known.
+        Clients of whom too little is known are not among them.
         """
-        rows, normal = kept.deltas.clone(), set()
-        for row, client in zip(rows, kept.clients, strict=True):
-            product = self.seen.product(client, away)
+        rows, normal = stored.deltas.clone(), set()
+        for row, client in zip(rows, stored.clients, strict=True):
+            product = self.secants.product(client, self.displacement)
             if product is None:
                 continue
-            length = lengths(row)
-            row.sub_(product, alpha=lr)
-            if row.abs().max() <= lr * self.largest and lengths(row) <= self.max_ratio * length:
+            most = self.max_ratio * lengths(row)
+            row.sub_(product, alpha=self.lr)
+            if row.abs().max() <= self.lr * self.largest and lengths(row) <= most:
                 normal.add(client)
-        return Updates(kept.clients, rows, kept.examples).only(normal)
+        return Updates(stored.clients, rows, stored.examples).only(normal)
 
-    def learn(self, kept: Updates, sent: Updates, away: Vector, lr: float, round: int) -> None:
-        """Note what clients ``sent`` at a model ``away`` [d] from where they had sent ``kept``.
-
-        ``round`` tells different ways apart.
-        """
-        if away.any():
-            before = kept.only(set(sent.clients)).deltas
-            for client, change in zip(sent.clients, (before - sent.deltas) / lr, strict=True):
-                self.seen.remember(client, round, away, change)
+    def learn(self, stored: Updates, exact: Updates) -> None:
+        """Note what clients sent at the present model, next to what they had sent in the round."""
+        if self.displacement.any():
+            before = stored.only(set(exact.clients)).deltas
+            changes = (before - exact.deltas) / self.lr
+            for client, change in zip(exact.clients, changes, strict=True):
+                self.secants.remember(client, self.round, self.displacement, change)
 
 
-def way(weights: Vector, before: Vector) -> Vector:
+def displacement(weights: Vector, before: Vector) -> Vector:
     """Return ``weights - before`` [d], or zeros where that is nothing but rounding."""
-    away = weights - before
-    return torch.zeros_like(away) if lengths(away) <= NEGLIGIBLE * lengths(weights) else away
+    moved = weights - before
+    return torch.zeros_like(moved) if lengths(moved) <= NEGLIGIBLE * lengths(weights) else moved

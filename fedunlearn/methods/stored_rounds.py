@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from fedunlearn.data import ClientId
-from fedunlearn.history import History, Needs, RecordedRound
+from fedunlearn.history import History, Needs, RecordedRound, Updates
 from fedunlearn.models import Vector
 
 BYTES = 2**28
@@ -27,6 +27,26 @@ def examples(stored: RecordedRound) -> Tensor:
     return stored.reduced(Needs()).updates.examples
 
 
+class BlockwiseStep:
+    """The step of `history.fedavg_step` over the clients of a round who come block by block."""
+
+    def __init__(self, stored: RecordedRound, d: int) -> None:
+        self._expected = int(examples(stored).sum())
+        self._answered = 0
+        self._sum = torch.zeros(d)
+
+    def add(self, updates: Updates) -> None:
+        """Add what clients of a block sent, or are estimated to send."""
+        weights = updates.examples.double() / self._expected
+        self._sum += weights.to(updates.deltas.dtype) @ updates.deltas
+        self._answered += int(updates.examples.sum())
+
+    @property
+    def step(self) -> Vector:
+        """The mean update of those added, [d]; zero where there are none."""
+        return self._sum * (self._expected / max(1, self._answered))
+
+
 def step_of(stored: RecordedRound, d: int) -> Vector:
     """Return what the clients shown moved the model by, [d], as `Round.share` of them all."""
     shares = (block.share(set(block.clients)) for block in blocks(stored, d))
@@ -38,8 +58,8 @@ def quantile(stored: RecordedRound, d: int, share: float) -> float:
     count = math.floor(share * len(stored.clients) * d) + 1
     largest = torch.empty(0)
     for block in blocks(stored, d):
-        found = torch.cat([largest, block.updates.deltas.abs().flatten()])
-        largest = found.topk(min(count, len(found)), sorted=False).values
+        sizes = torch.cat([largest, block.updates.deltas.abs().flatten()])
+        largest = sizes.topk(min(count, len(sizes)), sorted=False).values
     return float(largest.min())
 
 
@@ -88,5 +108,5 @@ def increment(history: History, place: int, leavers: Set[ClientId]) -> float:
     else:
         after = history[place + 1].before if place + 1 < len(history) else history.final
         step = after - stored.before
-    own = step_of(stored.only(leaving), d)
-    return float(torch.linalg.vector_norm(own - share * step)) / (1 - share)
+    left = step_of(stored.only(leaving), d)
+    return float(torch.linalg.vector_norm(left - share * step)) / (1 - share)

@@ -8,7 +8,7 @@ import torch
 from fedunlearn.checks import Refused
 from fedunlearn.history import History, Needs, Round, Updates
 from fedunlearn.local import LocalWork, Sgd
-from fedunlearn.methods import Estimator, Secants, quantile, stored_rounds, way
+from fedunlearn.methods import Estimator, Secants, displacement, quantile, stored_rounds
 from fedunlearn.methods.stored_rounds import step_of
 from fedunlearn.models import Layout
 from fedunlearn.unlearning import Ledger, NoRecovery, Plain, Request, Training, forget, train
@@ -133,11 +133,11 @@ class TestNothingToForget:
         models, _ = served(FedRecover(), [1], world, course)
         assert len(models) == len(others) < 9
 
-    def test_rounding_is_no_way(self):
+    def test_rounding_is_no_displacement(self):
         weights = torch.linspace(1, 2, 6)
-        assert not way(weights, weights * (1 + 1e-7)).any()
+        assert not displacement(weights, weights * (1 + 1e-7)).any()
         torch.testing.assert_close(
-            way(weights, weights * (1 + 1e-4)), -weights * 1e-4, rtol=0.01, atol=0
+            displacement(weights, weights * (1 + 1e-4)), -weights * 1e-4, rtol=0.01, atol=0
         )
 
 
@@ -197,33 +197,34 @@ class TestGuard:
         with Secants(1, 3) as seen:
             for client in (0, 1):
                 seen.remember(client, 0, away, away)
-            large = Estimator(seen, largest=1.0, max_ratio=2.0)
-            both = large.at(kept, away, lr=1.0)
+            large = Estimator(seen, 1, away, lr=1.0, largest=1.0, max_ratio=2.0)
+            both = large.normal(kept)
             assert both.clients == (0, 1)
             torch.testing.assert_close(both.deltas, kept.deltas - away)
-            assert large.at(kept, 1.5 * away, lr=1.0).clients == ()  # |g| is in bounds, one is not
-            loose = replace(large, largest=1.6)
-            assert loose.at(kept, 1.5 * away, lr=1.0).clients == (0, 1)
+            further = replace(large, displacement=1.5 * away)
+            assert further.normal(kept).clients == ()  # |g| is in bounds, one is not
+            loose = replace(further, largest=1.6)
+            assert loose.normal(kept).clients == (0, 1)
             short = replace(loose, max_ratio=1.5)
-            assert short.at(kept, 1.5 * away, lr=1.0).clients == ()
+            assert short.normal(kept).clients == ()
             assert torch.equal(kept.deltas[0], torch.tensor([1.0, 0, 0]))
 
     def test_what_is_not_finite_is_no_estimate(self):
         kept = Updates((0,), torch.ones(1, 2), torch.ones(1).long())
         with Secants(1, 2) as seen:
             seen.remember(0, 0, torch.ones(2), torch.ones(2))
-            bad = Estimator(seen, largest=torch.inf, max_ratio=1e30)
-            assert bad.at(kept, torch.tensor([torch.nan, 1]), lr=1.0).clients == ()
+            unknown = torch.tensor([torch.nan, 1])
+            bad = Estimator(seen, 1, unknown, lr=1.0, largest=torch.inf, max_ratio=1e30)
+            assert bad.normal(kept).clients == ()
 
     def test_an_estimate_that_was_wrong_teaches(self):
         """Whoever is asked is known better from then on, also between two corrections."""
         with Secants(1, 2) as seen:
-            estimator = Estimator(seen, largest=10.0, max_ratio=10.0)
             deltas = torch.tensor([[7.0, 7.0], [1.0, 1.0]])
             kept = Updates((0, 4), deltas, torch.ones(2).long())
             sent = Updates((4,), torch.tensor([[0.0, 1.0]]), torch.ones(1).long())
             away = torch.tensor([0.5, 0.0])
-            estimator.learn(kept, sent, away, lr=0.1, round=3)
+            Estimator(seen, 3, away, 0.1, largest=10.0, max_ratio=10.0).learn(kept, sent)
             assert seen.product(0, away) is None
             torch.testing.assert_close(seen.product(4, away), torch.tensor([10.0, 0.0]))
 
