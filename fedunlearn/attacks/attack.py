@@ -9,7 +9,7 @@ import pandas as pd
 import torch
 
 from fedunlearn import checks
-from fedunlearn.attacks.games import LEAST, Known, findings
+from fedunlearn.attacks.games import LEAST, ShadowAnswers, findings
 from fedunlearn.attacks.shadow_models import Shadows, pools, with_halves, without
 from fedunlearn.attacks.target import Target, Tell
 from fedunlearn.checks import Refused
@@ -51,11 +51,11 @@ class Attack:
         for (_, number), cases in self.groups.items():
             for seed in {seed for seed, _ in cases}:
                 self._require_same_data(seed)
-            site = self._site(cases[0][0], number)
-            site.require_both_sides()
-            self._shadows(site)
+            target = self._target(cases[0][0], number)
+            target.require_both_sides()
+            self._shadows(target)
             for seed, strategy in cases:
-                self._weights(site, seed, strategy)
+                self._weights(target, seed, strategy)
 
     @property
     def groups(self) -> dict[tuple[str, int], list[SeedAndStrategy]]:
@@ -65,7 +65,7 @@ class Attack:
         """
         summary, served = self.run.summary, enumerate(self.experiment.requests, start=1)
         order = [SHARED, *dict.fromkeys(summary["strategy"])]
-        found: dict[tuple[str, int], list[SeedAndStrategy]] = {}
+        groups: dict[tuple[str, int], list[SeedAndStrategy]] = {}
         for number in [number for number, request in served if request.clients]:
             rows = summary[summary["request"] == number]
             saved = set(zip(rows["seed"], rows["strategy"], strict=True))
@@ -73,8 +73,8 @@ class Attack:
             saved |= {(seed, SHARED) for seed in rows["seed"] if number == 1}
             for seed, name in sorted(saved, key=lambda case: (case[0], order.index(case[1]))):
                 if name in self.strategies:
-                    found.setdefault((self._split(seed), number), []).append((int(seed), name))
-        return found
+                    groups.setdefault((self._split(seed), number), []).append((int(seed), name))
+        return groups
 
     @property
     def to_train(self) -> int:
@@ -90,41 +90,43 @@ class Attack:
 
     def _rows(self, split: str, number: int, tell: Tell) -> Iterator[dict[str, Any]]:
         cases = self.groups[split, number]
-        site = self._site(cases[0][0], number)
-        known = self._known(site, tell)
-        said = {case: site.logits(self._weights(site, *case)) for case in cases}
-        phis = {case: confidence(said[case][0], site.asked.labels) for case in cases}
+        target = self._target(cases[0][0], number)
+        shadows = self._shadow_answers(target, tell)
+        logits = {case: target.logits(self._weights(target, *case)) for case in cases}
+        phis = {case: confidence(logits[case][0], target.attacked.labels) for case in cases}
         for seed, strategy in cases:
             others = [phi for (of, by), phi in phis.items() if by == strategy and of != seed]
             unlearned = np.stack(others) if others else None
-            for found in findings(*said[seed, strategy], site.asked, known, unlearned):
-                values = (found.estimate.value, found.estimate.low, found.estimate.high)
-                what = (found.attack, found.level, found.statistic, *values)
-                row = (seed, strategy, number, *what, found.members, found.others)
+            for finding in findings(*logits[seed, strategy], target.attacked, shadows, unlearned):
+                values = (finding.estimate.value, finding.estimate.low, finding.estimate.high)
+                what = (finding.attack, finding.level, finding.statistic, *values)
+                row = (seed, strategy, number, *what, finding.members, finding.others)
                 yield dict(zip(COLUMNS, row, strict=True))
 
-    def _known(self, site: Target, tell: Tell) -> Known:
-        halves, out = self._shadows(site)
-        return Known(site.said(halves, tell), halves.held, site.said(out, tell))
+    def _shadow_answers(self, target: Target, tell: Tell) -> ShadowAnswers:
+        halves, out = self._shadows(target)
+        return ShadowAnswers(
+            target.confidences(halves, tell), halves.held, target.confidences(out, tell)
+        )
 
-    def _shadows(self, site: Target) -> tuple[Shadows, Shadows]:
+    def _shadows(self, target: Target) -> tuple[Shadows, Shadows]:
         """Return the models to be trained for as many rounds as a retrained one has behind it."""
-        training, request = self.experiment.training, self.experiment.requests[site.number - 1]
-        trainer = self.engine.trainer(site.here.scenario)
+        training, request = self.experiment.training, self.experiment.requests[target.number - 1]
+        trainer = self.engine.trainer(target.federation.scenario)
         rounds = request.after + self.experiment.recovery.rounds
-        setting = (site.here, site.pools, site.present, trainer, training)
+        setting = (target.federation, target.pools, target.present, trainer, training)
         return (
             with_halves(*setting, request.after, self.count),
             without(*setting, rounds, self.count),
         )
 
-    def _site(self, seed: int, number: int) -> Target:
+    def _target(self, seed: int, number: int) -> Target:
         requests = self.experiment.requests
         gone = {client for request in requests[: number - 1] for client in request.clients}
-        here = build_federation(self.experiment.scenario(seed))
-        present = frozenset(range(here.clients)) - gone
-        held = pools(here, requests[number - 1].clients)
-        return Target(here, number, present, held, torch.device(self.engine.device))
+        federation = build_federation(self.experiment.scenario(seed))
+        present = frozenset(range(federation.clients)) - gone
+        held = pools(federation, requests[number - 1].clients)
+        return Target(federation, number, present, held, torch.device(self.engine.device))
 
     def _split(self, seed: int) -> str:
         splits = self.run.manifest.get("split_sha256")
@@ -137,7 +139,7 @@ class Attack:
                 "hash differs from its manifest's. Shadow models must learn from the same data."
             )
 
-    def _weights(self, site: Target, seed: int, strategy: str) -> Vector:
-        request = 0 if strategy == SHARED else site.number
+    def _weights(self, target: Target, seed: int, strategy: str) -> Vector:
+        request = 0 if strategy == SHARED else target.number
         case = Case(seed, strategy, request)
-        return saved_model(self.run.folder, site.here.network.layout, case)
+        return saved_model(self.run.folder, target.federation.network.layout, case)

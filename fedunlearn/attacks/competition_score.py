@@ -40,7 +40,7 @@ PARTS = ("forget", "retained", "test")
 
 
 @dataclass(frozen=True)
-class Said:
+class Answers:
     """What one model says."""
 
     forget: np.ndarray
@@ -87,7 +87,7 @@ class Scoring:
                 f"{self.models}: run it with split=0 and six seeds or more, or with three seeds or "
                 "more and references=2 or more."
             )
-        if split_hash(self._here) not in splits:
+        if split_hash(self._federation) not in splits:
             raise Refused(
                 f"The records that the configuration of {folder} gives are not those of the run: "
                 "their hash differs from the manifest's. Was the data set changed?"
@@ -104,7 +104,7 @@ class Scoring:
         return sorted(int(seed) for seed in self.run.summary["seed"].unique())
 
     @property
-    def _here(self) -> Federation:
+    def _federation(self) -> Federation:
         return build_federation(self.experiment.scenario(self._seeds[0]))
 
     @property
@@ -121,27 +121,29 @@ class Scoring:
     def table(self) -> pd.DataFrame:
         """Return the rows of score.csv: for each request one for each strategy."""
         served = enumerate(self.experiment.requests, start=1)
-        rows = [row for number, asked in served if asked.clients for row in self._rows(number)]
+        rows = [row for number, request in served if request.clients for row in self._rows(number)]
         return pd.DataFrame(rows)
 
     def _rows(self, number: int) -> Iterator[dict[str, object]]:
         references, others = self._references, self._strategies
         sets = self._sets(number)
-        said = {
-            name: [self._said(seed, name, number, sets) for seed in self._seeds]
+        answers = {
+            name: [self._answers(seed, name, number, sets) for seed in self._seeds]
             for name in [*references, *others]
         }
-        asked = {name: np.stack([each.forget for each in models]) for name, models in said.items()}
-        retrained = np.stack([asked[name] for name in references])
-        strategies = {name: asked[name] for name in others}
+        forget = {
+            name: np.stack([each.forget for each in models]) for name, models in answers.items()
+        }
+        retrained = np.stack([forget[name] for name in references])
+        strategies = {name: forget[name] for name in others}
         counted = challenge.relative(strategies, retrained, replicates=self.replicates)
         fitted = challenge.relative(
             strategies, retrained, fitted_epsilons, replicates=self.replicates
         )
-        base = _rates([each for name in references for each in said[name]])
-        said |= {challenge.AGAIN: said[RETRAIN]}
+        base = _rates([each for name in references for each in answers[name]])
+        answers |= {challenge.AGAIN: answers[RETRAIN]}
         for name, mine in counted.items():
-            share, rates = self._share(name, number), _rates(said[name])
+            share, rates = self._share(name, number), _rates(answers[name])
             retained, test = ((rates[part], base[part]) for part in ("retained", "test"))
             if name == challenge.AGAIN:  # any set of them is as good as any other
                 retained, test = ((base[part], base[part]) for part in ("retained", "test"))
@@ -152,7 +154,7 @@ class Scoring:
                 for at_most_1 in (False, True)
             )
             judged = RETRAIN if name == challenge.AGAIN else name
-            goals = [said[goal] for goal in other_references(judged, references)]
+            goals = [answers[goal] for goal in other_references(judged, references)]
             yield {
                 "request": number,
                 "strategy": name,
@@ -165,16 +167,18 @@ class Scoring:
                 "cost_share": share,
                 "score": score,
                 "score_capped": capped,
-                "tow": _mean_tow(said[name], goals, "forget"),
-                "tow_mia": _mean_tow(said[name], goals, "strangers"),
+                "tow": _mean_tow(answers[name], goals, "forget"),
+                "tow_mia": _mean_tow(answers[name], goals, "strangers"),
             }
 
     def _sets(self, number: int) -> dict[str, Records]:
         """Return what every model is asked about: at most `records` of the leavers', in order."""
-        here, requests = self._here, self.experiment.requests
+        federation, requests = self._federation, self.experiment.requests
         gone = {client for request in requests[:number] for client in request.clients}
-        sets = here.evaluation_sets(requests[number - 1].clients, frozenset())
-        rest = [here.train[client] for client in range(here.clients) if client not in gone]
+        sets = federation.evaluation_sets(requests[number - 1].clients, frozenset())
+        rest = [
+            federation.train[client] for client in range(federation.clients) if client not in gone
+        ]
         retained, test = Records.joined(rest), sets["test"]
         return {
             "forget": _sample(sets["forget"], self.records),
@@ -182,13 +186,13 @@ class Scoring:
             "test": test,
         }
 
-    def _said(self, seed: int, name: str, number: int, sets: Mapping[str, Records]) -> Said:
-        network = self._here.network
+    def _answers(self, seed: int, name: str, number: int, sets: Mapping[str, Records]) -> Answers:
+        network = self._federation.network
         weights = saved_model(self.run.folder, network.layout, Case(seed, name, number))
-        model = Snapshot(network, weights, sets, self._here.initial)
+        model = Snapshot(network, weights, sets, self._federation.initial)
         forget, retained, test = (_own(model.logits(part), model.labels(part)) for part in PARTS)
         rates = {part: accuracy(model.logits(part), model.labels(part)) for part in PARTS}
-        return Said(
+        return Answers(
             forget=confidence(model.logits("forget").numpy(), model.labels("forget").numpy()),
             rates=rates | {"strangers": strangers(forget, retained, test)},
         )
@@ -217,18 +221,18 @@ def warnings(models: int) -> list[str]:
     return []
 
 
-def _columns(prefix: str, found: challenge.Relative) -> dict[str, float]:
+def _columns(prefix: str, relative: challenge.Relative) -> dict[str, float]:
     return {
-        f"{prefix}epsilon_median": found.epsilon,
-        f"{prefix}quality": found.quality,
-        f"{prefix}ceiling": found.ceiling,
-        f"{prefix}relative": found.ratio,
-        f"{prefix}relative_low": found.low,
-        f"{prefix}relative_high": found.high,
+        f"{prefix}epsilon_median": relative.epsilon,
+        f"{prefix}quality": relative.quality,
+        f"{prefix}ceiling": relative.ceiling,
+        f"{prefix}relative": relative.ratio,
+        f"{prefix}relative_low": relative.low,
+        f"{prefix}relative_high": relative.high,
     }
 
 
-def _rates(models: Sequence[Said]) -> dict[str, float]:
+def _rates(models: Sequence[Answers]) -> dict[str, float]:
     return {rate: float(np.mean([each.rates[rate] for each in models])) for rate in models[0].rates}
 
 
@@ -236,7 +240,7 @@ def _ratio(ours: float, theirs: float) -> float:
     return ours / theirs if theirs else np.nan
 
 
-def _mean_tow(models: Sequence[Said], goals: Sequence[Sequence[Said]], first: str) -> float:
+def _mean_tow(models: Sequence[Answers], goals: Sequence[Sequence[Answers]], first: str) -> float:
     """Return the mean tug of war of each model with the mean of its own seed's ``goals``.
 
     nan where there are none. ``goals`` holds sets of models, each with one a seed.

@@ -1,4 +1,4 @@
-"""Every attack on one model: what was asked, what shadow models say, and a row for each number.
+"""Every attack on one model: what it is about, what shadow models say, a row for each number.
 
 Two games are played, and a model retrained without the leavers scores 0.5 in both:
 
@@ -32,7 +32,7 @@ LEAST_UNLEARNED = 2
 
 
 @dataclass(frozen=True)
-class Asked:
+class AttackedRecords:
     """The records that attacks are about."""
 
     labels: npt.NDArray[np.int64]
@@ -46,24 +46,24 @@ class Asked:
 
 
 @dataclass(frozen=True)
-class Said:
+class Confidences:
     """Logit-scaled confidences of several models."""
 
-    asked: Floats
-    """Of the records asked for, [models, n]."""
+    records: Floats
+    """Of the attacked records, [models, n]."""
     population: Floats
     """Of the population, [models, m]."""
 
 
 @dataclass(frozen=True)
-class Known:
-    """What the attacker has: shadow models."""
+class ShadowAnswers:
+    """What the attacker has: what shadow models say."""
 
-    halves: Said
+    halves: Confidences
     """Of models with a half of each leaver's records."""
     held: npt.NDArray[np.bool_]
     """Which of those trained on which record, [models, n]."""
-    without: Said
+    without: Confidences
     """Of models that the leavers had no part in."""
 
 
@@ -110,8 +110,8 @@ class Scores:
 def findings(
     logits: npt.ArrayLike,
     population: npt.ArrayLike,
-    asked: Asked,
-    known: Known,
+    attacked: AttackedRecords,
+    shadows: ShadowAnswers,
     unlearned: Floats | None = None,
 ) -> Iterator[Finding]:
     """Attack one model by its ``logits`` [n, classes] and those of the ``population`` [m, classes].
@@ -120,17 +120,17 @@ def findings(
     seeds, for U-LiRA; it is left out where there are fewer than `LEAST_UNLEARNED`. Raises
     ValueError for fewer than `LEAST` shadow models of either kind.
     """
-    if min(len(known.held), len(known.without.asked)) < LEAST:
+    if min(len(shadows.held), len(shadows.without.records)) < LEAST:
         raise ValueError(f"Attacks need at least {LEAST} shadow models of either kind.")
-    phi = attack_scores.confidence(logits, asked.labels)
-    for attack, score in _held_out(logits, phi, population, asked, known).items():
-        members, others = score[asked.member], score[~asked.member]
+    phi = attack_scores.confidence(logits, attacked.labels)
+    for attack, score in _held_out(logits, phi, population, attacked, shadows).items():
+        members, others = score[attacked.member], score[~attacked.member]
         area = detection.auc(members, others)
         yield Finding(attack, "record", "auc", area, members.size, others.size)
         yield from _rates(attack, members, others)
-    for attack, scores in _retrained(phi, known, unlearned).items():
-        records = scores.where(asked.member)
-        clients = records.of_clients(asked.clients[asked.member])
+    for attack, scores in _retrained(phi, shadows, unlearned).items():
+        records = scores.where(attacked.member)
+        clients = records.of_clients(attacked.clients[attacked.member])
         if attack != "loss":  # it is fitted to nothing, so that only a client's mean can be placed
             area = detection.auc_of_models(records.model, records.judged)
             sizes = records.model.size, records.judged.size
@@ -141,21 +141,25 @@ def findings(
 
 
 def _held_out(
-    logits: npt.ArrayLike, phi: Floats, population: npt.ArrayLike, asked: Asked, known: Known
+    logits: npt.ArrayLike,
+    phi: Floats,
+    population: npt.ArrayLike,
+    attacked: AttackedRecords,
+    shadows: ShadowAnswers,
 ) -> Mapping[str, Floats]:
-    """Return each attack's scores of all records asked for, [n]."""
-    halves, out, held = known.halves, known.without, known.held
-    model, model_z = expit(phi), expit(attack_scores.confidence(population, asked.population))
-    inside = likelihood.mean_where(expit(halves.asked), held)
-    outside = likelihood.mean_where(expit(halves.asked), ~held)
+    """Return each attack's scores of all attacked records, [n]."""
+    halves, out, held = shadows.halves, shadows.without, shadows.held
+    model, model_z = expit(phi), expit(attack_scores.confidence(population, attacked.population))
+    inside = likelihood.mean_where(expit(halves.records), held)
+    outside = likelihood.mean_where(expit(halves.records), ~held)
     online = likelihood.rmia_average(outside, inside)
-    offline = likelihood.rmia_average(expit(out.asked).mean(axis=0))
+    offline = likelihood.rmia_average(expit(out.records).mean(axis=0))
     return {
-        "loss": attack_scores.loss(logits, asked.labels),
+        "loss": attack_scores.loss(logits, attacked.labels),
         "entropy": attack_scores.entropy(logits),
-        "modified_entropy": attack_scores.modified_entropy(logits, asked.labels),
-        "lira": likelihood.lira(phi, halves.asked, held),
-        "lira_offline": likelihood.lira_offline(phi, out.asked),
+        "modified_entropy": attack_scores.modified_entropy(logits, attacked.labels),
+        "lira": likelihood.lira(phi, halves.records, held),
+        "lira_offline": likelihood.lira_offline(phi, out.records),
         "rmia": likelihood.rmia((model, online), (model_z, _never(halves.population))),
         "rmia_offline": likelihood.rmia((model, offline), (model_z, _never(out.population))),
     }
@@ -166,12 +170,16 @@ def _never(population: Floats) -> Floats:
     return likelihood.rmia_average(expit(population).mean(axis=0), a=1)
 
 
-def _retrained(phi: Floats, known: Known, unlearned: Floats | None) -> Mapping[str, Scores]:
+def _retrained(
+    phi: Floats, shadows: ShadowAnswers, unlearned: Floats | None
+) -> Mapping[str, Scores]:
     """Return each attack's scores of all records under this model and under retrained ones."""
-    out = known.without.asked
+    out = shadows.without.records
     fit, judged = out[: len(out) // 2], out[len(out) // 2 :]
     # Every record is in half of the models, so what those say has the same height everywhere.
-    remembering = {"lira_retrained": known.halves.asked.T[known.held.T].reshape(phi.size, -1).T}
+    remembering = {
+        "lira_retrained": shadows.halves.records.T[shadows.held.T].reshape(phi.size, -1).T
+    }
     if unlearned is not None and len(unlearned) >= LEAST_UNLEARNED:
         remembering["u_lira"] = unlearned
     scores = {"loss": Scores(phi, judged, fit)}

@@ -34,7 +34,7 @@ class Pool:
     client: ClientId
     always: Records
     """Poisoned records: every model of the leaver trains on them, and nobody asks for them."""
-    asked: Records
+    candidates: Records
     """Whose membership is asked for, [n]."""
     member: Tensor
     """Which of these the federation trained on, [n] bool; the leaver held out the others."""
@@ -59,18 +59,18 @@ class Shadows:
             yield train_bank(batch, self.trainer, self.training, self.rounds)
 
 
-def pools(here: Federation, leavers: Collection[ClientId]) -> tuple[Pool, ...]:
+def pools(federation: Federation, leavers: Collection[ClientId]) -> tuple[Pool, ...]:
     """Return what each leaver holds: unpoisoned training records as members, held-out others.
 
     Planting chooses whom it poisons by the label, say, so that what it leaves alone is no fair
     sample any more. The others are therefore those held-out records that it would have left alone:
     under a model that never saw either, no attack can tell members from others.
     """
-    return tuple(_pool(here, client) for client in sorted(leavers))
+    return tuple(_pool(federation, client) for client in sorted(leavers))
 
 
 def with_halves(
-    here: Federation,
+    federation: Federation,
     held: Sequence[Pool],
     present: Collection[ClientId],
     trainer: Trainer,
@@ -86,7 +86,7 @@ def with_halves(
     checks.whole("The number of shadow models", count, at_least=2)
     if count % 2:
         raise Refused(f"Shadow models come in pairs of twins, so {count} of them cannot be.")
-    seeds, total = _seeds(here, count, 0), len(here.train)
+    seeds, total = _seeds(federation, count, 0), len(federation.train)
     extra: list[Records] = []
     masks, members = [], []
     for number, seed in enumerate(seeds):
@@ -94,17 +94,17 @@ def with_halves(
         chosen = [_half(pool, rng, number % 2 == 1) for pool in held]
         own = range(total + len(extra), total + len(extra) + len(held))
         extra += [
-            Records.joined([pool.always, pool.asked.take(mask)])
+            Records.joined([pool.always, pool.candidates.take(mask)])
             for pool, mask in zip(held, chosen, strict=True)
         ]
         others = frozenset(present) - {pool.client for pool in held}
-        members.append(Member(here.network.initial(seed), seed, others | set(own)))
+        members.append(Member(federation.network.initial(seed), seed, others | set(own)))
         masks.append(torch.cat(chosen).numpy())
     for pool, records in zip([*held] * count, extra, strict=True):
         if not len(records):
             raise Refused(
-                f"Client {pool.client} holds {len(pool.asked)} records that were not poisoned; "
-                "half of them is none, so no shadow model can be trained on it."
+                f"Client {pool.client} holds {len(pool.candidates)} records that were not "
+                "poisoned; half of them is none, so no shadow model can be trained on it."
             )
     # The halves are further clients; as many are asked in a round as without them.
     device = trainer.shards.records.labels.device
@@ -120,7 +120,7 @@ def with_halves(
 
 
 def without(
-    here: Federation,
+    federation: Federation,
     held: Sequence[Pool],
     present: Collection[ClientId],
     trainer: Trainer,
@@ -136,21 +136,25 @@ def without(
     rest = frozenset(present) - {pool.client for pool in held}
     if not rest:
         raise Refused("Every client has left by this request, so nothing can be retrained.")
-    seeds = _seeds(here, count, 1)
-    members = tuple(Member(here.network.initial(seed), seed, rest) for seed in seeds)
-    asked = sum(len(pool.asked) for pool in held)
-    return Shadows(members, trainer, training, rounds, np.zeros((count, asked), np.bool_))
+    seeds = _seeds(federation, count, 1)
+    members = tuple(Member(federation.network.initial(seed), seed, rest) for seed in seeds)
+    candidates = sum(len(pool.candidates) for pool in held)
+    return Shadows(members, trainer, training, rounds, np.zeros((count, candidates), np.bool_))
 
 
-def _pool(here: Federation, client: ClientId) -> Pool:
-    train, clean, others = here.train[client], here.clean[client], here.heldout[client]
+def _pool(federation: Federation, client: ClientId) -> Pool:
+    train, clean, others = (
+        federation.train[client],
+        federation.clean[client],
+        federation.heldout[client],
+    )
     kept = _places(train, clean)
     rows = torch.ones(len(others), dtype=torch.bool)
     if not bool(kept.all()):
-        rng = randomness.rng(here.scenario.seed, Stream.SHADOW_PLANTING, client)
-        order = here.scenario.leavers.index(client)
+        rng = randomness.rng(federation.scenario.seed, Stream.SHADOW_PLANTING, client)
+        order = federation.scenario.leavers.index(client)
         try:
-            planted = here.scenario.planting.poison(others, order, rng)
+            planted = federation.scenario.planting.poison(others, order, rng)
         except Refused:  # too few to plant anything: all would have been left alone
             planted = others
         rows = unchanged(others, planted)
@@ -158,39 +162,39 @@ def _pool(here: Federation, client: ClientId) -> Pool:
     return Pool(
         client=client,
         always=train.take(~kept),
-        asked=Records.joined([clean, others]),
+        candidates=Records.joined([clean, others]),
         member=torch.arange(len(clean) + len(others)) < len(clean),
     )
 
 
 def _places(train: Records, clean: Records) -> Tensor:
     """Mark the rows of ``train`` that ``clean`` consists of, in the same order, [n] bool."""
-    found = torch.zeros(len(train), dtype=torch.bool)
+    same_rows = torch.zeros(len(train), dtype=torch.bool)
     place = 0
     for row in range(len(train)):
         if place == len(clean):
             break
         same = train.labels[row] == clean.labels[place]
         if same and torch.equal(train.images[row], clean.images[place]):
-            found[row] = True
+            same_rows[row] = True
             place += 1
-    return found
+    return same_rows
 
 
 def _half(pool: Pool, rng: np.random.Generator, other: bool) -> Tensor:
     """Mark a random half of a pool, or with ``other`` what that leaves, [n] bool."""
-    first = torch.zeros(len(pool.asked), dtype=torch.bool)
-    chosen = rng.permutation(len(pool.asked))[: len(pool.asked) // 2]
+    first = torch.zeros(len(pool.candidates), dtype=torch.bool)
+    chosen = rng.permutation(len(pool.candidates))[: len(pool.candidates) // 2]
     first[torch.from_numpy(chosen)] = True
     return ~first if other else first
 
 
-def _seeds(here: Federation, count: int, kind: int) -> list[int]:
+def _seeds(federation: Federation, count: int, kind: int) -> list[int]:
     """Return seeds of shadow models, other ones for each federation and kind.
 
     The models of another request start from the same.
     """
-    seed = here.scenario.seed
+    seed = federation.scenario.seed
     return [drawn_seed(seed, Stream.SHADOW, kind, number) for number in range(count)]
 
 

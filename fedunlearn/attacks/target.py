@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from fedunlearn.attacks.games import Asked, Said
+from fedunlearn.attacks.games import AttackedRecords, Confidences
 from fedunlearn.attacks.shadow_models import Pool, Shadows
 from fedunlearn.checks import Refused
 from fedunlearn.data import Federation, Records
@@ -27,7 +27,7 @@ Tell = Callable[[int], object]
 class Target:
     """Where one request was served: who was there, and what each leaver held."""
 
-    here: Federation
+    federation: Federation
     number: int
     """The request, from 1."""
     present: frozenset[int]
@@ -36,10 +36,10 @@ class Target:
     device: torch.device
 
     @cached_property
-    def asked(self) -> Asked:
+    def attacked(self) -> AttackedRecords:
         """What is known of the records that attacks are about."""
-        clients = [np.full(len(pool.asked), pool.client) for pool in self.pools]
-        return Asked(
+        clients = [np.full(len(pool.candidates), pool.client) for pool in self.pools]
+        return AttackedRecords(
             labels=self._records.labels.numpy(),
             member=torch.cat([pool.member for pool in self.pools]).numpy(),
             clients=np.concatenate(clients),
@@ -48,7 +48,7 @@ class Target:
 
     def require_both_sides(self) -> None:
         """Raise `Refused` where there are no members, or nobody to compare them with."""
-        member = self.asked.member
+        member = self.attacked.member
         if member.all() or not member.any():
             raise Refused(
                 f"The clients who leave at request {self.number} have {member.sum()} training "
@@ -56,32 +56,31 @@ class Target:
                 "an attack needs some of both. Plant less, or hold out more."
             )
 
-    def said(self, shadows: Shadows, tell: Tell) -> Said:
+    def confidences(self, shadows: Shadows, tell: Tell) -> Confidences:
         """Train shadow models and return what they say; their weights are forgotten."""
-        asked, population = list[Any](), list[Any]()
-        known = self.asked
+        records, population = list[Any](), list[Any]()
         for weights in shadows.trained():
             for model in weights:
                 logits, of_population = self.logits(model)
-                asked.append(confidence(logits, known.labels))
-                population.append(confidence(of_population, known.population))
+                records.append(confidence(logits, self.attacked.labels))
+                population.append(confidence(of_population, self.attacked.population))
             tell(len(weights))
-        return Said(np.stack(asked), np.stack(population))
+        return Confidences(np.stack(records), np.stack(population))
 
     def logits(self, weights: Vector) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
-        """Return a model's logits of the records asked for, and of the population."""
-        return self._said(weights, self._records), self._said(weights, self._population)
+        """Return a model's logits of the attacked records, and of the population."""
+        return self._logits(weights, self._records), self._logits(weights, self._population)
 
     @cached_property
     def _records(self) -> Records:
-        return Records.joined([pool.asked for pool in self.pools])
+        return Records.joined([pool.candidates for pool in self.pools])
 
     @cached_property
     def _population(self) -> Records:
-        test = self.here.dataset.test
+        test = self.federation.dataset.test
         return Records(test.images[:POPULATION], test.labels[:POPULATION])
 
-    def _said(self, weights: Vector, records: Records) -> npt.NDArray[Any]:
-        rows = logits(self.here.network.arranging, weights.to(self.device), [records.images])
+    def _logits(self, weights: Vector, records: Records) -> npt.NDArray[Any]:
+        rows = logits(self.federation.network.arranging, weights.to(self.device), [records.images])
         array: npt.NDArray[Any] = rows.cpu().numpy()
         return array

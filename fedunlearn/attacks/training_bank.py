@@ -59,24 +59,24 @@ def _together(
     for number in range(1, rounds + 1):
         cohorts = [cohort(member.clients, size, member.seed, number) for member in members]
         trained = trainer.train(
-            torch.stack([w for w, asked in zip(weights, cohorts, strict=True) for _ in asked]),
-            [client for asked in cohorts for client in asked],
+            torch.stack([w for w, clients in zip(weights, cohorts, strict=True) for _ in clients]),
+            [client for clients in cohorts for client in clients],
             training.work,
             number,
             [
                 entropy(member.seed, Stream.CLIENT, 0, number, client)
-                for member, asked in zip(members, cohorts, strict=True)
-                for client in asked
+                for member, clients in zip(members, cohorts, strict=True)
+                for client in clients
             ],
         )
-        for place, (asked, rows) in enumerate(
+        for place, (clients, rows) in enumerate(
             zip(
                 cohorts,
-                torch.split(trained.weights, [len(asked) for asked in cohorts]),
+                torch.split(trained.weights, [len(clients) for clients in cohorts]),
                 strict=True,
             )
         ):
-            examples = torch.tensor([len(trainer.shards.span(client)) for client in asked])
+            examples = torch.tensor([len(trainer.shards.span(client)) for client in clients])
             update = mean(rows - weights[place], examples)
             weights[place], states[place] = training.server.step(
                 weights[place], update, states[place]

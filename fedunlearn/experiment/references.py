@@ -29,8 +29,8 @@ def seed_of(training: int, seeds: Iterable[int], references: int) -> int:
     return next(seed for seed in seeds for n in names if training_seed(seed, n) == training)
 
 
-def first_model(here: Federation, name: str) -> Vector:
+def first_model(federation: Federation, name: str) -> Vector:
     """Return the model [d] before round 1 in the branch ``name``: see `training_seed`."""
-    seed = here.scenario.seed
+    seed = federation.scenario.seed
     own = training_seed(seed, name)
-    return here.initial if own == seed else here.network.initial(own)
+    return federation.initial if own == seed else federation.network.initial(own)

@@ -10,7 +10,7 @@ import torch
 from scipy.stats import binom
 
 from fedunlearn.attacks import pools, without
-from fedunlearn.attacks.games import LEAST, Asked, Known, Said, findings
+from fedunlearn.attacks.games import LEAST, AttackedRecords, Confidences, ShadowAnswers, findings
 from fedunlearn.attacks.shadow_models import Pool, with_halves
 from fedunlearn.attacks.training_bank import Member, train_bank
 from fedunlearn.data import Digits, Dirichlet, Iid, NoPlanting, Records, Scenario, build_federation
@@ -56,26 +56,34 @@ class World:
         return self.hard + noise + own * (accident + higher[..., None])
 
     @property
-    def asked(self):
-        return Asked(self.labels[:RECORDS], self.member, self.clients, self.labels[RECORDS:])
+    def attacked(self):
+        return AttackedRecords(
+            self.labels[:RECORDS], self.member, self.clients, self.labels[RECORDS:]
+        )
 
-    def said(self, logits):
+    def confidences(self, logits):
         phi = confidence(logits, self.labels)
-        return Said(phi[:, :RECORDS], phi[:, RECORDS:])
+        return Confidences(phi[:, :RECORDS], phi[:, RECORDS:])
 
-    def known(self, count=8):
+    def shadows(self, count=8):
         first = self.rng.permuted(np.tile(np.arange(RECORDS) % 2 == 0, (count // 2, 1)), axis=1)
         held = np.stack([first, ~first], axis=1).reshape(count, RECORDS)
         nobody = np.zeros((count, RECORDS), bool)
-        return Known(
-            self.said(self.models(held, seen=True)), held, self.said(self.models(nobody, False))
+        return ShadowAnswers(
+            self.confidences(self.models(held, seen=True)),
+            held,
+            self.confidences(self.models(nobody, False)),
         )
 
     def found(self, target, known=None, unlearned=None):
         return {
             (f.attack, f.level, f.statistic): f
             for f in findings(
-                target[:RECORDS], target[RECORDS:], self.asked, known or self.known(), unlearned
+                target[:RECORDS],
+                target[RECORDS:],
+                self.attacked,
+                known or self.shadows(),
+                unlearned,
             )
         }
 
@@ -91,7 +99,7 @@ def test_retrained_models_are_at_chance_under_every_attack():
     for seed in range(trials):
         world = World(seed, learnt=2.0, seen=1.0)
         target, *others = world.retrained(4)
-        unlearned = world.said(np.stack(others)).asked
+        unlearned = world.confidences(np.stack(others)).records
         for key, found in world.found(target, unlearned=unlearned).items():
             if key[2] == "auc":
                 inside[key[:2]] += found.estimate.low <= 0.5 <= found.estimate.high
@@ -110,7 +118,7 @@ def test_retrained_models_are_at_chance_under_every_attack():
 
 def test_what_was_learnt_is_found_by_those_who_look_for_it():
     world = World(1, learnt=6.0)
-    found = world.found(world.trained()[0], world.known(count=32))
+    found = world.found(world.trained()[0], world.shadows(count=32))
     for attack in HELD_OUT:
         assert found[attack, "record", "auc"].estimate.value > 0.6, attack
     assert found["lira", "record", "auc"].estimate.low > 0.9
@@ -124,7 +132,7 @@ def test_what_was_learnt_is_found_by_those_who_look_for_it():
 
 def test_what_a_client_leaves_in_all_its_records_shows_against_retrained_models_only():
     world = World(2, seen=3.0)
-    found = world.found(world.trained()[0], world.known(count=32))
+    found = world.found(world.trained()[0], world.shadows(count=32))
     for attack in HELD_OUT:
         assert found[attack, "record", "auc"].estimate.low < 0.5, attack
     assert found["lira_retrained", "record", "auc"].estimate.low > 0.6
@@ -135,8 +143,8 @@ def test_u_lira_sees_what_a_strategy_always_leaves():
     """Models that are unsure of what was to be forgotten give themselves away."""
     world = World(3, learnt=-4.0)
     target, *others = world.trained(6)
-    known = world.known()
-    found = world.found(target, known, world.said(np.stack(others)).asked)
+    known = world.shadows()
+    found = world.found(target, known, world.confidences(np.stack(others)).records)
     assert found["u_lira", "record", "auc"].estimate.low > 0.7
     assert found["u_lira", "client", "auc"].estimate.value == 1
     assert found["loss", "client", "auc"].estimate.value == 0
@@ -144,7 +152,7 @@ def test_u_lira_sees_what_a_strategy_always_leaves():
 
 def test_sizes_are_those_of_the_two_sides():
     world = World(4)
-    found = world.found(world.retrained()[0], world.known(count=8))
+    found = world.found(world.retrained()[0], world.shadows(count=8))
     members = int(world.member.sum())
     sizes = {key: (f.members, f.others) for key, f in found.items()}
     assert sizes["loss", "record", "auc"] == (members, RECORDS - members)
@@ -158,10 +166,10 @@ def test_sizes_are_those_of_the_two_sides():
 def test_nothing_is_judged_by_what_it_was_fitted_on():
     """Models that fit may say anything without being judged by it, and the other way round."""
     world = World(5, learnt=2.0)
-    target, known = world.retrained()[0], world.known(count=8)
-    judged = known.without.asked[4:]
-    far = np.concatenate([known.without.asked[:4], judged - 50])
-    moved = world.found(target, replace(known, without=replace(known.without, asked=far)))
+    target, known = world.retrained()[0], world.shadows(count=8)
+    judged = known.without.records[4:]
+    far = np.concatenate([known.without.records[:4], judged - 50])
+    moved = world.found(target, replace(known, without=replace(known.without, records=far)))
     still = world.found(target, known)
     # The judged half alone decides, so that all of them below the target make it stand out …
     assert moved["loss", "client", "auc"].estimate.value == 1
@@ -173,7 +181,7 @@ def test_nothing_is_judged_by_what_it_was_fitted_on():
 def test_u_lira_needs_two_other_models():
     world = World(6)
     target, *others = world.retrained(3)
-    unlearned, known = world.said(np.stack(others)).asked, world.known()
+    unlearned, known = world.confidences(np.stack(others)).records, world.shadows()
     with_two = world.found(target, known, unlearned)
     assert ("u_lira", "record", "auc") in with_two
     without_it = world.found(target, known, unlearned[:1])
@@ -190,7 +198,7 @@ def test_a_model_without_numbers_has_no_statistics():
 def test_too_few_shadow_models_are_an_error():
     world = World(8)
     with pytest.raises(ValueError, match=f"at least {LEAST} shadow models"):
-        world.found(world.retrained()[0], world.known(count=LEAST - 2))
+        world.found(world.retrained()[0], world.shadows(count=LEAST - 2))
 
 
 FAST = Training(rounds=8, work=LocalWork(epochs=3, optimizer=Sgd(0.05)))
@@ -205,7 +213,7 @@ def test_retrained_models_of_digits_are_at_chance_under_every_attack():
         here, everybody = build_federation(scenario), frozenset(range(5))
         held = pools(here, scenario.leavers)
         setting = (here, held, everybody, Local().trainer(scenario), FAST, FAST.rounds)
-        records = Records.joined([pool.asked for pool in held])
+        records = Records.joined([pool.candidates for pool in held])
         test = here.dataset.test
 
         def say(models, here=here, records=records, test=test):
@@ -217,18 +225,20 @@ def test_retrained_models_of_digits_are_at_chance_under_every_attack():
 
         def said(shadows, records=records, test=test, say=say):
             asked, population = say(torch.cat(list(shadows.trained())))
-            return Said(confidence(asked, records.labels), confidence(population, test.labels))
+            return Confidences(
+                confidence(asked, records.labels), confidence(population, test.labels)
+            )
 
         halves = with_halves(*setting, count=8)
-        known = Known(said(halves), halves.held, said(without(*setting, count=8)))
+        known = ShadowAnswers(said(halves), halves.held, said(without(*setting, count=8)))
         retrained = [
             Member(here.network.initial(n), n, everybody - {0, 1}) for n in range(seed, seed + 3)
         ]
         logits, population = say(train_bank(retrained, setting[3], FAST, FAST.rounds))
-        asked = Asked(
+        asked = AttackedRecords(
             records.labels.numpy(),
             torch.cat([pool.member for pool in held]).numpy(),
-            np.concatenate([np.full(len(pool.asked), pool.client) for pool in held]),
+            np.concatenate([np.full(len(pool.candidates), pool.client) for pool in held]),
             test.labels.numpy(),
         )
         others = confidence(logits[1:], records.labels)

@@ -53,14 +53,14 @@ def test_without_planting_a_pool_is_all_that_a_leaver_holds():
     assert (first.client, second.client) == (1, 3)
     for pool in (first, second):
         assert len(pool.always) == 0
-        assert same(pool.asked.take(pool.member), here.train[pool.client])
-        assert same(pool.asked.take(~pool.member), here.heldout[pool.client])
+        assert same(pool.candidates.take(pool.member), here.train[pool.client])
+        assert same(pool.candidates.take(~pool.member), here.heldout[pool.client])
 
 
 def test_poisoned_records_are_in_no_question_and_in_every_training():
     here = build_federation(PLANTED)
     for pool in pools(here, LEAVERS):
-        members = pool.asked.take(pool.member)
+        members = pool.candidates.take(pool.member)
         assert same(members, here.clean[pool.client])
         assert len(pool.always) + len(members) == len(here.train[pool.client])
         own = build_federation(SCENARIO).train[pool.client]  # the same records before planting
@@ -72,7 +72,7 @@ def test_poisoned_records_are_in_no_question_and_in_every_training():
 def test_held_out_records_are_chosen_as_planting_chose_among_the_others():
     here = build_federation(PLANTED)
     for pool in pools(here, LEAVERS):
-        others, heldout = pool.asked.take(~pool.member), here.heldout[pool.client]
+        others, heldout = pool.candidates.take(~pool.member), here.heldout[pool.client]
         of_target = int((heldout.labels == 9).sum())
         rest = len(heldout) - of_target
         assert int((others.labels == 9).sum()) == of_target
@@ -95,7 +95,7 @@ def test_held_out_records_that_planting_refuses_are_all_comparable():
     here = build_federation(replace(SCENARIO, partition=Iid(clients=12), planting=Refusing()))
     (pool,) = pools(here, [1])
     assert len(pool.always) == 5
-    assert same(pool.asked.take(~pool.member), here.heldout[1])
+    assert same(pool.candidates.take(~pool.member), here.heldout[1])
 
 
 def test_every_record_is_in_one_twin_of_two():
@@ -103,7 +103,7 @@ def test_every_record_is_in_one_twin_of_two():
     first, second = found.held[::2], found.held[1::2]
     assert (first == ~second).all()
     assert not (first[0] == first[1]).all()
-    sizes = [len(pool.asked) for pool in setting()[1]]
+    sizes = [len(pool.candidates) for pool in setting()[1]]
     assert found.held.shape == (6, sum(sizes))
     assert abs(found.held[0][: sizes[0]].sum() - sizes[0] / 2) <= 0.5
     assert (found.held.sum(axis=0) == 3).all()
@@ -127,9 +127,9 @@ def test_a_leaver_trains_on_what_is_noted_and_on_all_that_is_poisoned(scenario):
         own = sorted(member.clients - EVERYBODY)
         assert len(own) == 2
         assert not member.clients & set(LEAVERS)
-        first = len(held[0].asked)
+        first = len(held[0].candidates)
         for pool, client, chosen in zip(held, own, np.split(mask, [first]), strict=True):
-            wanted = Records.joined([pool.always, pool.asked.take(torch.from_numpy(chosen))])
+            wanted = Records.joined([pool.always, pool.candidates.take(torch.from_numpy(chosen))])
             assert same(found.trainer.shards[client], wanted)
     for client in range(5):
         assert same(found.trainer.shards[client], here.train[client])
@@ -161,7 +161,7 @@ def test_as_many_clients_are_asked_as_in_training():
 def test_a_record_reaches_the_models_that_hold_it_and_no_others(mode):
     """A pixel that is no number makes every model that trains on it no number."""
     here, held, *rest = setting(mode=mode)
-    held[0].asked.images[7] = torch.nan
+    held[0].candidates.images[7] = torch.nan
     found = with_halves(here, held, *rest, count=4)
     assert isinstance(found.trainer, Threads if mode == "workers" else ChunkedTrainer)
     models = torch.cat(list(found.trained()))
@@ -177,7 +177,7 @@ def test_models_without_the_leavers_are_ordinary_retrained_ones():
     ]
     expected = train_bank(members, trainer, training, rounds)
     assert torch.equal(torch.cat(list(found.trained())), expected)
-    assert found.held.shape == (3, sum(len(pool.asked) for pool in held))
+    assert found.held.shape == (3, sum(len(pool.candidates) for pool in held))
     assert not found.held.any()
 
 
@@ -211,6 +211,8 @@ def test_what_cannot_be_is_refused():
             without(here, held, EVERYBODY, *rest, count)
     with pytest.raises(Refused, match="Every client has left"):
         without(here, held, LEAVERS, *rest, 2)
-    lonely = replace(held[0], asked=held[0].asked.take(torch.tensor([0])), member=torch.ones(1) > 0)
+    lonely = replace(
+        held[0], candidates=held[0].candidates.take(torch.tensor([0])), member=torch.ones(1) > 0
+    )
     with pytest.raises(Refused, match="Client 1 holds 1 records that were not poisoned"):
         with_halves(here, [lonely], EVERYBODY, *rest, 2)

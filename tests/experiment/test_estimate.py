@@ -305,7 +305,7 @@ class TestDryRun:
         experiment = replace(WAVES, strategies={"curious": Curious()})
         dry = DryRun(experiment, build_federation(experiment.scenario(0)), PACE)
         clients = dry._clients("curious")
-        course = recorded_by(dry._record, before_training(dry.here, experiment.policy))
+        course = recorded_by(dry._record, before_training(dry.federation, experiment.policy))
         steps = library.train(course, clients, 3, experiment.needs)
         kept = library._followed(steps)[0].history
         assert [stored.number for stored in kept] == [1, 2, 3]
@@ -319,7 +319,7 @@ class TestDryRun:
         assert left.nbytes == 3 * SIZE + SIZE
         whole, part = first.share(first.clients), first.share(set(first.clients[1:]))
         assert whole.tolist() == pytest.approx([NUDGE] * (SIZE // 4))
-        held = [len(dry.here.train[client]) for client in first.clients]
+        held = [len(dry.federation.train[client]) for client in first.clients]
         assert (part / whole).tolist() == pytest.approx([1 - held[0] / sum(held)] * (SIZE // 4))
         with pytest.raises(LookupError, match="Round 1 keeps no broadcast model"):
             _ = first.reduced(Needs(updates=True)).before

@@ -43,9 +43,9 @@ def contenders(engine: Engine) -> dict[str, Engine]:
     return found
 
 
-def auto(local: Local, here: Federation) -> tuple[str, str]:
+def auto(local: Local, federation: Federation) -> tuple[str, str]:
     """Return the mode that engine.mode=auto picks for a federation, and why."""
-    return replace(local, mode="auto").choice(here.network)
+    return replace(local, mode="auto").choice(federation.network)
 
 
 def machine() -> dict[str, str]:
@@ -72,29 +72,29 @@ def _ray() -> str:
         return "not installed; engine=ray needs it: pip install 'flwr[simulation]'"
 
 
-def described(here: Federation, training: Training) -> dict[str, str]:
+def described(federation: Federation, training: Training) -> dict[str, str]:
     """Say in a few lines who trains what."""
-    records = sorted(len(held) for held in here.train)
-    asked = training.cohort_size(here.clients)
-    whom = f"of whom {asked:,} train" if asked < here.clients else "all of whom train"
+    records = sorted(len(held) for held in federation.train)
+    asked = training.cohort_size(federation.clients)
+    whom = f"of whom {asked:,} train" if asked < federation.clients else "all of whom train"
     return {
-        "Clients": f"{here.clients:,}, {whom} in a round",
+        "Clients": f"{federation.clients:,}, {whom} in a round",
         "Records": (
             f"{records[0]:,} to {records[-1]:,} a client, median {median(records):,.0f}; "
             f"epochs a round: {training.work.epochs}"
         ),
-        "Model": f"{here.network.layout.parameters.stop:,} parameters",
-        "Planted": _planted(here),
+        "Model": f"{federation.network.layout.parameters.stop:,} parameters",
+        "Planted": _planted(federation),
     }
 
 
-def _planted(here: Federation) -> str:
-    leavers = sorted(here.scenario.leavers)
-    held = sum(len(here.train[client]) for client in leavers)
-    planted = held - sum(len(here.clean[client]) for client in leavers)
+def _planted(federation: Federation) -> str:
+    leavers = sorted(federation.scenario.leavers)
+    held = sum(len(federation.train[client]) for client in leavers)
+    planted = held - sum(len(federation.clean[client]) for client in leavers)
     if not planted:
         return "nothing"
-    name = type(here.scenario.planting).__name__
+    name = type(federation.scenario.planting).__name__
     return f"{name} in {planted:,} of {held:,} records of {who('+'.join(map(str, leavers)))}"
 
 

@@ -60,22 +60,28 @@ class DryRun:
     """One seed, counted in the order in which `SeedRun` runs it."""
 
     experiment: Experiment
-    here: Federation
+    federation: Federation
     pace: Pace
     clock: Clock = time.perf_counter
 
     @classmethod
     def of(
-        cls, experiment: Experiment, here: Federation, pace: Pace, clock: Clock = time.perf_counter
+        cls,
+        experiment: Experiment,
+        federation: Federation,
+        pace: Pace,
+        clock: Clock = time.perf_counter,
     ) -> "DryRun":
         """Count ``experiment`` as it is run within its budget."""
-        return cls(experiment.within_budget(here.network.layout.size)[0], here, pace, clock)
+        return cls(
+            experiment.within_budget(federation.network.layout.size)[0], federation, pace, clock
+        )
 
     def rows(self) -> Iterator[dict[str, Any]]:
         """Count the training that all share, then each strategy from where that ends."""
         requests = self.experiment.requests
         last = requests[0].after if requests else self.experiment.training.rounds
-        start = before_training(self.here, self.experiment.policy)
+        start = before_training(self.federation, self.experiment.policy)
         start = recorded_by(self._record, start)
         clients = self._clients(SHARED)
         steps = train(start, clients, last, self.experiment.needs)
@@ -123,7 +129,7 @@ class DryRun:
         seconds += spent.seconds + by_clients / self.pace.samples
         seconds += sum(map(self.experiment.measures, moments)) * self.pace.evaluation
         return state, {
-            "seed": self.here.scenario.seed,
+            "seed": self.federation.scenario.seed,
             "strategy": name,
             "request": state.request,
             "phase": moments[0].phase if moments else "train",
@@ -139,24 +145,24 @@ class DryRun:
 
     @property
     def _records(self) -> dict[ClientId, int]:
-        return {client: len(held) for client, held in enumerate(self.here.train)}
+        return {client: len(held) for client, held in enumerate(self.federation.train)}
 
     def _clients(self, name: str) -> DryClients:
         """Return all clients as the branch ``name`` asks them, charging a new ledger."""
         ledger = Ledger()
-        proxy = server_data(self.experiment, self.here, name, ledger)
+        proxy = server_data(self.experiment, self.federation, name, ledger)
         return DryClients(
             records=self._records,
             training=self.experiment.training,
             seed=proxy.seed,
             ledger=ledger,
-            access=Access(frozenset(range(self.here.clients))),
+            access=Access(frozenset(range(self.federation.clients))),
             unlabelled=DryServerData(proxy, self.pace.distilling),
         )
 
     def _record(self, done: Round) -> RecordedRound:
         """Keep a round in the encoding of a run: this is the only place where one counts."""
-        store, size = self.experiment.store, self.here.network.layout.size
+        store, size = self.experiment.store, self.federation.network.layout.size
         on_disk = store.on_disk(self.experiment.stored_bytes(size))
         encoding = encodings.of(store.encoding if on_disk else "float32")
         return MadeUpRound.of(done, size, encoding)

@@ -50,7 +50,7 @@ def measure(
     The costs go to a ledger that nobody sees. Raises `ClientFailed` for any failing client, even
     where ``training`` tolerates it, since a round without it would be too fast.
     """
-    here, ledger = build_federation(scenario), Ledger()
+    federation, ledger = build_federation(scenario), Ledger()
     marks: list[tuple[float, int]] = []
 
     def job(connection: Connection) -> None:
@@ -60,10 +60,10 @@ def measure(
             seed=scenario.seed,
             ledger=ledger,
             access=Access(frozenset(connection.nodes)),
-            unlabelled=ProxyData(here.network, here.proxy, ledger, scenario.seed),
+            unlabelled=ProxyData(federation.network, federation.proxy, ledger, scenario.seed),
         )
         marks.append((clock(), 0))
-        for number, _ in enumerate(clients.rounds(here.initial, 1, 1 + MOST)):
+        for number, _ in enumerate(clients.rounds(federation.initial, 1, 1 + MOST)):
             marks.append((clock(), ledger.samples))
             if number >= LEAST and marks[-1][0] - marks[1][0] >= seconds:
                 break

@@ -53,10 +53,10 @@ class Pace:
             checked_federation(scenario)
         torch.set_num_threads(1)  # as in a run
         training, scenario = experiment.training, scenarios[seeds[0]]
-        here = build_federation(scenario)
-        evaluation, forward = _evaluating(experiment, here, clock)
-        share = training.cohort_size(here.clients) / here.clients
-        epoch = BACKWARD * forward * share * sum(map(len, here.train))
+        federation = build_federation(scenario)
+        evaluation, forward = _evaluating(experiment, federation, clock)
+        share = training.cohort_size(federation.clients) / federation.clients
+        epoch = BACKWARD * forward * share * sum(map(len, federation.train))
         epochs = max(1, min(training.work.epochs, int(ROUND / epoch)))
         timed = replace(training, work=replace(training.work, epochs=epochs))
         speed = measure(experiment.engine, scenario, timed, clock=clock)
@@ -84,18 +84,22 @@ class Pace:
         )
 
 
-def _evaluating(experiment: Experiment, here: Federation, clock: Clock) -> tuple[float, float]:
+def _evaluating(
+    experiment: Experiment, federation: Federation, clock: Clock
+) -> tuple[float, float]:
     """Return the seconds in which a run measures one model, and their part for one record."""
     leavers = experiment.requests[0].clients if experiment.requests else frozenset[ClientId]()
     device = torch.device(experiment.engine.device)
-    sets = here.evaluation_sets(leavers, set(range(here.clients)) - leavers)
+    sets = federation.evaluation_sets(leavers, set(range(federation.clients)) - leavers)
     sets = {name: records.to(device) for name, records in sets.items()}
     batch_size, times = experiment.evaluation.batch_size, list[float]()
     with pool(cores()) as threads:
         reference: Snapshot | None = None
         while len(times) < 4 and sum(times) < 1:
-            began, weights = clock(), here.initial + NUDGE
-            model = Snapshot(here.network, weights, sets, here.initial, batch_size, threads.map)
+            began, weights = clock(), federation.initial + NUDGE
+            model = Snapshot(
+                federation.network, weights, sets, federation.initial, batch_size, threads.map
+            )
             for evaluator in experiment.evaluation.measures:
                 evaluator(model, reference or model)
             times.append(clock() - began)
