@@ -9,7 +9,7 @@ import pandas as pd
 import torch
 
 from fedunlearn import checks
-from fedunlearn.attacks.games import LEAST, ShadowAnswers, findings
+from fedunlearn.attacks.games import LEAST, ShadowAnswers, attack_results
 from fedunlearn.attacks.shadow_models import Shadows, pools, with_halves, without
 from fedunlearn.attacks.target import Target, Tell
 from fedunlearn.checks import Refused
@@ -97,10 +97,12 @@ class Attack:
         for seed, strategy in cases:
             others = [phi for (of, by), phi in phis.items() if by == strategy and of != seed]
             unlearned = np.stack(others) if others else None
-            for finding in findings(*logits[seed, strategy], target.attacked, shadows, unlearned):
-                values = (finding.estimate.value, finding.estimate.low, finding.estimate.high)
-                what = (finding.attack, finding.level, finding.statistic, *values)
-                row = (seed, strategy, number, *what, finding.members, finding.others)
+            for result in attack_results(
+                *logits[seed, strategy], target.attacked, shadows, unlearned
+            ):
+                values = (result.estimate.value, result.estimate.low, result.estimate.high)
+                what = (result.attack, result.level, result.statistic, *values)
+                row = (seed, strategy, number, *what, result.members, result.others)
                 yield dict(zip(COLUMNS, row, strict=True))
 
     def _shadow_answers(self, target: Target, tell: Tell) -> ShadowAnswers:

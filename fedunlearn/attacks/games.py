@@ -68,7 +68,7 @@ class ShadowAnswers:
 
 
 @dataclass(frozen=True)
-class Finding:
+class AttackResult:
     """One number: a row of attacks.csv but for whose model it is about."""
 
     attack: str
@@ -107,13 +107,13 @@ class Scores:
         )
 
 
-def findings(
+def attack_results(
     logits: npt.ArrayLike,
     population: npt.ArrayLike,
     attacked: AttackedRecords,
     shadows: ShadowAnswers,
     unlearned: Floats | None = None,
-) -> Iterator[Finding]:
+) -> Iterator[AttackResult]:
     """Attack one model by its ``logits`` [n, classes] and those of the ``population`` [m, classes].
 
     ``unlearned`` [u, n] are confidences of other models that the same strategy made under other
@@ -126,7 +126,7 @@ def findings(
     for attack, score in _held_out(logits, phi, population, attacked, shadows).items():
         members, others = score[attacked.member], score[~attacked.member]
         area = detection.auc(members, others)
-        yield Finding(attack, "record", "auc", area, members.size, others.size)
+        yield AttackResult(attack, "record", "auc", area, members.size, others.size)
         yield from _rates(attack, members, others)
     for attack, scores in _retrained(phi, shadows, unlearned).items():
         records = scores.where(attacked.member)
@@ -134,10 +134,10 @@ def findings(
         if attack != "loss":  # it is fitted to nothing, so that only a client's mean can be placed
             area = detection.auc_of_models(records.model, records.judged)
             sizes = records.model.size, records.judged.size
-            yield Finding(attack, "record", "auc", area, *sizes)
+            yield AttackResult(attack, "record", "auc", area, *sizes)
             yield from _rates(attack, records.model, records.judged.ravel())
         area = detection.auc(clients.model, clients.judged.ravel())
-        yield Finding(attack, "client", "auc", area, clients.model.size, clients.judged.size)
+        yield AttackResult(attack, "client", "auc", area, clients.model.size, clients.judged.size)
 
 
 def _held_out(
@@ -188,7 +188,7 @@ def _retrained(
     return scores
 
 
-def _rates(attack: str, members: Floats, others: Floats) -> Iterator[Finding]:
+def _rates(attack: str, members: Floats, others: Floats) -> Iterator[AttackResult]:
     """Yield what is known of records beside the area."""
     gain = detection.advantage_in_sample(members, others)
     values = {
@@ -197,4 +197,4 @@ def _rates(attack: str, members: Floats, others: Floats) -> Iterator[Finding]:
         **{f"tpr_at_{rate:g}": detection.tpr_at(members, others, rate) for rate in RATES},
     }
     for statistic, estimate in values.items():
-        yield Finding(attack, "record", statistic, estimate, members.size, others.size)
+        yield AttackResult(attack, "record", statistic, estimate, members.size, others.size)

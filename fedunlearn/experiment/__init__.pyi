@@ -8,7 +8,7 @@ from .cache import require as require
 from .experiment import Evaluation as Evaluation
 from .experiment import Experiment as Experiment
 from .provenance import split_hash as split_hash
-from .references import seed_of as seed_of
-from .references import training_seed as training_seed
+from .reference_seeds import seed_of as seed_of
+from .reference_seeds import training_seed as training_seed
 from .saved_models import saved_model as saved_model
 from .whole_run import run as run

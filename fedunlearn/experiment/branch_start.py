@@ -6,7 +6,7 @@ import torch
 
 from fedunlearn.data import Federation
 from fedunlearn.experiment.experiment import Experiment
-from fedunlearn.experiment.references import first_model, training_seed
+from fedunlearn.experiment.reference_seeds import first_model, training_seed
 from fedunlearn.flower import Connection, GridClients
 from fedunlearn.history import History, Policy, RecordRound
 from fedunlearn.unlearning import Access, FederationState, Ledger, ProxyData

@@ -131,8 +131,8 @@ class Cache:
 
     def entries(self) -> list[Entry]:
         """Return what is there, oldest first; raises `DamagedFile` for an entry without facts."""
-        found = [path for path in self.folder.glob("*-*") if path.name[0] != "."]
-        described = [(_described(path), path) for path in sorted(found)]
+        folders = [path for path in self.folder.glob("*-*") if path.name[0] != "."]
+        described = [(_described(path), path) for path in sorted(folders)]
         described.sort(key=lambda pair: str(pair[0]["made"]))
         return [Entry(path, described["facts"]) for described, path in described]
 
@@ -161,12 +161,12 @@ def nbytes(entry: Entry) -> int:
 
 def _described(folder: Path) -> dict[str, Any]:
     try:
-        found = json.loads((folder / FACTS).read_text(encoding="utf-8"))
+        described = json.loads((folder / FACTS).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise DamagedFile(folder / FACTS, error) from error
-    if not isinstance(found, dict) or found.keys() != {"facts", "tables", "made", "models"}:
+    if not isinstance(described, dict) or described.keys() != {"facts", "tables", "made", "models"}:
         raise DamagedFile(folder / FACTS, "it does not describe an entry of the cache")
-    return found
+    return described
 
 
 def _bytes(path: Path) -> bytes:

@@ -109,9 +109,9 @@ class StateFiles:
 
     def _adopt(self, path: Path) -> Path:
         """Give a file of another folder a second name here."""
-        here = self._unused(path.stem)
-        files.link(path, here)
-        return here
+        linked = self._unused(path.stem)
+        files.link(path, linked)
+        return linked
 
     def _unused(self, name: str) -> Path:
         """Return a new place: what an earlier process wrote may still be wanted."""

@@ -21,7 +21,7 @@ PROBE_MARGIN = 0.5
 
 
 @dataclass(frozen=True)
-class Measured:
+class MeasuredModel:
     """One model and its metrics."""
 
     step: Step
@@ -59,12 +59,12 @@ class Measuring:
 
     def follow(
         self, steps: Steps, name: str, ledger: Ledger
-    ) -> tuple[FederationState, list[Measured]]:
+    ) -> tuple[FederationState, list[MeasuredModel]]:
         """Take all steps of the branch ``name``; measure and record each.
 
         Returns where the federation then stands, and the models that were measured.
         """
-        measured = list[Measured]()
+        measured = list[MeasuredModel]()
         charged = len(ledger.charges)
         while True:
             try:
@@ -74,14 +74,14 @@ class Measuring:
             wanted = self.experiment.measures(step.moment)
             values = self._measure(step, self.experiment.evaluation.measures) if wanted else {}
             if values:
-                measured.append(Measured(step, values))
+                measured.append(MeasuredModel(step, values))
                 self.folder.metrics(self.seed, name, step.moment, values)
             self.folder.charges(self.seed, name, ledger.charges[charged:])
             charged = len(ledger.charges)
             sent = ledger.bytes_down + ledger.bytes_up
             self.progress.advance(self.seed, name, step.moment, values, sent)
 
-    def refer(self, request: int, measured: list[Measured]) -> None:
+    def refer(self, request: int, measured: list[MeasuredModel]) -> None:
         """Keep the reference of a request, for strategies at the same stage to compare with."""
         for each in measured:  # of each phase, the last stays
             self.retrained[request, each.step.moment.phase] = self._snapshot(each.step)
@@ -100,7 +100,12 @@ class Measuring:
                 self.retrained[request, phase] = self._snapshot(step)
 
     def row(
-        self, name: str, number: int, request: Request, measured: list[Measured], ledger: Ledger
+        self,
+        name: str,
+        number: int,
+        request: Request,
+        measured: list[MeasuredModel],
+        ledger: Ledger,
     ) -> dict[str, Any]:
         """Return the row of summary.csv for request ``number``, as the branch ``name`` served it.
 
@@ -117,7 +122,7 @@ class Measuring:
             "rounds": len(measured) - 1,
         }
 
-    def _completed(self, name: str, measured: list[Measured]) -> list[Measured]:
+    def _completed(self, name: str, measured: list[MeasuredModel]) -> list[MeasuredModel]:
         """Run the expensive evaluators on the model before a request and the last of each phase."""
         last = {each.step.moment.phase: place for place, each in enumerate(measured)}
         completed = list(measured)
@@ -125,7 +130,7 @@ class Measuring:
             step = measured[place].step
             values = self._measure(step, self.experiment.evaluation.final)
             self.folder.metrics(self.seed, name, step.moment, values)
-            completed[place] = Measured(step, measured[place].values | values)
+            completed[place] = MeasuredModel(step, measured[place].values | values)
         return completed
 
     def _measure(self, step: Step, evaluators: Iterable[Evaluator]) -> dict[str, float]:
@@ -169,7 +174,7 @@ class Measuring:
             self.sets[number] = {name: records.to(device) for name, records in sets.items()}
         return self.sets[number]
 
-    def _probe(self, number: int, measured: list[Measured]) -> str:
+    def _probe(self, number: int, measured: list[MeasuredModel]) -> str:
         """Say whether the planted probe can tell forgetting from remembering."""
         if PLANTED not in measured[0].values:
             return ""

@@ -15,19 +15,22 @@ PACKAGES = ("torch", "torchvision", "flwr", "hydra-core", "numpy", "scikit-learn
 
 def versions() -> dict[str, str]:
     """Return the versions of Python, of this package and of those whose numbers it depends on."""
-    found = {name: metadata.version(name) for name in PACKAGES}
-    return {"python": platform.python_version(), "fedunlearn": fedunlearn.__version__, **found}
+    packages = {name: metadata.version(name) for name in PACKAGES}
+    return {"python": platform.python_version(), "fedunlearn": fedunlearn.__version__, **packages}
 
 
 def commit() -> str | None:
     """Return the git commit of the checkout that this code runs from, if it is one."""
-    here = Path(fedunlearn.__file__).parents[1]
-    if not (here / ".git").exists():
+    checkout = Path(fedunlearn.__file__).parents[1]
+    if not (checkout / ".git").exists():
         return None
-    asked = subprocess.run(
-        ["git", "-C", str(here), "rev-parse", "HEAD"], capture_output=True, text=True, check=False
+    answer = subprocess.run(
+        ["git", "-C", str(checkout), "rev-parse", "HEAD"],
+        capture_output=True,
+        text=True,
+        check=False,
     )
-    return asked.stdout.strip() or None
+    return answer.stdout.strip() or None
 
 
 def split_hash(federation: Federation) -> str:

@@ -63,12 +63,12 @@ def _differing(one: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:
 def _manifest(folder: Path) -> dict[str, Any]:
     path = folder / MANIFEST
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        manifest = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise Refused(
             f"{path} cannot be read ({error}), so there is no run to go on with."
         ) from error
-    if not isinstance(found, dict) or not {"status", "config"} <= found.keys():
+    if not isinstance(manifest, dict) or not {"status", "config"} <= manifest.keys():
         raise Refused(f"{path} is not the manifest of a run.")
-    require_this_version(folder, found.get("versions"))
-    return found
+    require_this_version(folder, manifest.get("versions"))
+    return manifest

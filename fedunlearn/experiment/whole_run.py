@@ -14,7 +14,7 @@ from rich.console import Console
 from fedunlearn import files
 from fedunlearn.data import Federation, build_federation
 from fedunlearn.experiment.cache import Cache
-from fedunlearn.experiment.certificates import drafts
+from fedunlearn.experiment.certificate_drafts import drafts
 from fedunlearn.experiment.checkpoint import HISTORY, Checkpoint, Loaded, Notes
 from fedunlearn.experiment.checkpoint_schedule import CheckpointSchedule
 from fedunlearn.experiment.experiment import Experiment

@@ -22,7 +22,7 @@ from torch import Tensor
 from fedunlearn.data import ClientId, Scenario, build_federation, shards_on
 from fedunlearn.flower.arrays import OTHER, WEIGHTS, TensorArray, unpack
 from fedunlearn.flower.identity import introduction, partition_of
-from fedunlearn.flower.messages import decode, known
+from fedunlearn.flower.messages import client_kinds, decode
 from fedunlearn.local import ChunkedTrainer, LocalWork, train_locally
 from fedunlearn.methods import ridge
 from fedunlearn.models import Vector
@@ -48,7 +48,7 @@ class Order:
         config, arrays = content["config"], content["arrays"]
         assert isinstance(config, ConfigRecord)
         assert isinstance(arrays, ArrayRecord)
-        work = _work(str(config["work"]), known(kinds))
+        work = _work(str(config["work"]), client_kinds(kinds))
         seed, stream, number = (int(str(config[name])) for name in ("seed", "stream", "round"))
         other = unpack(content, OTHER) if OTHER in arrays else None
         return cls(unpack(content), other, work, number, (seed, stream, number))
@@ -131,11 +131,11 @@ def train_together(
     records = [len(pieces.shards.span(client)) for client in clients]
     each = (time.perf_counter() - started) / sum(processed)
     # Clients with as many records say the same, which is written once.
-    said = list(zip(records, processed, strict=True))
-    metrics = {key: _metrics(*key, each * key[1]) for key in set(said)}
+    sizes = list(zip(records, processed, strict=True))
+    metrics = {key: _metrics(*key, each * key[1]) for key in set(sizes)}
     return [
         _reply(message, weights, metrics[key])
-        for message, weights, key in zip(messages, matrix.unbind(), said, strict=True)
+        for message, weights, key in zip(messages, matrix.unbind(), sizes, strict=True)
     ]
 
 

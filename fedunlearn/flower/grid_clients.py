@@ -81,7 +81,7 @@ class GridClients:
     ) -> Updates:
         """Let clients train from ``weights`` [d]; see `strategy.Clients.train`."""
         self.access.require_remaining()
-        asked = self._cohort(round) if who is None else self.access.chosen(who)
+        clients = self._cohort(round) if who is None else self.access.chosen(who)
         config: dict[str, ConfigRecordValues] = {
             "work": encode(work or self.work),
             "round": round,
@@ -89,7 +89,7 @@ class GridClients:
             "stream": self.access.stream,
         }
         content = RecordDict({"arrays": pack(weights, other), "config": ConfigRecord(config)})
-        replies = self._exchange(content, asked, "train")
+        replies = self._exchange(content, clients, "train")
         if not replies:
             return Updates((), weights.new_empty(0, len(weights)), torch.empty(0).long())
         down = payload(content.array_records["arrays"])
@@ -124,16 +124,16 @@ class GridClients:
         return cohort(self.ids, size, self.seed, round)
 
     def _exchange(
-        self, content: RecordDict, asked: tuple[ClientId, ...], kind: str
+        self, content: RecordDict, clients: tuple[ClientId, ...], kind: str
     ) -> dict[ClientId, RecordDict]:
-        """Send ``content`` to every client asked; return the good replies, ascending by client."""
+        """Send ``content`` to ``clients``; return the good replies, ascending by client."""
         nodes = self.connection.nodes
-        messages = [Message(content, nodes[client], kind) for client in asked]
+        messages = [Message(content, nodes[client], kind) for client in clients]
         answers = self.connection.grid.send_and_receive(messages)
         by_node = {answer.metadata.src_node_id: answer for answer in answers}
         replies: dict[ClientId, RecordDict] = {}
         failures: list[str] = []
-        for client in asked:
+        for client in clients:
             reply = by_node.get(nodes[client])
             if reply is None:
                 failures.append(f"Client {client} did not answer.")

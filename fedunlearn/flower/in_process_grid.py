@@ -99,11 +99,11 @@ class InProcessGrid(Grid):
     def push_messages(self, messages: Iterable[Message]) -> Iterable[str]:
         """Hand messages to their clients; return ids to pull the replies with."""
         batch = list(messages)
-        told = [message.metadata for message in batch]
+        details = [message.metadata for message in batch]
         ids = [f"message-{next(self._numbers)}" for _ in batch]
-        for metadata, message_id in zip(told, ids, strict=True):
+        for metadata, message_id in zip(details, ids, strict=True):
             metadata.__dict__["_message_id"] = message_id
-        if self._together is not None and all(each.message_type == "train" for each in told):
+        if self._together is not None and all(each.message_type == "train" for each in details):
             self._answer_together(batch)
             return ids
         waiting = deque(batch)

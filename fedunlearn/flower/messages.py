@@ -60,7 +60,7 @@ def decode(text: str, kinds: Iterable[type] = KINDS) -> Any:
         raise ValueError(f"The message describes no work: {error}") from error
 
 
-def known(own: Iterable[type] = ()) -> frozenset[type]:
+def client_kinds(own: Iterable[type] = ()) -> frozenset[type]:
     """Return the kinds that a client knows in this process; ``own`` its configuration names."""
     return KINDS.union(_sent.values(), own)
 

@@ -10,7 +10,13 @@ import torch
 from scipy.stats import binom
 
 from fedunlearn.attacks import pools, without
-from fedunlearn.attacks.games import LEAST, AttackedRecords, Confidences, ShadowAnswers, findings
+from fedunlearn.attacks.games import (
+    LEAST,
+    AttackedRecords,
+    Confidences,
+    ShadowAnswers,
+    attack_results,
+)
 from fedunlearn.attacks.shadow_models import Pool, with_halves
 from fedunlearn.attacks.training_bank import Member, train_bank
 from fedunlearn.data import Digits, Dirichlet, Iid, NoPlanting, Records, Scenario, build_federation
@@ -78,7 +84,7 @@ class World:
     def found(self, target, known=None, unlearned=None):
         return {
             (f.attack, f.level, f.statistic): f
-            for f in findings(
+            for f in attack_results(
                 target[:RECORDS],
                 target[RECORDS:],
                 self.attacked,
@@ -242,7 +248,7 @@ def test_retrained_models_of_digits_are_at_chance_under_every_attack():
             test.labels.numpy(),
         )
         others = confidence(logits[1:], records.labels)
-        for found in findings(logits[0], population[0], asked, known, others):
+        for found in attack_results(logits[0], population[0], asked, known, others):
             if found.statistic == "auc":
                 key, estimate = (found.attack, found.level), found.estimate
                 inside[key] += estimate.low <= 0.5 <= estimate.high

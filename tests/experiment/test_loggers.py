@@ -16,7 +16,7 @@ from fedunlearn.evaluators import Utility
 from fedunlearn.experiment import Evaluation, Experiment, run
 from fedunlearn.experiment.loggers import MlFlow, NoLogger, Silent, TensorBoard
 from fedunlearn.experiment.loggers.log import flat, models, numbers
-from fedunlearn.experiment.loggers.rounds import Rounds
+from fedunlearn.experiment.loggers.round_numbers import RoundNumbers
 from fedunlearn.experiment.run_folder import RunFolder
 from fedunlearn.flower import Local
 from fedunlearn.history import InMemory
@@ -84,7 +84,7 @@ def broken_off(experiment, folder, measures):
 
 def facts(folder):
     """Return metrics.csv as the rows of a logger: where, metric, global round, value."""
-    metrics, rounds = load(folder).metrics, Rounds()
+    metrics, rounds = load(folder).metrics, RoundNumbers()
     return sorted(
         (
             *(row.seed, row.strategy, row.request, row.phase, row.metric),
@@ -97,7 +97,7 @@ def facts(folder):
 
 class TestRounds:
     def test_curves_go_on_where_the_stage_before_ended(self):
-        rounds = Rounds()
+        rounds = RoundNumbers()
         course = [
             *(("shared", "train", 0, n, n) for n in (1, 2, 3)),
             *(("a", "unlearn", 1, n, 3 + n) for n in (0, 1, 2)),
@@ -115,7 +115,7 @@ class TestRounds:
             assert rounds.number(0, strategy, Moment(phase, request, number)) == expected
 
     def test_seeds_have_nothing_to_do_with_each_other(self):
-        rounds = Rounds()
+        rounds = RoundNumbers()
         for seed, last in ((0, 7), (1, 3)):
             rounds.number(seed, "shared", Moment("train", 0, last))
         assert rounds.number(1, "a", Moment("unlearn", 1, 1)) == 4

@@ -15,7 +15,7 @@ from fedunlearn.data import build_federation
 from fedunlearn.evaluators import Distance, Utility
 from fedunlearn.experiment import Evaluation, run, training_seed
 from fedunlearn.experiment.estimate import estimate, estimated_costs
-from fedunlearn.experiment.references import first_model
+from fedunlearn.experiment.reference_seeds import first_model
 from fedunlearn.flower import GridClients
 from fedunlearn.history import InMemory, OnDisk
 from fedunlearn.results import (

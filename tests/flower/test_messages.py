@@ -10,7 +10,7 @@ from flwr.app import ConfigRecord, Message, RecordDict
 from fedunlearn.checks import Refused
 from fedunlearn.flower import InProcessGrid, build_client_app, handshake, pack
 from fedunlearn.flower import messages as wire
-from fedunlearn.flower.messages import KINDS, decode, encode, kinds_in, known
+from fedunlearn.flower.messages import KINDS, client_kinds, decode, encode, kinds_in
 from fedunlearn.local import Adam, Ball, LocalWork, Sgd, UnlearningCrossEntropy
 from strategies.pga import PGA
 from tests.support.world import HalfSquare, World
@@ -58,15 +58,15 @@ def test_a_class_of_ones_own_is_known_where_the_configuration_holds_it(monkeypat
     text = encode(replace(WORK, objective=HalfSquare()))
     monkeypatch.setattr(wire, "_sent", {})  # as in another process
     with pytest.raises(ValueError, match="HalfSquare is no kind of work that this client knows"):
-        decode(text, known())
+        decode(text, client_kinds())
     own = kinds_in(PGA(work=replace(WORK, objective=HalfSquare())))
-    assert decode(text, known(own)).objective == HalfSquare()
+    assert decode(text, client_kinds(own)).objective == HalfSquare()
 
 
 def test_what_this_process_has_sent_its_clients_know(monkeypatch):
     monkeypatch.setattr(wire, "_sent", {})
     text = encode(replace(WORK, objective=HalfSquare()))
-    assert decode(text, known()).objective == HalfSquare()
+    assert decode(text, client_kinds()).objective == HalfSquare()
 
 
 def test_kinds_are_found_wherever_a_configuration_holds_them():

@@ -75,8 +75,8 @@ def _ray() -> str:
 def described(federation: Federation, training: Training) -> dict[str, str]:
     """Say in a few lines who trains what."""
     records = sorted(len(held) for held in federation.train)
-    asked = training.cohort_size(federation.clients)
-    whom = f"of whom {asked:,} train" if asked < federation.clients else "all of whom train"
+    cohort = training.cohort_size(federation.clients)
+    whom = f"of whom {cohort:,} train" if cohort < federation.clients else "all of whom train"
     return {
         "Clients": f"{federation.clients:,}, {whom} in a round",
         "Records": (

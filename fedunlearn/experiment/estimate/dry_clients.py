@@ -182,8 +182,8 @@ class DryClients:
     ) -> Updates:
         """Charge what `GridClients.train` would; the updates may be changed in place."""
         self.access.require_remaining()
-        asked = self._cohort(round) if who is None else self.access.chosen(who)
-        updates = self._charged(asked, weights, work or self.work, other)
+        clients = self._cohort(round) if who is None else self.access.chosen(who)
+        updates = self._charged(clients, weights, work or self.work, other)
         return replace(updates, deltas=updates.deltas.clone())
 
     def rounds(
@@ -220,14 +220,14 @@ class DryClients:
 
     def _charged(
         self,
-        asked: Sequence[ClientId],
+        clients: Sequence[ClientId],
         weights: Vector,
         work: LocalWork,
         other: Vector | None = None,
     ) -> Updates:
-        back, examples = weights.nbytes, [self.records[client] for client in asked]
+        back, examples = weights.nbytes, [self.records[client] for client in clients]
         sent = back if other is None else back + other.nbytes
-        for client, held in zip(asked, examples, strict=True):
+        for client, held in zip(clients, examples, strict=True):
             samples = work.samples(held)
             self.ledger.charge(client, down=sent, up=back, samples=samples, seconds=0.0)
-        return made_up(asked, examples, len(weights))
+        return made_up(clients, examples, len(weights))

@@ -83,10 +83,10 @@ def numbers(row: Mapping[str, object]) -> dict[str, float]:
 
 def flat(settings: Mapping[str, object], above: str = "") -> dict[str, str]:
     """Return nested settings as text by dotted name: ``{"a": {"b": 1}}`` as ``{"a.b": "1"}``."""
-    found: dict[str, str] = {}
+    text: dict[str, str] = {}
     for name, value in settings.items():
         if isinstance(value, Mapping) and value:
-            found |= flat(value, f"{above}{name}.")
+            text |= flat(value, f"{above}{name}.")
         else:
-            found[f"{above}{name}"] = str(value)
-    return found
+            text[f"{above}{name}"] = str(value)
+    return text

@@ -13,7 +13,7 @@ from typing import Any
 from fedunlearn import files
 from fedunlearn.checks import Refused
 from fedunlearn.experiment.loggers.log import flat, numbers, require
-from fedunlearn.experiment.loggers.rounds import Rounds
+from fedunlearn.experiment.loggers.round_numbers import RoundNumbers
 from fedunlearn.locks import in_turn
 from fedunlearn.unlearning import Moment
 
@@ -75,8 +75,8 @@ class MlFlow:
         folder = self._folder
         turn = nullcontext() if folder is None else in_turn(folder.with_name(f".{folder.name}"))
         with turn:
-            known = client.get_experiment_by_name(self.experiment)
-            return str(known.experiment_id if known else client.create_experiment(self.experiment))
+            group = client.get_experiment_by_name(self.experiment)
+            return str(group.experiment_id if group else client.create_experiment(self.experiment))
 
     @property
     def _folder(self) -> Path | None:
@@ -94,7 +94,7 @@ class Runs(AbstractContextManager[Any]):
     group: str
     parent: str
     parameters: Mapping[str, str]
-    rounds: Rounds = field(default_factory=Rounds)
+    rounds: RoundNumbers = field(default_factory=RoundNumbers)
     children: dict[tuple[int, str], str] = field(default_factory=dict)
 
     def __exit__(
@@ -135,8 +135,8 @@ class Runs(AbstractContextManager[Any]):
                 self.client, self.group, name, tags, self.parameters
             )
         now = time.time_ns() // 1_000_000
-        found = (Metric(f"{place}/{name}", value, now, step) for name, value in values.items())
-        for some in _portions(found):
+        logged = (Metric(f"{place}/{name}", value, now, step) for name, value in values.items())
+        for some in _portions(logged):
             self.client.log_batch(self.children[seed, strategy], metrics=some)
 
 

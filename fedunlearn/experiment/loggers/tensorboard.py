@@ -12,7 +12,7 @@ from PIL import Image
 
 from fedunlearn import files
 from fedunlearn.experiment.loggers.log import numbers, require
-from fedunlearn.experiment.loggers.rounds import Rounds
+from fedunlearn.experiment.loggers.round_numbers import RoundNumbers
 from fedunlearn.unlearning import Moment
 
 FOLDER = "tensorboard"
@@ -55,7 +55,7 @@ class Events(AbstractContextManager[Any]):
     """
 
     folder: Path
-    rounds: Rounds = field(default_factory=Rounds)
+    rounds: RoundNumbers = field(default_factory=RoundNumbers)
     writers: dict[str, Any] = field(default_factory=dict)
     """The writer of the latest place: nobody writes to two at a time."""
 

@@ -39,8 +39,10 @@ class Local:
         if self.workers is not None:
             checks.whole("engine.workers", self.workers)
         checks.member("engine.mode", self.mode, ("auto", "workers", "cohort"))
-        here = "cuda" if torch.cuda.is_available() else "cpu"
-        object.__setattr__(self, "device", _device(here if self.device == "auto" else self.device))
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+        object.__setattr__(
+            self, "device", _device(device if self.device == "auto" else self.device)
+        )
 
     def choice(self, network: Network) -> tuple[str, str]:
         """Return the mode in which ``network`` is trained, and why."""

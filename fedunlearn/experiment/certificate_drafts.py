@@ -32,7 +32,7 @@ def drafts(
     What all strategies read of a seed was removed once for all of them: ``notes`` say what, and
     what the model before each request was.
     """
-    fingerprint, here = config_hash(config), commit()
+    fingerprint, running = config_hash(config), commit()
     before = {original[:3]: original.model_hash for original in notes.originals}
     erased = {(note["seed"], note["request"]): note for note in notes.erased}
     for row in summary:
@@ -53,7 +53,7 @@ def drafts(
             served,
             thresholds=experiment.thresholds,
             config_sha256=fingerprint,
-            commit=here,
+            commit=running,
         )
 
 

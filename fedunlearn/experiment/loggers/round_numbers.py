@@ -10,7 +10,7 @@ from fedunlearn.unlearning import Moment
 class Branch:
     """Where one strategy of one seed stands."""
 
-    at: int = 0
+    latest: int = 0
     """The global round of its latest model."""
     trained: int = 0
     """Training rounds done."""
@@ -19,7 +19,7 @@ class Branch:
 
 
 @dataclass(frozen=True, slots=True)
-class Rounds:
+class RoundNumbers:
     """Turns a model's moment into the number of its round since the run began.
 
         global round = rounds of all stages before this one + round
@@ -36,13 +36,13 @@ class Rounds:
         branch = self.branches.get((seed, strategy))
         if branch is None:
             shared = self.branches.get((seed, SHARED), Branch())
-            branch = self.branches[seed, strategy] = Branch(shared.at, shared.trained)
+            branch = self.branches[seed, strategy] = Branch(shared.latest, shared.trained)
         training = moment.phase == "train"
         # Training goes on counting where it stopped, the other stages count from 1.
-        before = branch.at - branch.trained if training else branch.at
+        before = branch.latest - branch.trained if training else branch.latest
         began = branch.began.setdefault((moment.request, moment.phase), before)
         number = began + moment.round
-        branch.at = max(branch.at, number)
+        branch.latest = max(branch.latest, number)
         if training:
             branch.trained = max(branch.trained, moment.round)
         return number
