@@ -4,29 +4,19 @@ Each strategy has one model a seed, and so has each set of retrained ones. All s
 division of the data (``split``), so that all models were asked to forget the same records.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-import torch
-from torch import Tensor
 
-from fedunlearn import checks, randomness
+from fedunlearn import checks
+from fedunlearn.attacks.model_answers import Answers, mean_rates, mean_tug_of_war, question_sets
 from fedunlearn.checks import Refused
-from fedunlearn.data import Federation, Records, build_federation
-from fedunlearn.evaluators import (
-    Snapshot,
-    accuracy,
-    challenge,
-    confidence,
-    fitted_epsilons,
-    losses,
-    strangers,
-    tug_of_war,
-)
+from fedunlearn.data import Federation, build_federation
+from fedunlearn.evaluators import challenge, fitted_epsilons
 from fedunlearn.experiment import Experiment, saved_model, split_hash
-from fedunlearn.randomness import Stream
+from fedunlearn.models import Vector
 from fedunlearn.results import RETRAIN, Case, Run, is_reference, other_references, reference_number
 
 FEW = 16
@@ -34,20 +24,6 @@ FEW = 16
 
 RESOLVED = 64
 """With fewer, counted errors hardly tell a shift by half a standard deviation from none."""
-
-PARTS = ("forget", "retained", "test")
-"""The sets of records that every model is asked about; the second was trained on by others."""
-
-
-@dataclass(frozen=True)
-class Answers:
-    """What one model says."""
-
-    forget: np.ndarray
-    """[records]: logit-scaled confidences on the leavers' training records."""
-    rates: Mapping[str, float]
-    """Accuracy on ``forget``, ``retained`` and ``test`` records, and the share of ``strangers``
-    that ToW-MIA's attack finds among the leavers' records."""
 
 
 @dataclass(frozen=True)
@@ -126,9 +102,13 @@ class Scoring:
 
     def _rows(self, number: int) -> Iterator[dict[str, object]]:
         references, others = self._references, self._strategies
-        sets = self._sets(number)
+        federation = self._federation
+        sets = question_sets(federation, self.experiment.requests[:number], self.records)
         answers = {
-            name: [self._answers(seed, name, number, sets) for seed in self._seeds]
+            name: [
+                Answers.of(federation, self._model(Case(seed, name, number)), sets)
+                for seed in self._seeds
+            ]
             for name in [*references, *others]
         }
         forget = {
@@ -140,10 +120,10 @@ class Scoring:
         fitted = challenge.relative(
             strategies, retrained, fitted_epsilons, replicates=self.replicates
         )
-        base = _rates([each for name in references for each in answers[name]])
+        base = mean_rates([each for name in references for each in answers[name]])
         answers |= {challenge.AGAIN: answers[RETRAIN]}
         for name, mine in counted.items():
-            share, rates = self._share(name, number), _rates(answers[name])
+            share, rates = self._share(name, number), mean_rates(answers[name])
             retained, test = ((rates[part], base[part]) for part in ("retained", "test"))
             if name == challenge.AGAIN:  # any set of them is as good as any other
                 retained, test = ((base[part], base[part]) for part in ("retained", "test"))
@@ -167,35 +147,12 @@ class Scoring:
                 "cost_share": share,
                 "score": score,
                 "score_capped": capped,
-                "tow": _mean_tow(answers[name], goals, "forget"),
-                "tow_mia": _mean_tow(answers[name], goals, "strangers"),
+                "tow": mean_tug_of_war(answers[name], goals, "forget"),
+                "tow_mia": mean_tug_of_war(answers[name], goals, "strangers"),
             }
 
-    def _sets(self, number: int) -> dict[str, Records]:
-        """Return what every model is asked about: at most `records` of the leavers', in order."""
-        federation, requests = self._federation, self.experiment.requests
-        gone = {client for request in requests[:number] for client in request.clients}
-        sets = federation.evaluation_sets(requests[number - 1].clients, frozenset())
-        rest = [
-            federation.train[client] for client in range(federation.clients) if client not in gone
-        ]
-        retained, test = Records.joined(rest), sets["test"]
-        return {
-            "forget": _sample(sets["forget"], self.records),
-            "retained": _sample(retained, len(test)),
-            "test": test,
-        }
-
-    def _answers(self, seed: int, name: str, number: int, sets: Mapping[str, Records]) -> Answers:
-        network = self._federation.network
-        weights = saved_model(self.run.folder, network.layout, Case(seed, name, number))
-        model = Snapshot(network, weights, sets, self._federation.initial)
-        forget, retained, test = (_own(model.logits(part), model.labels(part)) for part in PARTS)
-        rates = {part: accuracy(model.logits(part), model.labels(part)) for part in PARTS}
-        return Answers(
-            forget=confidence(model.logits("forget").numpy(), model.labels("forget").numpy()),
-            rates=rates | {"strangers": strangers(forget, retained, test)},
-        )
+    def _model(self, case: Case) -> Vector:
+        return saved_model(self.run.folder, self._federation.network.layout, case)
 
     def _share(self, name: str, number: int) -> float:
         """Return the records that a strategy processed, for one that retraining did."""
@@ -232,34 +189,5 @@ def _columns(prefix: str, relative: challenge.Relative) -> dict[str, float]:
     }
 
 
-def _rates(models: Sequence[Answers]) -> dict[str, float]:
-    return {rate: float(np.mean([each.rates[rate] for each in models])) for rate in models[0].rates}
-
-
 def _ratio(ours: float, theirs: float) -> float:
     return ours / theirs if theirs else np.nan
-
-
-def _mean_tow(models: Sequence[Answers], goals: Sequence[Sequence[Answers]], first: str) -> float:
-    """Return the mean tug of war of each model with the mean of its own seed's ``goals``.
-
-    nan where there are none. ``goals`` holds sets of models, each with one a seed.
-    """
-    scores = [
-        tug_of_war(model.rates[part] - goal[part] for part in (first, "retained", "test"))
-        for model, goal in zip(models, map(_rates, zip(*goals, strict=True)), strict=bool(goals))
-    ]
-    return float(np.mean(scores)) if scores else np.nan
-
-
-def _own(logits: Tensor, labels: Tensor) -> np.ndarray:
-    """Return the probability of each record's own label, [n]."""
-    return np.asarray(torch.exp(-losses(logits, labels)).numpy())
-
-
-def _sample(records: Records, most: int) -> Records:
-    """Return at most so many records, in their order and the same in every run."""
-    if len(records) <= most:
-        return records
-    rows = randomness.rng(0, Stream.SCORED).permutation(len(records))[:most]
-    return records.take(torch.from_numpy(np.sort(rows)))
