@@ -52,11 +52,11 @@ def _alike(sizes: Indices) -> Iterator[slice | Indices]:
     if sizes.min() >= LEAST_FILLED * sizes.max():
         yield slice(0, len(sizes))
         return
-    rest = np.argsort(-sizes, kind="stable")
-    while len(rest):
-        joining = np.count_nonzero(sizes[rest] >= LEAST_FILLED * sizes[rest[0]])
-        yield rest[:joining]
-        rest = rest[joining:]
+    waiting = np.argsort(-sizes, kind="stable")
+    while len(waiting):
+        joining = np.count_nonzero(sizes[waiting] >= LEAST_FILLED * sizes[waiting[0]])
+        yield waiting[:joining]
+        waiting = waiting[joining:]
 
 
 def _group(clients: slice | Indices, starts: Indices, sizes: Indices, numbers: Tensor) -> Group:

@@ -17,6 +17,7 @@ from fedunlearn.data import ClientId, Shards
 from fedunlearn.local.ball import Ball
 from fedunlearn.local.batches import Group, groups
 from fedunlearn.local.objectives import of_many
+from fedunlearn.local.optimizers import Step
 from fedunlearn.local.per_record_gradients import moments
 from fedunlearn.local.sgd import clipped
 from fedunlearn.local.trained import Trained
@@ -56,10 +57,11 @@ def train_cohort(
     for count, step in enumerate(steps, start=1):
         parts = [gradients(active, group) for group in step]
         gradient, *square = (_gathered(step, each) for each in zip(*parts, strict=True))
-        gradient, busy = clipped(gradient, work.clip_norm), len(gradient)
+        busy = len(gradient)
         weights, carried = active[:busy], tuple(each[:busy] for each in state)
         before = None if held is None else weights.clone()
-        work.optimizer.step(weights, gradient, carried, lr, count, *square)
+        now = Step(clipped(gradient, work.clip_norm), lr, count, *square)
+        work.optimizer.step(weights, carried, now)
         if held is not None and before is not None and not held.step(weights, before):
             break
     trained = torch.empty_like(begun)

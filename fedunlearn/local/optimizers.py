@@ -2,7 +2,7 @@
 
 import math
 from dataclasses import dataclass
-from typing import ClassVar, Protocol
+from typing import ClassVar, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
@@ -14,6 +14,19 @@ State = tuple[Tensor, ...]
 """What an optimizer carries from step to step, each shaped like the weights."""
 
 
+class Step(NamedTuple):
+    """What a step is made of; tensors are shaped like the weights."""
+
+    gradient: Tensor
+    """Mean over the batch's records."""
+    lr: float
+    """Learning rate of the round."""
+    number: int
+    """Number of the step in its round, from 1."""
+    square: Tensor | None = None
+    """Mean of the records' squared gradients, coordinate by coordinate, where that is asked for."""
+
+
 class LocalOptimizer(Protocol):
     """The step rule of a client's round; it knows one client's weights [d] as well as many [k, d].
 
@@ -21,7 +34,7 @@ class LocalOptimizer(Protocol):
     """
 
     squares: ClassVar[bool]
-    """Whether a step is told the squared gradients of single records, which cost more."""
+    """Whether a step takes the squared gradients of single records, which cost more."""
 
     @property
     def lr(self) -> float:
@@ -30,20 +43,8 @@ class LocalOptimizer(Protocol):
     def start(self, weights: Tensor) -> State:
         """Return the state before the first step of a round; nothing is carried over."""
 
-    def step(
-        self,
-        weights: Tensor,
-        gradient: Tensor,
-        state: State,
-        lr: float,
-        count: int,
-        square: Tensor | None = None,
-    ) -> None:
-        """Change ``weights`` and ``state`` in place by step ``count``, from 1.
-
-        ``gradient`` is the mean over the batch's records; where `squares` is set, ``square`` is
-        the mean of their squared gradients, coordinate by coordinate.
-        """
+    def step(self, weights: Tensor, state: State, now: Step) -> None:
+        """Change ``weights`` and ``state`` in place by one step."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,22 +76,15 @@ class Sgd:
         """Return a velocity of zero, or nothing without momentum."""
         return (torch.zeros_like(weights),) if self.momentum else ()
 
-    def step(
-        self,
-        weights: Tensor,
-        gradient: Tensor,
-        state: State,
-        lr: float,
-        count: int,
-        square: Tensor | None = None,
-    ) -> None:
+    def step(self, weights: Tensor, state: State, now: Step) -> None:
         """Change ``weights`` and the velocity."""
+        gradient = now.gradient
         if self.weight_decay:
             gradient = gradient.add(weights, alpha=self.weight_decay)
         for velocity in state:
             velocity.mul_(self.momentum).add_(gradient)
             gradient = gradient.add(velocity, alpha=self.momentum) if self.nesterov else velocity
-        weights.add_(gradient, alpha=-lr)
+        weights.add_(gradient, alpha=-now.lr)
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,24 +115,13 @@ class Adam:
 
     def start(self, weights: Tensor) -> State:
         """Return both moments, zero."""
-        return torch.zeros_like(weights), torch.zeros_like(weights)
+        return _zeros(weights)
 
-    def step(
-        self,
-        weights: Tensor,
-        gradient: Tensor,
-        state: State,
-        lr: float,
-        count: int,
-        square: Tensor | None = None,
-    ) -> None:
+    def step(self, weights: Tensor, state: State, now: Step) -> None:
         """Change ``weights`` and the moments."""
-        first, second = state
-        first.lerp_(gradient, 1 - self.beta1)
-        second.mul_(self.beta2).addcmul_(gradient, gradient, value=1 - self.beta2)
-        root = second.sqrt().div_(math.sqrt(1 - self.beta2**count)).add_(1e-8)
-        weights.mul_(1 - lr * self.weight_decay)
-        weights.addcdiv_(first, root, value=-lr / (1 - self.beta1**count))
+        root = _advance(state, now.gradient, now, self.beta1, self.beta2).add_(1e-8)
+        weights.mul_(1 - now.lr * self.weight_decay)
+        weights.addcdiv_(state[0], root, value=-now.lr / (1 - self.beta1**now.number))
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,26 +165,30 @@ class DiagonalFisher:
 
     def start(self, weights: Tensor) -> State:
         """Return both moments, zero."""
-        return torch.zeros_like(weights), torch.zeros_like(weights)
+        return _zeros(weights)
 
-    def step(
-        self,
-        weights: Tensor,
-        gradient: Tensor,
-        state: State,
-        lr: float,
-        count: int,
-        square: Tensor | None = None,
-    ) -> None:
+    def step(self, weights: Tensor, state: State, now: Step) -> None:
         """Change ``weights`` and the moments."""
-        assert square is not None
-        first, second = state
-        curvature = blocks(square, self.block)
-        first.lerp_(gradient, 1 - self.beta1)
-        second.mul_(self.beta2).addcmul_(curvature, curvature, value=1 - self.beta2)
-        root = second.sqrt().div_(math.sqrt(1 - self.beta2**count))
+        assert now.square is not None
+        root = _advance(state, blocks(now.square, self.block), now, self.beta1, self.beta2)
         divisor = root.pow_(self.power).add_(self.epsilon)
-        weights.addcdiv_(first, divisor, value=-lr / (1 - self.beta1**count))
+        weights.addcdiv_(state[0], divisor, value=-now.lr / (1 - self.beta1**now.number))
+
+
+def _zeros(weights: Tensor) -> State:
+    """Return two moments, zero."""
+    return torch.zeros_like(weights), torch.zeros_like(weights)
+
+
+def _advance(state: State, values: Tensor, now: Step, beta1: float, beta2: float) -> Tensor:
+    """Bring both moments, m of the gradient and v of ``values`` squared, up to date in place.
+
+    Returns the root of v, corrected for its start at zero: ``sqrt(v / (1 - beta2^t))``.
+    """
+    first, second = state
+    first.lerp_(now.gradient, 1 - beta1)
+    second.mul_(beta2).addcmul_(values, values, value=1 - beta2)
+    return second.sqrt().div_(math.sqrt(1 - beta2**now.number))
 
 
 def blocks(values: Tensor, size: int) -> Tensor:

@@ -28,9 +28,9 @@ def moments(
     ``labels[j]``; ``sent`` is [m, d] for all, or [k, m, d].
     """
 
-    def loss(own: Vector, rest: Vector, image: Tensor, label: Tensor, models: Tensor) -> Tensor:
-        whole = torch.cat([own, rest])
-        return objective(network, whole, image[None], label[None], models).squeeze(0)
+    def loss(trained: Vector, fixed: Vector, image: Tensor, label: Tensor, sent: Tensor) -> Tensor:
+        whole = torch.cat([trained, fixed])
+        return objective(network, whole, image[None], label[None], sent).squeeze(0)
 
     of_one = vmap(grad(loss), in_dims=(None, None, 0, 0, None))
     of_all = vmap(of_one, in_dims=(0, 0, 0, 0, 0 if sent.dim() == 3 else None))

@@ -4,6 +4,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from fedunlearn.local.optimizers import Step
 from fedunlearn.local.per_record_gradients import moments
 from fedunlearn.local.trained import Trained
 from fedunlearn.local.work import LocalWork
@@ -29,25 +30,27 @@ def train_locally(
     parameters, lr = network.layout.parameters, work.lr(round)
     sent = start[None] if other is None else torch.stack([start, other])
     leaves = network.leaves(start)
-    own, buffers = leaves.memory[parameters], leaves.memory[parameters.stop :]
-    state = work.optimizer.start(own)
+    weights, buffers = leaves.memory[parameters], leaves.memory[parameters.stop :]
+    state = work.optimizer.start(weights)
     order = torch.from_numpy(work.order(len(labels), rng)).to(labels.device)
     processed = 0
     for count, rows in enumerate(torch.split(order, work.sizes(len(labels))), start=1):
-        seen, known = images.index_select(0, rows), labels.index_select(0, rows)
+        inputs, targets = images.index_select(0, rows), labels.index_select(0, rows)
         square = None
         if work.optimizer.squares:
-            shares = own.new_full((1, len(rows)), 1 / len(rows))
-            one = (own[None], buffers[None], seen[None], known[None], shares)
+            shares = weights.new_full((1, len(rows)), 1 / len(rows))
+            one = (weights[None], buffers[None], inputs[None], targets[None], shares)
             gradient, square = (each[0] for each in moments(work.objective, network, *one, sent))
         else:
-            losses = work.objective(network, leaves.whole, network.arranged(seen), known, sent)
+            batch = network.arranged(inputs), targets
+            losses = work.objective(network, leaves.whole, *batch, sent)
             gradient = leaves.gradient(losses.mean())[parameters]
-        work.optimizer.step(own, clipped(gradient, work.clip_norm), state, lr, count, square)
+        now = Step(clipped(gradient, work.clip_norm), lr, count, square)
+        work.optimizer.step(weights, state, now)
         processed += len(rows)
         if work.bound is not None:
-            work.bound.project(own, sent[0, parameters])
-            if work.bound.left(own, sent[1, parameters]):
+            work.bound.project(weights, sent[0, parameters])
+            if work.bound.left(weights, sent[1, parameters]):
                 break
     return Trained(leaves.memory.clone(), processed)
 

@@ -33,8 +33,8 @@ class VirtualTeacher:
         self, network: Net, weights: Vector, images: Tensor, labels: Tensor, sent: Tensor
     ) -> Tensor:
         """Return the loss of each record, [n]."""
-        known = network(sent[0], images).detach()
-        virtual = known.scatter(1, labels[:, None], known.amin(dim=1, keepdim=True))
+        teacher = network(sent[0], images).detach()
+        virtual = teacher.scatter(1, labels[:, None], teacher.amin(dim=1, keepdim=True))
         return Distillation(self.temperature)(network, weights, images, virtual, sent)
 
 
@@ -74,8 +74,8 @@ class UnlearningCrossEntropy:
         self, network: Net, weights: Vector, images: Tensor, labels: Tensor, sent: Tensor
     ) -> Tensor:
         """Return the loss of each record, [n]."""
-        known = (-cross_entropies(network(weights, images), labels)).exp()
-        return -(-known / 2).log1p()
+        probabilities = (-cross_entropies(network(weights, images), labels)).exp()
+        return -(-probabilities / 2).log1p()
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,5 +92,5 @@ class PseudoLabels:
         self, network: Net, weights: Vector, images: Tensor, labels: Tensor, sent: Tensor
     ) -> Tensor:
         """Return the loss of each record, [n]."""
-        said = network(sent[1], images).argmax(dim=1)
-        return cross_entropies(network(weights, images), said)
+        answers = network(sent[1], images).argmax(dim=1)
+        return cross_entropies(network(weights, images), answers)

@@ -54,8 +54,8 @@ class LocalWork:
 
     def sizes(self, records: int) -> list[int]:
         """Return the records of each step; they take those of `order` one after another."""
-        full, rest = divmod(records, self.batch_size)
-        return (([self.batch_size] * full + [rest] * (rest > 0)) * self.epochs)[: self.batches]
+        full, last = divmod(records, self.batch_size)
+        return (([self.batch_size] * full + [last] * (last > 0)) * self.epochs)[: self.batches]
 
     def samples(self, records: int) -> int:
         """Return how many records all steps take together, a record counted once an epoch."""

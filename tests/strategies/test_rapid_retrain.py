@@ -24,7 +24,7 @@ from fedunlearn.local import (
     train_locally,
 )
 from fedunlearn.local.cohort import train_cohort
-from fedunlearn.local.optimizers import blocks
+from fedunlearn.local.optimizers import Step, blocks
 from fedunlearn.local.per_record_gradients import moments
 from fedunlearn.models import Cnn, Mlp, Network
 from fedunlearn.unlearning import NoRecovery, Request, Training, forget
@@ -129,7 +129,7 @@ class TestTheStep:
         state, expected, m, v = rule.start(weights), weights.numpy().copy(), 0, 0
         for count in range(1, 5):
             g, square = rng.normal(size=4), rng.random(4)
-            rule.step(weights, torch.tensor(g), state, 0.1, count, torch.tensor(square))
+            rule.step(weights, state, Step(torch.tensor(g), 0.1, count, torch.tensor(square)))
             curvature = np.repeat(square.reshape(2, 2).mean(1), 2)
             m, v = 0.7 * m + 0.3 * g, 0.8 * v + 0.2 * curvature**2
             root = np.sqrt(v / (1 - 0.8**count)) ** 0.6
