@@ -10,7 +10,7 @@ import torch
 
 from fedunlearn import checks
 from fedunlearn.attacks.games import LEAST, ShadowAnswers, attack_results
-from fedunlearn.attacks.shadow_models import Shadows, pools, with_halves, without
+from fedunlearn.attacks.shadow_models import Setup, Shadows, pools, with_halves, without
 from fedunlearn.attacks.target import Target, Tell
 from fedunlearn.checks import Refused
 from fedunlearn.data import build_federation
@@ -116,10 +116,10 @@ class Attack:
         training, request = self.experiment.training, self.experiment.requests[target.number - 1]
         trainer = self.engine.trainer(target.federation.scenario)
         rounds = request.after + self.experiment.recovery.rounds
-        setting = (target.federation, target.pools, target.present, trainer, training)
+        setup = Setup(target.federation, target.pools, target.present, trainer, training)
         return (
-            with_halves(*setting, request.after, self.count),
-            without(*setting, rounds, self.count),
+            with_halves(setup, request.after, self.count),
+            without(setup, rounds, self.count),
         )
 
     def _target(self, seed: int, number: int) -> Target:

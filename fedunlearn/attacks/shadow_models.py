@@ -59,6 +59,24 @@ class Shadows:
             yield train_bank(batch, self.trainer, self.training, self.rounds)
 
 
+@dataclass(frozen=True)
+class Setup:
+    """What all shadow models of a federation have in common."""
+
+    federation: Federation
+    pools: Sequence[Pool]
+    """What each leaver holds."""
+    present: Collection[ClientId]
+    """Who takes part in training, the leavers among them."""
+    trainer: Trainer
+    training: Training
+
+    @property
+    def remaining(self) -> frozenset[ClientId]:
+        """Who is present and does not leave."""
+        return frozenset(self.present) - {pool.client for pool in self.pools}
+
+
 def pools(federation: Federation, leavers: Collection[ClientId]) -> tuple[Pool, ...]:
     """Return what each leaver holds: unpoisoned training records as members, held-out others.
 
@@ -69,16 +87,8 @@ def pools(federation: Federation, leavers: Collection[ClientId]) -> tuple[Pool, 
     return tuple(_pool(federation, client) for client in sorted(leavers))
 
 
-def with_halves(
-    federation: Federation,
-    held: Sequence[Pool],
-    present: Collection[ClientId],
-    trainer: Trainer,
-    training: Training,
-    rounds: int,
-    count: int,
-) -> Shadows:
-    """Return ``count`` models of ``present`` clients, the leavers among them with half a pool each.
+def with_halves(setup: Setup, rounds: int, count: int) -> Shadows:
+    """Return ``count`` models of the clients present, the leavers among them with half a pool each.
 
     Models 2i and 2i + 1 are twins: what one leaves out of a pool the other trains on. Raises
     `Refused` for an odd number of models, and for leavers of whose pool a half is nothing.
@@ -86,60 +96,55 @@ def with_halves(
     checks.whole("The number of shadow models", count, at_least=2)
     if count % 2:
         raise Refused(f"Shadow models come in pairs of twins, so {count} of them cannot be.")
-    seeds, total = _seeds(federation, count, 0), len(federation.train)
+    seeds, total = _seeds(setup.federation, count, 0), len(setup.federation.train)
     extra: list[Records] = []
     masks, members = [], []
     for number, seed in enumerate(seeds):
         rng = randomness.rng(seeds[number - number % 2], Stream.SHADOW_HALVES)
-        chosen = [_half(pool, rng, number % 2 == 1) for pool in held]
-        own = range(total + len(extra), total + len(extra) + len(held))
+        chosen = [_half(pool, rng, number % 2 == 1) for pool in setup.pools]
+        own = range(total + len(extra), total + len(extra) + len(setup.pools))
         extra += [
             Records.joined([pool.always, pool.candidates.take(mask)])
-            for pool, mask in zip(held, chosen, strict=True)
+            for pool, mask in zip(setup.pools, chosen, strict=True)
         ]
-        others = frozenset(present) - {pool.client for pool in held}
-        members.append(Member(federation.network.initial(seed), seed, others | set(own)))
+        members.append(
+            Member(setup.federation.network.initial(seed), seed, setup.remaining | set(own))
+        )
         masks.append(torch.cat(chosen).numpy())
-    for pool, records in zip([*held] * count, extra, strict=True):
+    for pool, records in zip([*setup.pools] * count, extra, strict=True):
         if not len(records):
             raise Refused(
                 f"Client {pool.client} holds {len(pool.candidates)} records that were not "
                 "poisoned; half of them is none, so no shadow model can be trained on it."
             )
     # The halves are further clients; as many are asked in a round as without them.
-    device = trainer.shards.records.labels.device
-    shards = Shards.of([*trainer.shards, *(records.to(device) for records in extra)])
-    size = training.cohort_size(total)
+    device = setup.trainer.shards.records.labels.device
+    shards = Shards.of([*setup.trainer.shards, *(records.to(device) for records in extra)])
+    size = setup.training.cohort_size(total)
     return Shadows(
         members=tuple(members),
-        trainer=_over(trainer, shards),
-        training=replace(training, cohort=size / len(shards)),
+        trainer=_over(setup.trainer, shards),
+        training=replace(setup.training, cohort=size / len(shards)),
         rounds=rounds,
         held=np.stack(masks),
     )
 
 
-def without(
-    federation: Federation,
-    held: Sequence[Pool],
-    present: Collection[ClientId],
-    trainer: Trainer,
-    training: Training,
-    rounds: int,
-    count: int,
-) -> Shadows:
-    """Return ``count`` models of ``present`` clients without the leavers: retrained references.
+def without(setup: Setup, rounds: int, count: int) -> Shadows:
+    """Return ``count`` models of the clients present without the leavers: retrained references.
 
     Raises `Refused` where nobody would be left.
     """
     checks.whole("The number of shadow models", count, at_least=1)
-    rest = frozenset(present) - {pool.client for pool in held}
+    rest = setup.remaining
     if not rest:
         raise Refused("Every client has left by this request, so nothing can be retrained.")
-    seeds = _seeds(federation, count, 1)
-    members = tuple(Member(federation.network.initial(seed), seed, rest) for seed in seeds)
-    candidates = sum(len(pool.candidates) for pool in held)
-    return Shadows(members, trainer, training, rounds, np.zeros((count, candidates), np.bool_))
+    seeds = _seeds(setup.federation, count, 1)
+    members = tuple(Member(setup.federation.network.initial(seed), seed, rest) for seed in seeds)
+    candidates = sum(len(pool.candidates) for pool in setup.pools)
+    return Shadows(
+        members, setup.trainer, setup.training, rounds, np.zeros((count, candidates), np.bool_)
+    )
 
 
 def _pool(federation: Federation, client: ClientId) -> Pool:

@@ -17,7 +17,7 @@ from fedunlearn.attacks.games import (
     ShadowAnswers,
     attack_results,
 )
-from fedunlearn.attacks.shadow_models import Pool, with_halves
+from fedunlearn.attacks.shadow_models import Pool, Setup, with_halves
 from fedunlearn.attacks.training_bank import Member, train_bank
 from fedunlearn.data import Digits, Dirichlet, Iid, NoPlanting, Records, Scenario, build_federation
 from fedunlearn.evaluators import confidence, detection
@@ -218,7 +218,7 @@ def test_retrained_models_of_digits_are_at_chance_under_every_attack():
         scenario = Scenario(Digits(), Dirichlet(5, 1.0), NoPlanting(), Mlp((32,)), (0, 1), seed)
         here, everybody = build_federation(scenario), frozenset(range(5))
         held = pools(here, scenario.leavers)
-        setting = (here, held, everybody, Local().trainer(scenario), FAST, FAST.rounds)
+        setup = Setup(here, held, everybody, Local().trainer(scenario), FAST)
         records = Records.joined([pool.candidates for pool in held])
         test = here.dataset.test
 
@@ -235,12 +235,12 @@ def test_retrained_models_of_digits_are_at_chance_under_every_attack():
                 confidence(asked, records.labels), confidence(population, test.labels)
             )
 
-        halves = with_halves(*setting, count=8)
-        known = ShadowAnswers(said(halves), halves.held, said(without(*setting, count=8)))
+        halves = with_halves(setup, FAST.rounds, count=8)
+        known = ShadowAnswers(said(halves), halves.held, said(without(setup, FAST.rounds, count=8)))
         retrained = [
             Member(here.network.initial(n), n, everybody - {0, 1}) for n in range(seed, seed + 3)
         ]
-        logits, population = say(train_bank(retrained, setting[3], FAST, FAST.rounds))
+        logits, population = say(train_bank(retrained, setup.trainer, FAST, FAST.rounds))
         asked = AttackedRecords(
             records.labels.numpy(),
             torch.cat([pool.member for pool in held]).numpy(),
@@ -293,7 +293,7 @@ def test_flipped_labels_are_found_in_the_trained_model_and_not_in_the_retrained_
         asked = Records.joined([here.train[0].take(flipped), canaries])
         member = torch.arange(len(asked)) < int(flipped.sum())
         pool = Pool(0, here.train[0].take(~flipped), asked, member)
-        setting = (here, [pool], everybody, trainer, training, training.rounds)
+        setup = Setup(here, [pool], everybody, trainer, training)
         first = here.network.initial(seed)
         targets = [Member(first, seed, everybody), Member(first, seed, rest)]
 
@@ -302,9 +302,9 @@ def test_flipped_labels_are_found_in_the_trained_model_and_not_in_the_retrained_
                 said = [here.network(weights, asked.images).numpy() for weights in models]
             return confidence(np.stack(said), asked.labels)
 
-        halves = with_halves(*setting, count=16)
+        halves = with_halves(setup, training.rounds, count=16)
         inside = say(torch.cat(list(halves.trained())))
-        out = say(torch.cat(list(without(*setting, count=8).trained())))
+        out = say(torch.cat(list(without(setup, training.rounds, count=8).trained())))
         trained = say(train_bank(targets, trainer, training, training.rounds))
         mine = member.numpy()
         remembering = inside.T[halves.held.T].reshape(len(asked), -1).T

@@ -8,7 +8,7 @@ import torch
 
 from fedunlearn.attacks import pools, without
 from fedunlearn.attacks import shadow_models as shadows_module
-from fedunlearn.attacks.shadow_models import with_halves
+from fedunlearn.attacks.shadow_models import Setup, with_halves
 from fedunlearn.attacks.training_bank import Member, train_bank
 from fedunlearn.checks import Refused
 from fedunlearn.data import (
@@ -32,6 +32,7 @@ SCENARIO = Scenario(Digits(), Dirichlet(clients=5), NoPlanting(), Mlp((8,)), LEA
 PLANTED = replace(SCENARIO, planting=Backdoor(share=0.8, target=9))
 EVERYBODY = frozenset(range(5))
 TRAINING = Training(rounds=2, work=LocalWork(epochs=1))
+ROUNDS = TRAINING.rounds
 
 
 pytestmark = pytest.mark.usefixtures("one_torch_thread")
@@ -40,7 +41,7 @@ pytestmark = pytest.mark.usefixtures("one_torch_thread")
 def setting(scenario=SCENARIO, mode="workers"):
     here = build_federation(scenario)
     held = pools(here, LEAVERS)
-    return here, held, EVERYBODY, Local(mode=mode).trainer(scenario), TRAINING, 2
+    return Setup(here, held, EVERYBODY, Local(mode=mode).trainer(scenario), TRAINING)
 
 
 def same(one, other):
@@ -99,19 +100,19 @@ def test_held_out_records_that_planting_refuses_are_all_comparable():
 
 
 def test_every_record_is_in_one_twin_of_two():
-    found = with_halves(*setting(), count=6)
+    found = with_halves(setting(), ROUNDS, count=6)
     first, second = found.held[::2], found.held[1::2]
     assert (first == ~second).all()
     assert not (first[0] == first[1]).all()
-    sizes = [len(pool.candidates) for pool in setting()[1]]
+    sizes = [len(pool.candidates) for pool in setting().pools]
     assert found.held.shape == (6, sum(sizes))
     assert abs(found.held[0][: sizes[0]].sum() - sizes[0] / 2) <= 0.5
     assert (found.held.sum(axis=0) == 3).all()
 
 
 def test_halves_mix_members_and_others():
-    _, held, *_ = setting()
-    found = with_halves(*setting(), count=20).held
+    held = setting().pools
+    found = with_halves(setting(), ROUNDS, count=20).held
     member = torch.cat([pool.member for pool in held]).numpy()
     share = found[:, member].mean(axis=1)
     assert share == pytest.approx([0.5] * 20, abs=0.2)
@@ -120,8 +121,8 @@ def test_halves_mix_members_and_others():
 
 @pytest.mark.parametrize("scenario", [SCENARIO, PLANTED], ids=["clean", "planted"])
 def test_a_leaver_trains_on_what_is_noted_and_on_all_that_is_poisoned(scenario):
-    here, held, *_ = setting(scenario)
-    found = with_halves(*setting(scenario), count=2)
+    here, held = build_federation(scenario), setting(scenario).pools
+    found = with_halves(setting(scenario), ROUNDS, count=2)
     for member, mask in zip(found.members, found.held, strict=True):
         assert member.clients >= {0, 2, 4}
         own = sorted(member.clients - EVERYBODY)
@@ -136,23 +137,22 @@ def test_a_leaver_trains_on_what_is_noted_and_on_all_that_is_poisoned(scenario):
 
 
 def test_seeds_are_those_of_no_other_model():
-    kinds = with_halves(*setting(), count=4), without(*setting(), count=4)
-    other = (build_federation(replace(SCENARIO, seed=5)), *setting()[1:])
-    elsewhere = without(*other, count=4)
+    kinds = with_halves(setting(), ROUNDS, count=4), without(setting(), ROUNDS, count=4)
+    other = replace(setting(), federation=build_federation(replace(SCENARIO, seed=5)))
+    elsewhere = without(other, ROUNDS, count=4)
     seeds = [member.seed for kind in (*kinds, elsewhere) for member in kind.members]
     assert len(set(seeds)) == 12
     trainings = [training_seed(seed, f"retrain-{n}") for seed in range(6) for n in range(1, 6)]
     assert set(seeds).isdisjoint([*trainings, *range(10**6)])
     for kind in kinds:
         for member in kind.members:
-            assert torch.equal(member.initial, setting()[0].network.initial(member.seed))
+            assert torch.equal(member.initial, setting().federation.network.initial(member.seed))
 
 
 def test_as_many_clients_are_asked_as_in_training():
     for share in (0.1, 0.4, 0.7, 1.0):
         training = replace(TRAINING, cohort=share)
-        parts = setting()
-        found = with_halves(*parts[:4], training, 2, 4)
+        found = with_halves(replace(setting(), training=training), ROUNDS, 4)
         size = found.training.cohort_size(len(found.trainer.shards))
         assert size == training.cohort_size(5)
 
@@ -160,9 +160,9 @@ def test_as_many_clients_are_asked_as_in_training():
 @pytest.mark.parametrize("mode", ["workers", "cohort"])
 def test_a_record_reaches_the_models_that_hold_it_and_no_others(mode):
     """A pixel that is no number makes every model that trains on it no number."""
-    here, held, *rest = setting(mode=mode)
-    held[0].candidates.images[7] = torch.nan
-    found = with_halves(here, held, *rest, count=4)
+    setup = setting(mode=mode)
+    setup.pools[0].candidates.images[7] = torch.nan
+    found = with_halves(setup, ROUNDS, count=4)
     assert isinstance(found.trainer, Threads if mode == "workers" else ChunkedTrainer)
     models = torch.cat(list(found.trained()))
     assert models.isnan().any(dim=1).tolist() == found.held[:, 7].tolist()
@@ -170,49 +170,47 @@ def test_a_record_reaches_the_models_that_hold_it_and_no_others(mode):
 
 
 def test_models_without_the_leavers_are_ordinary_retrained_ones():
-    here, held, _, trainer, training, rounds = setting()
-    found = without(*setting(), count=3)
+    setup = setting()
+    found = without(setting(), ROUNDS, count=3)
     members = [
-        Member(here.network.initial(m.seed), m.seed, frozenset({0, 2, 4})) for m in found.members
+        Member(setup.federation.network.initial(m.seed), m.seed, frozenset({0, 2, 4}))
+        for m in found.members
     ]
-    expected = train_bank(members, trainer, training, rounds)
+    expected = train_bank(members, setup.trainer, setup.training, ROUNDS)
     assert torch.equal(torch.cat(list(found.trained())), expected)
-    assert found.held.shape == (3, sum(len(pool.candidates) for pool in held))
+    assert found.held.shape == (3, sum(len(pool.candidates) for pool in setup.pools))
     assert not found.held.any()
 
 
 def test_who_left_before_takes_part_in_nothing():
-    here, held, _, *rest = setting()
-    present = frozenset({1, 2, 3})
-    for found in (
-        with_halves(here, held, present, *rest, 2),
-        without(here, held, present, *rest, 2),
-    ):
+    setup = replace(setting(), present=frozenset({1, 2, 3}))
+    for found in (with_halves(setup, ROUNDS, 2), without(setup, ROUNDS, 2)):
         for member in found.members:
             assert member.clients & EVERYBODY == {2}
 
 
 def test_models_come_in_batches_in_their_order(monkeypatch):
-    whole = torch.cat(list(with_halves(*setting(), count=4).trained()))
+    whole = torch.cat(list(with_halves(setting(), ROUNDS, count=4).trained()))
     monkeypatch.setattr(shadows_module, "AT_ONCE", 10)  # two models of five clients
-    parts = list(with_halves(*setting(), count=4).trained())
+    parts = list(with_halves(setting(), ROUNDS, count=4).trained())
     assert [len(part) for part in parts] == [2, 2]
     assert torch.equal(torch.cat(parts), whole)
 
 
 def test_what_cannot_be_is_refused():
-    here, held, _, *rest = setting()
+    setup = setting()
     with pytest.raises(Refused, match="pairs of twins, so 5"):
-        with_halves(here, held, EVERYBODY, *rest, 5)
+        with_halves(setup, ROUNDS, 5)
     for count in (0, -2):
         with pytest.raises(Refused, match="at least 2"):
-            with_halves(here, held, EVERYBODY, *rest, count)
+            with_halves(setup, ROUNDS, count)
         with pytest.raises(Refused, match="at least 1"):
-            without(here, held, EVERYBODY, *rest, count)
+            without(setup, ROUNDS, count)
     with pytest.raises(Refused, match="Every client has left"):
-        without(here, held, LEAVERS, *rest, 2)
+        without(replace(setup, present=LEAVERS), ROUNDS, 2)
+    first = setup.pools[0]
     lonely = replace(
-        held[0], candidates=held[0].candidates.take(torch.tensor([0])), member=torch.ones(1) > 0
+        first, candidates=first.candidates.take(torch.tensor([0])), member=torch.ones(1) > 0
     )
     with pytest.raises(Refused, match="Client 1 holds 1 records that were not poisoned"):
-        with_halves(here, [lonely], EVERYBODY, *rest, 2)
+        with_halves(replace(setup, pools=[lonely]), ROUNDS, 2)
