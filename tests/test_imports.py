@@ -26,8 +26,8 @@ NEVER = {"results": set(ORDER), "strategies": {"flower", "experiment", "evaluato
 """What a room leaves out although it stands above it."""
 
 NESTED = {
-    *("history.audit", "results.certificates", "results.costing", "results.plots"),
-    *("results.report", "experiment.estimate", "experiment.loggers"),
+    *("history.audit", "results.certificates", "results.costing", "results.frames"),
+    *("results.plots", "results.report", "experiment.estimate", "experiment.loggers"),
 }
 """Rooms within rooms, with faces of their own."""
 

@@ -8,7 +8,7 @@ from hydra import compose, initialize_config_dir
 from rich.console import Console
 
 from fedunlearn.experiment import run
-from fedunlearn.results.report.frames import forgetting
+from fedunlearn.results.frames import forgetting_measures
 from fedunlearn.simulations import compare, configured, guard
 
 SETTING = (
@@ -25,7 +25,7 @@ def test_every_measure_about_a_memorised_leaver_lies_outside_the_band(tmp_path):
         cfg = compose("config", list(SETTING))
         experiment = configured.experiment(cfg, compare.strategies(cfg, "federaser"))
     summary = run(experiment, [0, 1, 2], tmp_path, {}, Console(file=io.StringIO()))
-    measures = set(forgetting(summary))
+    measures = set(forgetting_measures(summary))
     verdicts = pd.read_csv(tmp_path / "verdicts.csv").set_index(["strategy", "metric"])["verdict"]
     found = verdicts["none"]
     measured = sorted(measures & set(found.index))

@@ -2,10 +2,6 @@ from .against_rounds import forgetting as forgetting
 from .costs import cost as cost
 from .crowd import ends as ends
 from .crowd import overview as overview
-from .curves import LEAD as LEAD
-from .curves import around as around
-from .curves import horizon as horizon
-from .curves import probe as probe
 from .figures import draw as draw
 from .figures import draw_many as draw_many
 from .label_map import labels as labels

@@ -1,9 +1,9 @@
 """How metrics went on after a request: one panel a metric, one line a strategy."""
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
 import pandas as pd
 from matplotlib import rc_context
 from matplotlib.artist import Artist
@@ -21,28 +21,28 @@ from fedunlearn.results import (
     INK,
     RETRAIN,
     SHARED,
-    Card,
     Look,
     leave,
     looks_of,
-    percent,
     retrained_rows,
     unit,
     who,
 )
-from fedunlearn.results.plots.curves import Spread, around, goal, horizon
+from fedunlearn.results.frames import (
+    Band,
+    around,
+    bands_in,
+    bounds,
+    direction,
+    horizon,
+    label,
+)
 from fedunlearn.results.plots.style import STYLE, WIDE, widened
 
 PHASES = ("train", "unlearn", "recover")
 
 RECOVERY: dict[str, Any] = {"linestyle": (0, DASHES["recover"]), "markerfacecolor": "white"}
 """How recovery is told from unlearning."""
-
-DIRECTION = {
-    "higher": "higher is better",
-    "lower": "lower is better",
-    "retrained": "goal: as retrained",
-}
 
 
 def panels(summary: pd.DataFrame) -> list[str]:
@@ -57,23 +57,24 @@ def forgetting(metrics: pd.DataFrame, summary: pd.DataFrame) -> Figure:
     """Draw metrics against rounds since a request, one line a strategy, next to retraining.
 
     ``summary`` holds the rows of that request. Lines are means over seeds, shading is a standard
-    deviation to either side; what retrained models reached goes through the whole panel.
+    deviation to either side; the band of retrained models goes through the whole panel.
     """
     curves = around(metrics, int(summary["request"].iloc[0]))
     shown = panels(summary)
+    bands = bands_in(summary, shown)
     look = looks_of(summary["strategy"])
     rows = math.ceil(len(shown) / 2)
     figure = Figure(figsize=(WIDE, 1.9 * rows + 0.5), layout="constrained")
     grid = figure.subplots(rows, 2, squeeze=False).flatten()
     for axes, name in zip(grid, shown, strict=False):
         lines = curves[curves["metric"] == name]
-        _strategies(axes, lines, look, CARDS[name])
-        _goal(axes, goal(summary, name), CARDS[name])
+        _strategies(axes, lines, look, name)
+        _goal(axes, bands[name])
         _frame(axes, curves, name)
         _mark_request(axes, who(summary["clients"].iloc[0]))
     for axes in grid[max(0, len(shown) - 2) : len(shown)]:
         axes.set_xlabel("Rounds since the request", labelpad=12)
-    keys = _keys(curves, look, _spreads(summary))
+    keys = _keys(curves, look, _spreads(summary, bands))
     if len(shown) % 2:
         grid[-1].axis("off")
         grid[-1].legend(handles=keys, loc="center left", ncols=2)
@@ -82,16 +83,16 @@ def forgetting(metrics: pd.DataFrame, summary: pd.DataFrame) -> Figure:
     return figure
 
 
-def _strategies(axes: Axes, lines: pd.DataFrame, look: dict[str, Look], card: Card) -> None:
+def _strategies(axes: Axes, lines: pd.DataFrame, look: dict[str, Look], metric: str) -> None:
     """Draw one metric's line of each strategy, from the training that they share."""
     shared = lines[lines["strategy"] == SHARED]
     _line(axes, shared, GREY, "")
-    _shade(axes, shared, GREY, card)
+    _shade(axes, shared, GREY, metric)
     for strategy, its in look.items():
         mine = lines[lines["strategy"] == strategy]
         _line(axes, mine, its.colour, its.marker)
         if strategy != RETRAIN:  # its spread is that of the goal
-            _shade(axes, mine, its.colour, card)
+            _shade(axes, mine, its.colour, metric)
 
 
 def _legend(figure: Figure, keys: list[Artist]) -> None:
@@ -118,35 +119,29 @@ def _line(axes: Axes, rows: pd.DataFrame, colour: str, marker: str) -> None:
             axes.plot(part["x"], part["mean"], color=colour, markevery=[-1], **form)
 
 
-def _shade(axes: Axes, rows: pd.DataFrame, colour: str, card: Card) -> None:
+def _shade(axes: Axes, rows: pd.DataFrame, colour: str, metric: str) -> None:
     """Shade a standard deviation to either side of the mean, as far as there are such values."""
     for _, part in rows.groupby("phase"):
         if part["sd"].any():
-            low, high = _within(card, part["mean"] - part["sd"], part["mean"] + part["sd"])
+            least, most = bounds(metric)
+            low = (part["mean"] - part["sd"]).clip(least, most)
+            high = (part["mean"] + part["sd"]).clip(least, most)
             axes.fill_between(part["x"], low, high, color=colour, alpha=0.15, linewidth=0)
 
 
-def _goal(axes: Axes, reached: Spread, card: Card) -> None:
-    """Draw what the retrained model reached through the whole panel, named at its end."""
-    low, high = _within(card, reached.mean - reached.sd, reached.mean + reached.sd)
-    axes.axhspan(low, high, color=INK, alpha=0.12, linewidth=0)
-    axes.axhline(reached.mean, color=INK, linewidth=0.8, linestyle=(0, GOAL_DASHES))
-    end = (1, reached.mean), (3, 0), ("axes fraction", "data"), "offset points"
+def _goal(axes: Axes, band: Band) -> None:
+    """Draw where retrained models lie through the whole panel, named at its end."""
+    axes.axhspan(band.low, band.high, color=INK, alpha=0.12, linewidth=0)
+    axes.axhline(band.mean, color=INK, linewidth=0.8, linestyle=(0, GOAL_DASHES))
+    end = (1, band.mean), (3, 0), ("axes fraction", "data"), "offset points"
     axes.annotate("retrained", *end, va="center")
-
-
-def _within(card: Card, *values: Any) -> list[Any]:
-    """Cut values off where the metric ends."""
-    bounds = (unit(card.name) * card.lower_bound, unit(card.name) * card.upper_bound)
-    return [np.clip(value, *bounds) for value in values]
 
 
 def _frame(axes: Axes, curves: pd.DataFrame, name: str) -> None:
     """Set title, limits and ticks."""
-    card = CARDS[name]
-    axes.set_title(f"{card.label} (%)" if percent(name) else card.label, pad=12)
+    axes.set_title(label(name), pad=12)
     corner = (0, 1), (0, 3), "axes fraction", "offset points"
-    axes.annotate(DIRECTION[card.better], *corner, color=GREY)
+    axes.annotate(direction(name), *corner, color=GREY)
     axes.grid(axis="y")
     axes.set_xlim(curves["x"].min() - 0.4, horizon(curves) + 0.4)
     axes.set_ylim(widened(*axes.get_ylim(), 0.03 * unit(name)))
@@ -162,11 +157,12 @@ def _mark_request(axes: Axes, leavers: str) -> None:
     )  # fmt: skip
 
 
-def _spreads(summary: pd.DataFrame) -> str:
+def _spreads(summary: pd.DataFrame, bands: Mapping[str, Band]) -> str:
     """Say what was shaded; nothing where one model each leaves nothing to shade."""
     seeds, retrained = summary["seed"].nunique(), len(retrained_rows(summary))
     strategies = f"± sd of {seeds} seeds" if seeds > 1 else ""
-    band = f"retrained: ± sd of {retrained} models" if retrained > seeds else ""
+    wide = any(band.high > band.low for band in bands.values())
+    band = f"retrained: {retrained} models" if wide else ""
     return "; ".join(filter(None, (strategies, band)))
 
 

@@ -24,8 +24,8 @@ from fedunlearn.results import (
     unit,
     unlearned_rows,
 )
-from fedunlearn.results.plots.against_rounds import DIRECTION, panels
-from fedunlearn.results.plots.curves import Spread, goal, probe
+from fedunlearn.results.frames import Band, Spread, bands_in, direction, probe
+from fedunlearn.results.plots.against_rounds import panels
 from fedunlearn.results.plots.style import STYLE, WIDE
 
 CROWD = len(PALETTE) + 1
@@ -67,22 +67,23 @@ def overview(metrics: pd.DataFrame, summary: pd.DataFrame) -> Figure:
     """Draw a row a strategy, best first: hollow right after unlearning, full after recovery.
 
     ``summary`` holds the rows of one request. Marks are means over seeds, bars a standard
-    deviation to either side; the band is what the retrained model reached.
+    deviation to either side; the band is where retrained models lie.
     """
     found = ends(metrics, int(summary["request"].iloc[0]))
     names = by_success(summary)
     shown = [name for name in panels(summary) if CARDS[name].title]
+    bands = bands_in(summary, shown)
     figure = Figure(figsize=(WIDE, 0.155 * len(names) + 1.0), layout="constrained")
     grid = figure.subplots(1, len(shown), sharey=True, squeeze=False)[0]
     recovered = bool((found["phase"] == "recover").any())
     for axes, metric in zip(grid, shown, strict=True):
-        _band(axes, goal(summary, metric))
+        _band(axes, bands[metric])
         rows = found[found["metric"] == metric].set_index(["strategy", "phase"])
         for place, name in enumerate(names):
             _pair(axes, rows, name, place)
         axes.set_title(CARDS[metric].title, pad=11)
         corner = (0, 1), (0, 3), "axes fraction", "offset points"
-        axes.annotate(DIRECTION[CARDS[metric].better], *corner, color=GREY)
+        axes.annotate(direction(metric), *corner, color=GREY)
         axes.grid(axis="both")
         axes.margins(x=0.06, y=0.02)
         axes.tick_params(left=False)
@@ -95,7 +96,7 @@ def overview(metrics: pd.DataFrame, summary: pd.DataFrame) -> Figure:
 def _keys(recovered: bool) -> list[Artist]:
     """Return the entries of the legend."""
     dot: dict[str, Any] = {"linestyle": "none", "marker": "o", "markersize": 4}
-    retrained = Patch(color=GREY, alpha=0.3, linewidth=0, label="retrained ± sd")
+    retrained = Patch(color=GREY, alpha=0.3, linewidth=0, label="retrained models")
     if not recovered:
         return [Line2D([], [], color=PLAIN, label="unlearned", **dot), retrained]
     hollow = {**dot, "color": LEAVER, "markerfacecolor": "white"}
@@ -106,11 +107,10 @@ def _keys(recovered: bool) -> list[Artist]:
     ]
 
 
-def _band(axes: Axes, reached: Spread) -> None:
-    """Mark what the retrained model reached, from top to bottom."""
-    low, high = reached.mean - reached.sd, reached.mean + reached.sd
-    axes.axvspan(low, high, color=INK, alpha=0.12, linewidth=0)
-    axes.axvline(reached.mean, color=INK, linewidth=0.8, linestyle=(0, GOAL_DASHES))
+def _band(axes: Axes, band: Band) -> None:
+    """Mark where retrained models lie, from top to bottom."""
+    axes.axvspan(band.low, band.high, color=INK, alpha=0.12, linewidth=0)
+    axes.axvline(band.mean, color=INK, linewidth=0.8, linestyle=(0, GOAL_DASHES))
 
 
 def _pair(axes: Axes, rows: pd.DataFrame, name: str, place: int) -> None:

@@ -1,6 +1,10 @@
 """The figures of a run, from its files alone: no model is touched.
 
-Each function takes tables as in `runs.Run` and returns a matplotlib Figure; `draw` writes all.
+Each function takes tables as in `Run` and returns a matplotlib Figure; `draw` writes all.
+
+A new figure is one file here and one line in `_figures`. What it shows is computed in `frames`,
+once for it and for a chart of `report` that shows the same: rows and their order, names, goals and
+intervals; colours and marks are those of `looks_of`. Here is only how matplotlib draws it.
 """
 
 import io
@@ -14,10 +18,10 @@ from matplotlib.figure import Figure
 
 from fedunlearn import files
 from fedunlearn.results import GAP, RETRAIN, Run, load, retrained_rows, unlearned_rows, write_index
+from fedunlearn.results.frames import probe
 from fedunlearn.results.plots.against_rounds import forgetting, panels
 from fedunlearn.results.plots.costs import cost
 from fedunlearn.results.plots.crowd import crowded, overview
-from fedunlearn.results.plots.curves import probe
 from fedunlearn.results.plots.label_map import labels
 from fedunlearn.results.plots.sensitivity import sensitivity
 from fedunlearn.results.plots.style import STYLE

@@ -9,7 +9,8 @@ from matplotlib.axes import Axes
 from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
 
-from fedunlearn.results import LEAVER, leave, who
+from fedunlearn.results import LEAVER, leave
+from fedunlearn.results.frames import LabelCounts, label_counts
 from fedunlearn.results.plots.style import NARROW, STYLE, WIDE
 
 
@@ -20,14 +21,27 @@ def labels(clients: pd.DataFrame, summary: pd.DataFrame) -> Figure:
     The first seed is shown: unless ``split`` is set, every seed divides the records anew. An empty
     cell is zero.
     """
-    seed = clients["seed"].min()
-    table = clients[clients["seed"] == seed].pivot_table("train", "label", "client", sort=False)
-    names, numbers = list(table.index), list(table.columns)
-    few = len(numbers) <= 20
+    found = label_counts(clients, summary)
+    names, numbers = list(found.counts.index), found.clients
     width = NARROW if len(numbers) <= 8 else WIDE
     figure = Figure(figsize=(width, min(4.5, 0.17 * len(names) + 0.9)), layout="constrained")
     axes = figure.subplots()
-    norm = PowerNorm(0.5, vmin=0, vmax=table.max(axis=None))  # shows small counts, too
+    _draw_cells(figure, axes, found)
+    step = math.ceil(len(names) / 25)
+    axes.set_yticks(np.arange(0, len(names), step) + 0.5, names[::step])
+    axes.set_ylabel("Label")
+    axes.invert_yaxis()
+    axes.tick_params(length=0)
+    axes.spines[:].set_visible(False)
+    axes.set_title(f"Training records (seed {found.seed})", pad=12)
+    _mark_leavers(axes, numbers, found)
+    return figure
+
+
+def _draw_cells(figure: Figure, axes: Axes, found: LabelCounts) -> None:
+    """Draw a cell a client and label; where there are few, with their numbers in them."""
+    table, clients, few = found.counts, found.clients, found.few
+    norm = PowerNorm(0.5, vmin=0, vmax=found.most)  # shows small counts, too
     mesh = axes.pcolormesh(
         table.where(table > 0), cmap="Blues", norm=norm, edgecolors="white",
         linewidth=0.5 if few else 0, rasterized=table.size > 2000,
@@ -35,21 +49,12 @@ def labels(clients: pd.DataFrame, summary: pd.DataFrame) -> Figure:
     if few:
         _write_counts(axes, table)
         totals = [f"{number}\n{total:.0f}" for number, total in table.sum().items()]
-        axes.set_xticks(np.arange(len(numbers)) + 0.5, totals)
+        axes.set_xticks(np.arange(len(clients)) + 0.5, totals)
         axes.set_xlabel("Client, and how many records it trains on")
     else:
         figure.colorbar(mesh, label="Records", pad=0.01, fraction=0.05)
-        axes.set_xticks(np.arange(0, len(numbers), 10) + 0.5, numbers[::10])
+        axes.set_xticks(np.arange(0, len(clients), 10) + 0.5, list(map(str, clients[::10])))
         axes.set_xlabel("Client")
-    step = math.ceil(len(names) / 25)
-    axes.set_yticks(np.arange(0, len(names), step) + 0.5, names[::step])
-    axes.set_ylabel("Label")
-    axes.invert_yaxis()
-    axes.tick_params(length=0)
-    axes.spines[:].set_visible(False)
-    axes.set_title(f"Training records (seed {seed})", pad=12)
-    _mark_leavers(axes, numbers, summary)
-    return figure
 
 
 def _write_counts(axes: Axes, table: pd.DataFrame) -> None:
@@ -61,15 +66,13 @@ def _write_counts(axes: Axes, table: pd.DataFrame) -> None:
             axes.text(*place, f"{count:.0f}", color=colour, ha="center", va="center")
 
 
-def _mark_leavers(axes: Axes, numbers: list[int], summary: pd.DataFrame) -> None:
+def _mark_leavers(axes: Axes, numbers: list[int], found: LabelCounts) -> None:
     """Point at the columns of those who leave, and name them."""
-    gone = {int(client) for left in summary["clients"] for client in left.split("+") if client}
-    if not gone:
+    if not found.leavers:
         return
-    leavers = who("+".join(str(client) for client in sorted(gone)))
-    places = [place + 0.5 for place, client in enumerate(numbers) if client in gone]
+    places = [place + 0.5 for place, client in enumerate(numbers) if client in found.leavers]
     axes.plot(
         places, [1.02] * len(places), "v", color=LEAVER, clip_on=False,
-        transform=axes.get_xaxis_transform(), label=f"{leavers} {leave(leavers)}",
+        transform=axes.get_xaxis_transform(), label=f"{found.who} {leave(found.who)}",
     )  # fmt: skip
     axes.legend(loc="lower right", bbox_to_anchor=(1, 1.03), borderpad=0, handletextpad=0.2)

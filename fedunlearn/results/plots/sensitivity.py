@@ -1,7 +1,6 @@
 """What a swept setting does: forgetting, utility and bytes against its values."""
 
 import math
-import re
 from collections.abc import Sequence
 
 import pandas as pd
@@ -22,11 +21,8 @@ from fedunlearn.results import (
     unit,
     unlearned_rows,
 )
-from fedunlearn.results.plots.curves import Spread, goal, probe
+from fedunlearn.results.frames import Spread, goal, numeric, probe, settings_of, varied, wide_range
 from fedunlearn.results.plots.style import STYLE, WIDE
-
-WIDE_RANGE = 8
-"""Values so many times apart are drawn on a logarithmic axis."""
 
 FEW = 6
 """So many values are all named on the axis."""
@@ -42,23 +38,17 @@ PANELS = 5
 def swept(index: pd.DataFrame) -> pd.DataFrame:
     """Return the settings that differ between the runs of ``index``, a column each, a row a row.
 
-    Settings are read from the column ``overrides``; the seed is not one of them. Numbers become
-    numbers. The setting with the most different values comes first.
+    Settings are read from the column ``overrides``. Numbers become numbers. The setting with the
+    most different values comes first.
     """
-    pairs = [dict(re.findall(r"(\S+?)=(\S*)", text)) for text in index["overrides"]]
+    pairs = [settings_of(text.split()) for text in index["overrides"]]
     settings = pd.DataFrame(pairs, index=index.index)
-    differ = [
-        name
-        for name in map(str, settings)
-        if settings[name].nunique(dropna=False) > 1 and name not in ("seed", "seeds")
-    ]
-    differ.sort(key=lambda name: -settings[name].nunique())
-    found = settings[differ].copy()
-    for name in differ:
-        numbers = pd.to_numeric(found[name], errors="coerce")
-        if numbers.notna().all():
-            found[name] = numbers
-    return found
+    found = {name: settings[name] for name in varied(settings)}
+    numbers = {name: numeric(values) for name, values in found.items()}
+    return pd.DataFrame(
+        {name: found[name] if held is None else held for name, held in numbers.items()},
+        index=index.index,
+    )
 
 
 @rc_context(STYLE)
@@ -143,7 +133,7 @@ def _frame(axes: Axes, name: str, x: str, values: Sequence[float]) -> None:
     axes.set_xlabel(_short(x))
     axes.grid(axis="y")
     positive = [value for value in values if value > 0]
-    if len(positive) > 1 and max(positive) / min(positive) >= WIDE_RANGE:
+    if wide_range(values):
         # Zero has no place on a logarithmic axis: it gets one of its own, left of all others.
         if 0 in values:
             axes.set_xscale("symlog", linthresh=min(positive), linscale=0.5)

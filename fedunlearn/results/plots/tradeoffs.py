@@ -13,7 +13,7 @@ from matplotlib.lines import Line2D
 from matplotlib.offsetbox import AnnotationBbox, DrawingArea, HPacker, TextArea, VPacker
 
 from fedunlearn.results import CARDS, GREY, INK, RETRAIN, looks_of
-from fedunlearn.results.plots.curves import probe, tradeoffs
+from fedunlearn.results.frames import probe, shown_points
 from fedunlearn.results.plots.placement import Numbers, clusters, place
 from fedunlearn.results.plots.style import NARROW, STYLE, widened
 
@@ -29,20 +29,21 @@ def tradeoff(summary: pd.DataFrame) -> Figure:
     """
     figure = Figure(figsize=(NARROW, 2.8), layout="constrained")
     axes = figure.subplots()
-    points, marks = tradeoffs(summary), list[Mark]()
+    points, marks = shown_points(summary).to_dict("index"), list[Mark]()
     for strategy, look in looks_of(summary["strategy"]).items():
         if strategy in points:
-            x, y = points[strategy]
+            point = points[strategy]
+            at = np.array([point["utility"], point["distance"]])
+            spread = np.array([point["utility_sd"], point["sd"]])
             name, size = ("retrained", 9) if strategy == RETRAIN else (strategy, 5.5)
             form: dict[str, Any] = {"color": look.colour, "marker": look.marker}
             form["markersize"] = size
-            up = [[min(y.sd, y.mean)], [y.sd]]  # no distance is below zero
+            up = [[min(spread[1], at[1])], [spread[1]]]  # no distance is below zero
             bars: dict[str, Any] = {"elinewidth": 1, "linestyle": "none", "clip_on": False}
-            axes.errorbar(x.mean, y.mean, up, x.sd, **bars, **form)
-            at, spread = np.array([x.mean, y.mean]), np.array([x.sd, y.sd])
+            axes.errorbar(at[0], at[1], up, spread[0], **bars, **form)
             marks.append(Mark(name, at, spread, form))
     if RETRAIN in points:
-        axes.axhspan(0, points[RETRAIN][1].mean, color=INK, alpha=0.08, linewidth=0)
+        axes.axhspan(0, points[RETRAIN]["distance"], color=INK, alpha=0.08, linewidth=0)
     axes.set_xlabel("Test accuracy (%), higher is better")
     axes.set_ylabel(f"{CARDS[probe(summary)].label}:\npoints from retrained, lower is better")
     axes.grid()

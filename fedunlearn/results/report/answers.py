@@ -6,9 +6,8 @@ from dataclasses import dataclass
 import pandas as pd
 
 from fedunlearn.results import DID_NOT_TAKE, GAP, amount, card_or_plain, retrained_rows, unit, who
+from fedunlearn.results.frames import UTILITY, better, digits
 from fedunlearn.results.report.cells import ABSENT, number
-from fedunlearn.results.report.frames import UTILITY
-from fedunlearn.results.report.naming import better, digits
 
 TIMES = "\N{MULTIPLICATION SIGN}"
 

@@ -10,12 +10,7 @@ import yaml
 
 from fedunlearn.checks import Refused
 from fedunlearn.results import load
-from fedunlearn.results.report.frames import points
-from fedunlearn.results.report.naming import ALL_SEEDS
-from fedunlearn.results.report.pareto import front
-
-PLAIN = ("seed", "seeds")
-"""Overrides over which one averages: they are no settings."""
+from fedunlearn.results.frames import ALL_SEEDS, pareto_front, settings_of, tradeoff_points, varied
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +18,7 @@ class Sweep:
     """The runs of a multirun as one table."""
 
     settings: Sequence[str]
-    """What was varied, by the names of overrides."""
+    """What was varied, by the names of overrides; that of most values comes first."""
     tried: pd.DataFrame
     """A row for each setting, strategy and measure: ``strategy, metric``, the settings,
     ``distance, change, utility, passes, sent`` as in `frames.points`, means over runs of equal
@@ -43,7 +38,7 @@ def sweep(folder: Path, runs: Sequence[Path]) -> Sweep:
         except Refused:
             unfinished.append(name)
             continue
-        table = points(found.summary, run)
+        table = tradeoff_points(found.summary, run)
         if table.empty:
             unfinished.append(name)
             continue
@@ -54,12 +49,8 @@ def sweep(folder: Path, runs: Sequence[Path]) -> Sweep:
     if not parts:
         raise Refused(f"{folder} holds no run that is finished, so there is nothing to report.")
     everything = pd.concat(parts, ignore_index=True)
-    known = [key for run in runs for key in overrides(run)]
-    settings = [
-        key
-        for key in dict.fromkeys(known)
-        if key in everything and key not in PLAIN and everything[key].nunique(dropna=False) > 1
-    ]
+    known = dict.fromkeys(key for run in runs for key in overrides(run))
+    settings = varied(everything[[key for key in known if key in everything]])
     return Sweep(settings, _tried(everything, settings), unfinished)
 
 
@@ -67,14 +58,7 @@ def overrides(run: Path) -> dict[str, str]:
     """Return what was set on the command line, or by a sweeper: values by their names."""
     file = run / ".hydra" / "overrides.yaml"
     listed = yaml.safe_load(file.read_text(encoding="utf-8")) if file.is_file() else []
-    pairs = [str(word).lstrip("+~").partition("=") for word in listed or []]
-    return {key: value for key, _, value in pairs}
-
-
-def numeric(values: pd.Series) -> pd.Series | None:
-    """Return a setting's values as numbers, or None where one of them is none."""
-    numbers = pd.to_numeric(values, errors="coerce")
-    return None if numbers.isna().any() else numbers
+    return settings_of(map(str, listed or []))
 
 
 def _tried(everything: pd.DataFrame, settings: list[str]) -> pd.DataFrame:
@@ -85,6 +69,7 @@ def _tried(everything: pd.DataFrame, settings: list[str]) -> pd.DataFrame:
     table = means.join(grouped[["name", "href"]].first())
     table = table.join(grouped.size().rename("runs")).reset_index()
     table["lost"] = -table["change"]
-    fronts = [front(part, ["distance", "lost", "sent"]) for _, part in table.groupby("metric")]
+    parts = [part for _, part in table.groupby("metric")]
+    fronts = [pareto_front(part, ["distance", "lost", "sent"]) for part in parts]
     table["front"] = pd.concat(fronts).reindex(table.index)
     return table.drop(columns="lost")

@@ -5,13 +5,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fedunlearn.results import unit
+from fedunlearn.results.frames import digits, label
 from fedunlearn.results.report import facts
 from fedunlearn.results.report.answers import utility_words
 from fedunlearn.results.report.cells import Table, number
 from fedunlearn.results.report.charts.chart import Chart, Choice
 from fedunlearn.results.report.charts.sweeps import OUTCOMES, fronts, index, swept
 from fedunlearn.results.report.multirun import Sweep, sweep
-from fedunlearn.results.report.naming import digits, label
 from fedunlearn.results.report.sections import Section
 
 MOST = 6
@@ -44,7 +44,6 @@ def overview(folder: Path, runs: Sequence[Path]) -> Overview:
     found = sweep(folder, runs)
     metrics = list(dict.fromkeys(found.tried["metric"]))
     measure = Choice("measure", "Measure", tuple((name, label(name)) for name in metrics))
-    varied = sorted(found.settings, key=lambda name: -found.tried[name].nunique())[:MOST]
     front = Section(
         "front",
         "The Pareto front over runs",
@@ -62,7 +61,7 @@ def overview(folder: Path, runs: Sequence[Path]) -> Overview:
             "",
             [swept(found, name, outcome, measure, str(place)) for outcome in OUTCOMES],
         )
-        for place, name in enumerate(varied)
+        for place, name in enumerate(found.settings[:MOST])
     ]
     return Overview(
         title=f"{len(runs)} runs, {found.tried.drop_duplicates('name').shape[0]} settings",

@@ -6,10 +6,22 @@ from dataclasses import dataclass
 import pandas as pd
 
 from fedunlearn.results import RETRAIN, in_order, is_reference, retrained_rows, who
-from fedunlearn.results.plots import horizon, probe
-from fedunlearn.results.report import facts, frames
+from fedunlearn.results.frames import (
+    ALL_SEEDS,
+    curves_by_seed,
+    forgetting_measures,
+    horizon,
+    label,
+    leading_strategies,
+    measured,
+    probe,
+    request_times,
+    retrained_bands,
+    stored_by_request,
+    tradeoff_points,
+)
+from fedunlearn.results.report import facts
 from fedunlearn.results.report.answers import Answer, answer
-from fedunlearn.results.report.bands import bands
 from fedunlearn.results.report.cells import Table
 from fedunlearn.results.report.charts import attacked, layers
 from fedunlearn.results.report.charts.chart import Chart, Choice, Controls
@@ -17,7 +29,6 @@ from fedunlearn.results.report.charts.federation import harm, label_map, store, 
 from fedunlearn.results.report.charts.forgetting import against_rounds
 from fedunlearn.results.report.charts.tradeoffs import PASSES, SENT, UTILITY, against
 from fedunlearn.results.report.evidence import Evidence
-from fedunlearn.results.report.naming import ALL_SEEDS, label
 from fedunlearn.results.report.picks import picks
 from fedunlearn.results.report.spans import spans
 from fedunlearn.results.report.standings import everything, in_rank, standings
@@ -83,14 +94,14 @@ def report(evidence: Evidence) -> Report:
     order = [name for name in in_order(summary["strategy"]) if not is_reference(name)]
     requests = sorted(set(summary["request"]))
     controls = Controls.of(
-        picks(order, frames.leading(summary)), sorted(set(summary["seed"])), requests
+        picks(order, leading_strategies(summary)), sorted(set(summary["seed"])), requests
     )
     return Report(
         served=[served(evidence, request) for request in requests],
         controls=controls,
         picking=list(_steered(evidence, controls, order)),
         rest=[section for section in _others(evidence, controls, order) if section],
-        glossary=facts.glossary(frames.measured(summary)),
+        glossary=facts.glossary(measured(summary)),
     )
 
 
@@ -121,13 +132,13 @@ def _steered(evidence: Evidence, controls: Controls, order: list[str]) -> Iterat
 def _rounds(evidence: Evidence, controls: Controls) -> Iterator[Section]:
     """Yield the curves against rounds, where there are any."""
     summary = evidence.run.summary
-    first, *_ = chief = frames.forgetting(summary) or [""]
-    metrics = frames.measured(summary)
+    first, *_ = chief = forgetting_measures(summary) or [""]
+    metrics = measured(summary)
     metrics.sort(key=lambda name: (name != first, name not in chief))
-    curves = frames.curves(evidence.run.metrics, metrics)
+    curves = curves_by_seed(evidence.run.metrics, metrics)
     if len(curves):
         metric = Choice("metric", "Measure", tuple((name, label(name)) for name in metrics))
-        band = bands(summary, evidence.verdicts, metrics)
+        band = retrained_bands(summary, evidence.verdicts, metrics)
         yield Section(
             "rounds",
             "Forgetting against rounds",
@@ -141,8 +152,8 @@ def _rounds(evidence: Evidence, controls: Controls) -> Iterator[Section]:
 def _costs(evidence: Evidence, controls: Controls) -> Iterator[Section]:
     """Yield what forgetting costs in accuracy, passes and bytes, where both were measured."""
     run = evidence.run
-    points = frames.points(run.summary, run.folder)
-    measures = frames.forgetting(run.summary)
+    points = tradeoff_points(run.summary, run.folder)
+    measures = forgetting_measures(run.summary)
     if not points.empty and measures:
         measure = Choice("measure", "Measure", tuple((name, label(name)) for name in measures))
         charts = [
@@ -240,7 +251,7 @@ def goals(summary: pd.DataFrame, column: str) -> pd.DataFrame:
 def _others(evidence: Evidence, controls: Controls, order: list[str]) -> list[Section | None]:
     """Return the sections that stand as they are."""
     run = evidence.run
-    left = frames.requests(run.summary, run.metrics)
+    left = request_times(run.summary, run.metrics)
     rounds = run.metrics.loc[run.metrics["phase"] == "train", "round"].max()
     listed = facts.capabilities(evidence.declared.capabilities)
     timed = spans(run, evidence.declared, order)
@@ -251,7 +262,7 @@ def _others(evidence: Evidence, controls: Controls, order: list[str]) -> list[Se
             "The store's growth",
             "What training had to keep so that a strategy can work later, for as long as nobody "
             "leaves.",
-            [store(frames.stored(run.summary, run.metrics), [RETRAIN, *order])],
+            [store(stored_by_request(run.summary, run.metrics), [RETRAIN, *order])],
         ),
         Section(
             "time",

@@ -16,6 +16,7 @@ from fedunlearn.results import (
     unlearned_rows,
     who,
 )
+from fedunlearn.results.frames import better, digits, label, measured
 from fedunlearn.results.report.cells import (
     ABSENT,
     MEANINGS,
@@ -26,8 +27,6 @@ from fedunlearn.results.report.cells import (
     number,
     with_best,
 )
-from fedunlearn.results.report.frames import measured
-from fedunlearn.results.report.naming import better, digits, label
 
 COSTS: Mapping[str, Callable[[pd.DataFrame], "pd.Series[float]"]] = {
     "Client passes": lambda rows: rows["client_epochs"],

@@ -71,7 +71,7 @@ def test_rows_bands_and_bars(recovered):
             (pytest.approx(found[name, "recover", "attack_success_rate"]), False),
         ]
     legend = [text.get_text() for text in figure.legends[0].get_texts()]
-    assert legend == ["right after unlearning", "after recovery", "retrained ± sd"]
+    assert legend == ["right after unlearning", "after recovery", "retrained models"]
 
 
 def test_shares_stay_within_their_range(recovered):
@@ -92,7 +92,7 @@ def test_without_recovery_there_is_one_mark_a_row(tmp_path):
     dots = [line for line in figure.axes[0].lines if line.get_marker() == "o"]
     assert len(dots) == len(ENDS)
     legend = [text.get_text() for text in figure.legends[0].get_texts()]
-    assert legend == ["unlearned", "retrained ± sd"]
+    assert legend == ["unlearned", "retrained models"]
 
 
 def test_many_strategies_get_an_overview_in_place_of_curves(tmp_path):

@@ -3,12 +3,18 @@ import pytest
 
 from fedunlearn.checks import Refused
 from fedunlearn.results import Case, run_files
-from fedunlearn.results.report import frames
-from fedunlearn.results.report.bands import bands
+from fedunlearn.results.frames import (
+    curves_by_seed,
+    link,
+    pareto_front,
+    request_times,
+    retrained_bands,
+    stored_by_request,
+    tradeoff_points,
+)
 from fedunlearn.results.report.charts.chart import records, steps
 from fedunlearn.results.report.multirun import sweep
 from fedunlearn.results.report.overview import sentences
-from fedunlearn.results.report.pareto import front
 from fedunlearn.results.report.picks import SHOWN, picks
 from tests.support.report_tables import summary, verdicts
 
@@ -19,27 +25,27 @@ def test_nobody_on_the_front_is_beaten_and_everybody_else_is():
     points = pd.DataFrame(
         {"a": [1, 2, 3, 2, 1, NOTHING, 0], "b": [3, 2, 1, 2, 4, 0, NOTHING]}, dtype=float
     )
-    assert list(front(points, ["a", "b"])) == [True, True, True, True, False, False, False]
-    assert list(front(points, ["a"])) == [False, False, False, False, False, False, True]
+    assert list(pareto_front(points, ["a", "b"])) == [True, True, True, True, False, False, False]
+    assert list(pareto_front(points, ["a"])) == [False, False, False, False, False, False, True]
 
 
 def test_the_band_is_the_verdicts_or_else_a_deviation_around_the_mean_and_ends_with_the_metric():
     rows = {"retrain": {"forget_accuracy": 0.2}, "retrain-2": {"forget_accuracy": 0.4}}
     table = summary({**rows, "mine": {"forget_accuracy": 0.9}}, seeds=(0, 1))
-    found = bands(table, verdicts({}), ["forget_accuracy"]).set_index("seed")
+    found = retrained_bands(table, verdicts({}), ["forget_accuracy"]).set_index("seed")
     assert list(found.index) == ["all", "0", "1"]
     assert found.loc["0", "mean"] == pytest.approx(30)
     assert found.loc["0", "high"] - found.loc["0", "low"] == pytest.approx(2 * 10 * 2**0.5)
     judged = verdicts({"mine": {"forget_accuracy": "inside"}}).assign(low=-0.5, high=0.6)
-    found = bands(table, judged, ["forget_accuracy"]).set_index("seed")
+    found = retrained_bands(table, judged, ["forget_accuracy"]).set_index("seed")
     assert tuple(found.loc["all", ["low", "high"]]) == (0.0, pytest.approx(60))
     assert found.loc["1", "low"] == pytest.approx(30 - 10 * 2**0.5)
-    other = bands(table, judged.assign(request=2), ["forget_accuracy"]).set_index("seed")
+    other = retrained_bands(table, judged.assign(request=2), ["forget_accuracy"]).set_index("seed")
     assert other.loc["all", "high"] < 50
 
 
 def test_a_band_of_one_model_is_a_line():
-    found = bands(summary({"retrain": {"test_loss": 0.5}}), verdicts({}), ["test_loss"])
+    found = retrained_bands(summary({"retrain": {"test_loss": 0.5}}), verdicts({}), ["test_loss"])
     assert set(found["low"]) == set(found["high"]) == {0.5}
 
 
@@ -50,7 +56,7 @@ def test_points_are_mean_distances_of_seeds_and_of_each(tmp_path):
     table = summary(rows, seeds=(4, 5))
     mine = (table["seed"] == 5) & (table["strategy"] == "mine")
     table.loc[mine, ["forget_accuracy_gap"]] = -0.4
-    found = frames.points(table, tmp_path).set_index("seed")
+    found = tradeoff_points(table, tmp_path).set_index("seed")
     assert set(found["strategy"]) == {"mine"}
     assert list(found["distance"]) == pytest.approx([30, 20, 40])
     assert found.loc["all", ["change", "passes", "sent"]].tolist() == pytest.approx([-5, 7, 2])
@@ -58,18 +64,18 @@ def test_points_are_mean_distances_of_seeds_and_of_each(tmp_path):
 
 
 def test_a_point_leads_to_its_certificate_or_model_or_folder(tmp_path):
-    assert frames.link(tmp_path, Case(0, "a b", 1)) == "./"
+    assert link(tmp_path, Case(0, "a b", 1)) == "./"
     (tmp_path / "models").mkdir()
     (tmp_path / "models" / "seed0-a b-request1.safetensors").touch()
-    assert frames.link(tmp_path, Case(0, "a b", 1)) == "models/seed0-a%20b-request1.safetensors"
+    assert link(tmp_path, Case(0, "a b", 1)) == "models/seed0-a%20b-request1.safetensors"
     (tmp_path / "certificates").mkdir()
     (tmp_path / "certificates" / "seed0-a b-request1.md").touch()
-    assert frames.link(tmp_path, Case(0, "a b", 1)) == "certificates/seed0-a%20b-request1.md"
+    assert link(tmp_path, Case(0, "a b", 1)) == "certificates/seed0-a%20b-request1.md"
 
 
 def test_lines_hang_together_from_training_to_recovery(two_requests):
     run = run_files.load(two_requests)
-    table = frames.curves(run.metrics, ["test_accuracy"])
+    table = curves_by_seed(run.metrics, ["test_accuracy"])
     mine = table[(table["request"] == 1) & (table["seed"] == "0")]
     eraser = mine[mine["strategy"] == "federaser"].set_index(["phase", "x"])["test_accuracy"]
     assert [x for phase, x in eraser.index if phase == "recover"] == [12, 13, 14]
@@ -82,21 +88,21 @@ def test_lines_hang_together_from_training_to_recovery(two_requests):
 def test_further_references_are_the_band_and_no_lines_or_bars(two_requests):
     run = run_files.load(two_requests)
     again = run.metrics[run.metrics["strategy"] == "retrain"].assign(strategy="retrain-2")
-    table = frames.curves(pd.concat([run.metrics, again]), ["test_accuracy"])
+    table = curves_by_seed(pd.concat([run.metrics, again]), ["test_accuracy"])
     assert set(table["strategy"]) == {*run.summary["strategy"], "shared"}
     rows = run.summary[run.summary["strategy"] == "retrain"].assign(strategy="retrain-2")
-    kept = frames.stored(pd.concat([run.summary, rows]), run.metrics)
+    kept = stored_by_request(pd.concat([run.summary, rows]), run.metrics)
     assert set(kept["strategy"]) == set(run.summary["strategy"])
-    assert set(frames.points(pd.concat([run.summary, rows]), two_requests)["strategy"]) == {
+    assert set(tradeoff_points(pd.concat([run.summary, rows]), two_requests)["strategy"]) == {
         *run.summary["strategy"]
     } - {"retrain"}
 
 
 def test_who_left_when(two_requests):
     run = run_files.load(two_requests)
-    left = frames.requests(run.summary, run.metrics)
+    left = request_times(run.summary, run.metrics)
     assert left.to_numpy().tolist() == [[1, "0", 12], [2, "1+2", 12]]
-    kept = frames.stored(run.summary, run.metrics).set_index(["request", "strategy"])
+    kept = stored_by_request(run.summary, run.metrics).set_index(["request", "strategy"])
     assert kept.loc[(1, "federaser"), "stored"] == pytest.approx(9.2 + 0.153128)
     assert kept.loc[(1, "federaser"), "per_round"] == pytest.approx((9.2 + 0.153128) / 12)
 
@@ -141,7 +147,7 @@ def test_settings_are_what_varies_and_the_front_is_over_three_aims(sweeping):
     assert len(mine) == 6
     assert list(mine["href"])[:2] == ["0/", "1/"]
     aims = mine.assign(lost=-mine["change"])[["distance", "lost", "sent"]]
-    assert list(mine["front"]) == list(front(aims, ["distance", "lost", "sent"]))
+    assert list(mine["front"]) == list(pareto_front(aims, ["distance", "lost", "sent"]))
     least = mine.loc[mine["sent"].idxmin()]
     told = sentences(found, "forget_accuracy")
     assert told[2].startswith("strategy.interval=4, strategy.effort=0.25 sends least (run 4): ")

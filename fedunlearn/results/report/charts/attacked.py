@@ -4,9 +4,9 @@ import altair as alt
 import pandas as pd
 
 from fedunlearn.results import GREY, INK, PLAIN, RETRAIN, SHARED, SHOWN, attack_notes, is_reference
+from fedunlearn.results.frames import ALL_SEEDS
 from fedunlearn.results.report.cells import ABSENT, Cell, Table, measure
 from fedunlearn.results.report.charts.chart import Chart, Choice, Controls, finished, named
-from fedunlearn.results.report.naming import ALL_SEEDS
 
 BEFORE = "before"
 """What the model before unlearning is called."""

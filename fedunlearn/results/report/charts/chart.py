@@ -9,8 +9,8 @@ from typing import Any
 import altair as alt
 import pandas as pd
 
+from fedunlearn.results.frames import ALL_SEEDS
 from fedunlearn.results.report.cells import Table
-from fedunlearn.results.report.naming import ALL_SEEDS
 from fedunlearn.results.report.picks import Pick
 from fedunlearn.results.report.theme import theme
 

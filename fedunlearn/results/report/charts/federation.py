@@ -7,6 +7,7 @@ import altair as alt
 import pandas as pd
 
 from fedunlearn.results import GREY, LEAVER, PLAIN, who
+from fedunlearn.results.frames import LabelCounts, label_counts
 from fedunlearn.results.report.cells import Cell, Table, number
 from fedunlearn.results.report.charts.chart import Chart, Controls, finished, named
 from fedunlearn.results.report.theme import CONTEXT, DEEP, SHADES
@@ -17,21 +18,19 @@ MANY = 2500
 
 def label_map(clients: pd.DataFrame, summary: pd.DataFrame) -> Chart:
     """Draw how many records of each label every client trains on, under the first seed."""
-    seed = clients["seed"].min()
-    mine = clients[clients["seed"] == seed][["client", "label", "train"]]
-    gone = {int(c) for left in summary["clients"] for c in str(left).split("+") if c}
-    mine = mine.assign(leaver=mine["client"].isin(gone))
-    labels, numbers = list(dict.fromkeys(mine["label"])), sorted(set(mine["client"]))
+    found = label_counts(clients, summary)
+    labels, numbers = list(found.counts.index), found.clients
     text = (
         f"Heat map of training records: {len(labels)} labels by {len(numbers)} clients under seed "
-        f"{seed}; {who('+'.join(map(str, sorted(gone))))} left."
+        f"{found.seed}; {found.who} left."
     )
-    data = {"records": mine, "leavers": pd.DataFrame({"client": sorted(gone & set(numbers))})}
+    leavers = sorted(found.leavers & set(numbers))
+    data = {"records": found.records, "leavers": pd.DataFrame({"client": leavers})}
     height = max(140, 22 * min(len(labels), 25))
-    few = len(numbers) <= 20 and len(labels) <= 25
-    layers = alt.layer(*_cells(labels, float(mine["train"].max()), few=few))
+    most = float(found.most)
+    layers = alt.layer(*_cells(labels, most, few=found.few))
     spec = finished(layers, data, title="", height=height, description=text)
-    table = _held(mine, labels, gone, seed) if len(mine) <= MANY else None
+    table = _held(found) if found.counts.size <= MANY else None
     return Chart("label-map", "Who holds what", text, spec, table)
 
 
@@ -65,20 +64,19 @@ def _cells(labels: list[str], most: float, *, few: bool) -> list[alt.Chart]:
     return [*layers, mark.encode(x=x, y=alt.value(-8), color=alt.value(LEAVER))]
 
 
-def _held(mine: pd.DataFrame, labels: list[str], gone: set[int], seed: int) -> Table:
+def _held(found: LabelCounts) -> Table:
     """Return the records of each client: a column a label, and their sum."""
-    wide = mine.pivot_table("train", "client", "label", sort=False)
     return Table(
         name="labels",
-        caption=f"Training records of each client, seed {seed}",
-        headings=("Client", *(f"label {name}" for name in labels), "all"),
+        caption=f"Training records of each client, seed {found.seed}",
+        headings=("Client", *(f"label {name}" for name in found.counts.index), "all"),
         rows=tuple(
             (
-                Cell(f"{client}{' (leaves)' if client in gone else ''}"),
-                *(Cell(number(float(row[name]), 0)) for name in labels),
-                Cell(number(float(row.sum()), 0)),
+                Cell(f"{client}{' (leaves)' if client in found.leavers else ''}"),
+                *(Cell(number(float(held), 0)) for held in column),
+                Cell(number(float(column.sum()), 0)),
             )
-            for client, row in wide.iterrows()
+            for client, column in found.counts.items()
         ),
     )
 

@@ -7,10 +7,9 @@ import altair as alt
 import pandas as pd
 
 from fedunlearn.results import GREY, INK, RETRAIN, SHARED
-from fedunlearn.results.plots import LEAD
+from fedunlearn.results.frames import ALL_SEEDS, LEAD, bounds, digits, direction, label
 from fedunlearn.results.report.cells import Cell, Table, number
 from fedunlearn.results.report.charts.chart import Chart, Choice, Controls, finished, heading, named
-from fedunlearn.results.report.naming import ALL_SEEDS, bounds, digits, direction, label
 from fedunlearn.results.report.theme import BAND, CONTEXT
 
 TRAINED = "training"

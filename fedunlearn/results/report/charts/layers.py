@@ -4,9 +4,9 @@ import altair as alt
 import pandas as pd
 
 from fedunlearn.results import AGAIN, PART, RETRAIN, further_references
+from fedunlearn.results.frames import ALL_SEEDS
 from fedunlearn.results.report.cells import ABSENT, Cell, Table, measure
 from fedunlearn.results.report.charts.chart import Chart, Choice, Controls, finished, named
-from fedunlearn.results.report.naming import ALL_SEEDS
 from fedunlearn.results.report.theme import DEEP, SHADES
 
 RECORDS = {"forget_cka": "the leaver's training records", "test_cka": "test records"}

@@ -6,11 +6,11 @@ import altair as alt
 import pandas as pd
 
 from fedunlearn.results import GREY, INK, LEAVER, PLAIN
+from fedunlearn.results.frames import digits, label, numeric, wide_range
 from fedunlearn.results.report.cells import Cell, Table, number, with_best
 from fedunlearn.results.report.charts.chart import Chart, Choice, finished, heading, named
 from fedunlearn.results.report.charts.tradeoffs import UTILITY
-from fedunlearn.results.report.multirun import Sweep, numeric
-from fedunlearn.results.report.naming import digits, label
+from fedunlearn.results.report.multirun import Sweep
 from fedunlearn.results.report.theme import CONTEXT
 
 FEW = 8
@@ -69,7 +69,7 @@ def fronts(sweep: Sweep, measure: Choice) -> Chart:
 def swept(sweep: Sweep, setting: str, outcome: str, measure: Choice, place: str) -> Chart:
     """Draw one outcome against one setting: a point a run, and the mean of each value."""
     numbers = numeric(sweep.tried[setting])
-    stretched = numbers is not None and numbers.min() > 0 and numbers.max() >= 20 * numbers.min()
+    stretched = numbers is not None and numbers.min() > 0 and wide_range(list(numbers))
     data = _told(sweep).assign(value=sweep.tried[setting] if numbers is None else numbers)
     scale = alt.Scale(type="log", padding=12) if stretched else alt.Scale(zero=False, padding=12)
     kind: dict[str, Any] = {"scale": scale} if numbers is not None else {}

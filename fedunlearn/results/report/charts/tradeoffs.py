@@ -8,6 +8,7 @@ import altair as alt
 import pandas as pd
 
 from fedunlearn.results import GREY, INK, unit
+from fedunlearn.results.frames import ALL_SEEDS, digits, label
 from fedunlearn.results.report.cells import ABSENT, Cell, Table, number
 from fedunlearn.results.report.charts.chart import (
     Chart,
@@ -18,7 +19,6 @@ from fedunlearn.results.report.charts.chart import (
     named,
     steps,
 )
-from fedunlearn.results.report.naming import ALL_SEEDS, digits, label
 from fedunlearn.results.report.theme import CONTEXT
 
 ALL_OF_THEM = 50
@@ -186,8 +186,8 @@ def _whiskers(
     bars = mine.transform_calculate(
         low="max(0, datum.distance - (isValid(datum.sd) ? datum.sd : 0))",
         high="datum.distance + (isValid(datum.sd) ? datum.sd : 0)",
-        left=f"datum.{what.column} - (isValid(datum.utility_sd) ? datum.utility_sd : 0)",
-        right=f"datum.{what.column} + (isValid(datum.utility_sd) ? datum.utility_sd : 0)",
+        left=f"datum.{what.column} - (isValid(datum.change_sd) ? datum.change_sd : 0)",
+        right=f"datum.{what.column} + (isValid(datum.change_sd) ? datum.change_sd : 0)",
     )
     faint: dict[str, Any] = {"strokeWidth": 1.2, "opacity": 0.6}
     colour = controls.colour(None)
@@ -202,7 +202,7 @@ def _whiskers(
 def _columns(what: Against, points: pd.DataFrame) -> pd.DataFrame:
     """Return the columns that one chart needs."""
     names = ["request", "seed", "metric", "strategy", "distance", "sd", "href", "utility", "change"]
-    names += ["passes", "sent", f"front_{what.name}", *(["utility_sd"] if what.spread else [])]
+    names += ["passes", "sent", f"front_{what.name}", *(["change_sd"] if what.spread else [])]
     return points[names]
 
 

@@ -1,15 +1,35 @@
 """The band that retrained models span."""
 
+from collections.abc import Sequence
+from typing import NamedTuple
+
 import pandas as pd
 
-from fedunlearn.results import AGAIN, retrained_rows, unit
-from fedunlearn.results.report.naming import ALL_SEEDS, bounds
+from fedunlearn.results import AGAIN, CASE, judge, retrained_rows, unit
+from fedunlearn.results.frames.naming import ALL_SEEDS, bounds
 
-BAND = ["request", "seed", "metric", "mean", "low", "high"]
-"""The columns of `bands`."""
+BAND_COLUMNS = ["request", "seed", "metric", "mean", "low", "high"]
+"""The columns of `retrained_bands`."""
 
 
-def bands(summary: pd.DataFrame, verdicts: pd.DataFrame, metrics: list[str]) -> pd.DataFrame:
+class Band(NamedTuple):
+    """Where the retrained models of one request lie in one measure, as people see it."""
+
+    mean: float
+    low: float
+    high: float
+
+
+def bands_in(summary: pd.DataFrame, metrics: Sequence[str]) -> dict[str, Band]:
+    """Return the band of each measure over all seeds; ``summary`` holds one request's rows."""
+    found = retrained_bands(summary, judge(summary[[*CASE, *metrics]]), metrics)
+    together = found[found["seed"] == ALL_SEEDS].to_dict("records")
+    return {row["metric"]: Band(row["mean"], row["low"], row["high"]) for row in together}
+
+
+def retrained_bands(
+    summary: pd.DataFrame, verdicts: pd.DataFrame, metrics: Sequence[str]
+) -> pd.DataFrame:
     """Return where retrained models lie, for each request, metric and seed, and for all seeds.
 
     Values are in the unit in which people see them. The band is that of the verdicts where there
@@ -36,4 +56,4 @@ def bands(summary: pd.DataFrame, verdicts: pd.DataFrame, metrics: list[str]) -> 
                     low, high = (unit(metric) * judged[name].iloc[0] for name in ("low", "high"))
                 least, most = bounds(metric)
                 rows.append((request, seed, metric, mean, max(least, low), min(most, high)))
-    return pd.DataFrame(rows, columns=BAND)
+    return pd.DataFrame(rows, columns=BAND_COLUMNS)

@@ -1,17 +1,13 @@
-"""What the figures show, as tables: curves around a request, goals, gaps, spreads over seeds.
+"""Curves around a request, what retraining reached, and spreads over seeds.
 
 Accuracies, rates and agreements are in percent here, their gaps in percentage points.
 """
 
-import math
 from dataclasses import dataclass
 
 import pandas as pd
 
 from fedunlearn.results import (
-    DID_NOT_TAKE,
-    GAP,
-    PLANTED,
     RETRAIN,
     as_one_reference,
     retrained_rows,
@@ -38,30 +34,6 @@ class Spread:
 def goal(summary: pd.DataFrame, metric: str) -> Spread:
     """Return what retrained models reached, all references of all seeds alike."""
     return Spread.of(unit(metric) * retrained_rows(summary)[metric])
-
-
-def probe(summary: pd.DataFrame) -> str:
-    """Return the metric that tells best what is left of the leaver: attack success if it took."""
-    took = (summary["probe"] != DID_NOT_TAKE).all()
-    planted = f"{PLANTED}{GAP}" in summary
-    return PLANTED if planted and took else "forget_accuracy"
-
-
-def tradeoffs(summary: pd.DataFrame) -> dict[str, tuple[Spread, Spread]]:
-    """Return each strategy's test accuracy, and its distance ``|value - retrained|`` in `probe`.
-
-    Retraining is all references together: its distance is that of one of them from the others of
-    its seed, the floor, and zero where there is one a seed. Strategies without either number are
-    left out.
-    """
-    found = {}
-    names = as_one_reference(summary["strategy"])
-    for strategy, rows in summary.groupby(names):
-        accuracy = Spread.of(unit("test_accuracy") * rows["test_accuracy"])
-        distance = Spread.of(unit(probe(summary)) * rows[f"{probe(summary)}{GAP}"].abs())
-        if math.isfinite(accuracy.mean + distance.mean):
-            found[str(strategy)] = accuracy, distance
-    return found
 
 
 def around(metrics: pd.DataFrame, request: int) -> pd.DataFrame:
@@ -101,3 +73,26 @@ def horizon(curves: pd.DataFrame) -> int:
     longest = max([LEAD, *others])
     fits = others.empty or ends.max() <= 1.5 * longest
     return int(ends.max() if fits else longest)
+
+
+def curves_by_seed(metrics: pd.DataFrame, names: list[str]) -> pd.DataFrame:
+    """Return one row for each request, seed, strategy, phase and ``x``, a column a metric.
+
+    ``x`` counts rounds since the request, as in `around`; values are in
+    the unit in which people see them. Recovery starts where unlearning ended, and each line where
+    training left the model, so that lines hang together.
+    """
+    parts = []
+    for request in sorted(set(metrics["request"]) - {0}):
+        for seed, rows in metrics.groupby("seed"):
+            points = around(rows[rows["metric"].isin(names)], request)
+            parts.append(points.assign(request=request, seed=str(seed)))
+    keys = ["request", "seed", "strategy", "phase", "x"]
+    if not parts:
+        return pd.DataFrame(columns=[*keys, *names])
+    table = pd.concat(parts).pivot_table("mean", keys, "metric", sort=False).reset_index()
+    recovering = set(table.loc[table["phase"] == "recover", "strategy"])
+    unlearnt = table[(table["phase"] == "unlearn") & table["strategy"].isin(recovering)]
+    joints = unlearnt.loc[unlearnt.groupby(["request", "seed", "strategy"])["x"].idxmax()]
+    table = pd.concat([table, joints.assign(phase="recover")], ignore_index=True)
+    return table.sort_values([*keys[:3], "x"], kind="stable", ignore_index=True)

@@ -5,8 +5,7 @@ import pandas as pd
 import pytest
 
 from fedunlearn.results import METRICS
-from fedunlearn.results.plots import LEAD, around, horizon, probe
-from fedunlearn.results.plots.curves import Spread, goal, tradeoffs
+from fedunlearn.results.frames import LEAD, around, goal, horizon, probe, shown_points
 
 
 def rows(strategy, request, phase, values, metric="test_accuracy", seed=0, first=1):
@@ -144,20 +143,6 @@ def test_all_references_are_one_line():
     assert points(curves, "retrain", "recover") == pytest.approx({2: 80})
 
 
-def test_the_tradeoff_of_retraining_is_the_distance_of_references_from_each_other():
-    cases = summary(
-        strategy=["retrain", "retrain-2", "none"],
-        test_accuracy=[0.98, 0.96, 0.9],
-        test_accuracy_gap=[0.02, -0.02, -0.07],
-        forget_accuracy_gap=[0.03, -0.01, 0.5],
-    )
-    found = tradeoffs(cases)
-    assert set(found) == {"retrain", "none"}
-    accuracy, distance = found["retrain"]
-    assert (accuracy.mean, distance.mean) == pytest.approx((97, 2))
-    assert distance.sd == pytest.approx(np.std([3, 1], ddof=1))
-
-
 def test_a_probe_that_did_not_take_gives_way_to_the_leavers_records():
     cases = summary(strategy=["none"], attack_success_rate_gap=[0.9])
     assert probe(cases.assign(probe="took")) == "attack_success_rate"
@@ -165,16 +150,41 @@ def test_a_probe_that_did_not_take_gives_way_to_the_leavers_records():
     assert probe(summary(strategy=["none"])) == "forget_accuracy"
 
 
-def test_tradeoffs_are_absolute_distances_with_retraining_at_zero():
+def ends(strategies, seeds, accuracies, accuracy_gaps, forget_gaps):
+    """Rows of one request's summary, and the points that are drawn of them."""
     cases = summary(
-        strategy=["retrain", "none", "none", "gone"],
-        test_accuracy=[0.98, 0.96, 0.94, math.nan],
-        test_accuracy_gap=[0.0, -0.02, -0.04, math.nan],
-        forget_accuracy_gap=[0.0, 0.3, -0.5, math.nan],
+        strategy=strategies,
+        seed=seeds,
+        test_accuracy=accuracies,
+        test_accuracy_gap=accuracy_gaps,
+        forget_accuracy=[0.5] * len(seeds),
+        forget_accuracy_gap=forget_gaps,
     )
-    found = tradeoffs(cases)
-    assert set(found) == {"retrain", "none"}
-    assert found["retrain"] == (Spread(pytest.approx(98), 0), Spread(0, 0))
-    accuracy, distance = found["none"]
-    assert (accuracy.mean, distance.mean) == pytest.approx((95, 40))
-    assert distance.sd == pytest.approx(np.std([30, 50], ddof=1))
+    costs = dict.fromkeys(["client_epochs", "bytes_down", "bytes_up", "store_bytes"], 0)
+    return shown_points(cases.assign(request=1, **costs))
+
+
+def test_the_tradeoff_of_retraining_is_the_distance_of_references_from_each_other():
+    strategies = ["retrain", "retrain-2", "none"]
+    found = ends(strategies, [0, 0, 0], [0.98, 0.96, 0.9], [0.02, -0.02, -0.07], [0.03, -0.01, 0.5])
+    assert set(found.index) == {"retrain", "none"}
+    retrained = found.loc["retrain"]
+    assert (retrained["utility"], retrained["distance"]) == pytest.approx((97, 2))
+    assert retrained["sd"] == pytest.approx(np.std([3, 1], ddof=1))
+
+
+def test_tradeoffs_are_absolute_distances_with_retraining_at_zero():
+    found = ends(
+        ["retrain", "none", "none", "gone"],
+        [0, 0, 1, 0],
+        [0.98, 0.96, 0.94, math.nan],
+        [0.0, -0.02, -0.04, math.nan],
+        [0.0, 0.3, -0.5, math.nan],
+    )
+    assert set(found.index) == {"retrain", "none"}
+    values = ["utility", "utility_sd", "distance", "sd"]
+    assert found.loc["retrain", values].tolist() == pytest.approx([98, 0, 0, 0])
+    none = found.loc["none"]
+    assert (none["utility"], none["distance"]) == pytest.approx((95, 40))
+    assert none["sd"] == pytest.approx(np.std([30, 50], ddof=1))
+    assert none["change_sd"] == pytest.approx(np.std([2, 4], ddof=1))

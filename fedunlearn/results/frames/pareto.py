@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 
 
-def front(points: pd.DataFrame, least: list[str]) -> pd.Series:
+def pareto_front(points: pd.DataFrame, least: list[str]) -> pd.Series:
     """Return, for each row, whether it is on the front where the columns ``least`` are minimised.
 
     A row is on it unless another is at most as large in every column and smaller in one. Equal

@@ -1,0 +1,30 @@
+"""When requests came, and what training had stored by then."""
+
+import pandas as pd
+
+from fedunlearn.results import further_references
+
+
+def request_times(summary: pd.DataFrame, metrics: pd.DataFrame) -> pd.DataFrame:
+    """Return who left when: columns ``request, clients, after``, a row a request.
+
+    ``after`` is the last training round before it, the same for all strategies.
+    """
+    training = metrics[metrics["phase"] == "train"]
+    rows = []
+    for request, served in summary.groupby("request"):
+        before = training.loc[training["request"] < request, "round"]
+        rows.append((request, served["clients"].iloc[0], before.max()))
+    return pd.DataFrame(rows, columns=["request", "clients", "after"])
+
+
+def stored_by_request(summary: pd.DataFrame, metrics: pd.DataFrame) -> pd.DataFrame:
+    """Return the megabytes that training kept for each strategy by each request; seeds' means.
+
+    Columns ``request, strategy, after, stored, per_round``: ``after`` rounds of training.
+    """
+    shown = summary[~further_references(summary)]
+    found = shown.groupby(["request", "strategy"], sort=False)["store_bytes"].mean() / 1e6
+    table = found.rename("stored").reset_index()
+    table = table.merge(request_times(summary, metrics)[["request", "after"]], on="request")
+    return table.assign(per_round=table["stored"] / table["after"])
