@@ -4,6 +4,7 @@ import hashlib
 import os
 import shutil
 import tempfile
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
@@ -83,11 +84,21 @@ MARGIN = 16 * 2**20
 """Bytes that must be free on the disk besides those that a run says it needs."""
 
 
-def require_space(folder: Path, needed_bytes: int = 0) -> None:
-    """Raise `Refused` unless ``folder`` can be made and take ``needed_bytes``; leave no trace."""
+def free_bytes(folder: Path) -> int:
+    """Return the bytes that are free on the disk of ``folder``, which must exist."""
+    return shutil.disk_usage(folder).free
+
+
+def require_space(
+    folder: Path, needed_bytes: int = 0, free_on: Callable[[Path], int] = free_bytes
+) -> None:
+    """Raise `Refused` unless ``folder`` can be made and take ``needed_bytes``; leave no trace.
+
+    ``free_on`` tells the free bytes on the disk of a folder.
+    """
     standing = next(place for place in (folder, *folder.absolute().parents) if place.exists())
     try:
-        free = shutil.disk_usage(standing).free
+        free = free_on(standing)
         with tempfile.TemporaryFile(dir=standing):
             pass
     except OSError as error:

@@ -7,7 +7,7 @@ import csv
 import io
 import json
 import math
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from itertools import chain
 from numbers import Integral, Real
 from pathlib import Path
@@ -46,17 +46,18 @@ class RunFolder:
         needed_bytes: int = 0,
         sizes: tuple[int, int] | None = None,
         log: Log | None = None,
+        free_on: Callable[[Path], int] = files.free_bytes,
     ) -> None:
         """Make the folder and start its files anew, or refuse before anything is lost.
 
         ``needed_bytes`` must be free on the disk, and `files.MARGIN` more. Given ``sizes``, the
         folder is one that a run was killed in: metrics.csv and ledger.csv are cut to so many
         bytes, and everything else stays. ``log`` is given a copy of all rows of metrics.csv, those
-        that stay included.
+        that stay included. ``free_on`` is as for `files.require_space`.
         """
         self.path = path
         self._log = log or Silent()
-        files.require_space(path, needed_bytes)
+        files.require_space(path, needed_bytes, free_on)
         metrics, ledger = sizes or (None, None)
         self._metrics = _Growing(path / "metrics.csv", METRICS, metrics)
         self._ledger = _Growing(path / "ledger.csv", LEDGER, ledger)

@@ -1,9 +1,7 @@
 import json
 import math
 import resource
-import shutil
 from contextlib import contextmanager
-from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -199,14 +197,16 @@ def test_a_parent_that_is_a_file_is_refused(tmp_path):
         RunFolder(tmp_path / "file" / "run")
 
 
-def test_a_full_disk_is_refused_before_older_results_are_lost(tmp_path, monkeypatch):
+def test_a_full_disk_is_refused_before_older_results_are_lost(tmp_path):
     fill(tmp_path)
-    usage = SimpleNamespace(free=MARGIN + 999)
-    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage)
+
+    def free_on(folder):
+        return MARGIN + 999
+
     with pytest.raises(Refused, match="needs 17 MB, but only 17 MB are free"):
-        RunFolder(tmp_path, needed_bytes=1000)
+        RunFolder(tmp_path, needed_bytes=1000, free_on=free_on)
     assert len(load(tmp_path).metrics) == 12
-    RunFolder(tmp_path, needed_bytes=999).close()
+    RunFolder(tmp_path, needed_bytes=999, free_on=free_on).close()
 
 
 def test_a_disk_that_fills_up_during_the_run_is_named(tmp_path):
