@@ -47,8 +47,8 @@ class FastFedUL:
         """Yield the model without what is left of the leavers' updates."""
         removed = history.final.new_zeros(history.final.shape)
         for stored in history:
-            theirs = stored.only(request.clients).updates
-            others = 1 - float(theirs.examples.sum()) / stored.cohort_examples
+            leaving = stored.only(request.clients).updates
+            others = 1 - float(leaving.examples.sum()) / stored.cohort_examples
             removed = (1 - self.alpha * others) * removed - stored.share(request.clients)
         weights = history.final.clone()
         weights[history.layout.parameters] += self.theta * removed[history.layout.parameters]

@@ -79,18 +79,18 @@ class PGA:
         rounds = last_rounds(history, request.clients)
         reference, d = history.final, history.layout.size
         for stored, _ in rounds:
-            rest = stored.without(request.clients)
-            reference = reference - mean_update(stored, d) + mean_update(rest, d)
+            others = stored.without(request.clients)
+            reference = reference - mean_update(stored, d) + mean_update(others, d)
         radius = self.radius * float((reference - history.initial).norm())
 
         ascents = []
         for stored, leavers in rounds:
             for leaver in sorted(leavers):
                 alone = stored.only({leaver})
-                own = history.final - mean_update(stored, d) + mean_update(alone, d)
-                stop = self.stop * float((reference - own).norm())
+                final = history.final - mean_update(stored, d) + mean_update(alone, d)
+                stop = self.stop * float((reference - final).norm())
                 work, number = replace(self.work, bound=Ball(radius, stop)), request.after + 1
                 ascents.append(
-                    clients.leavers.train(reference, [leaver], work, round=number, other=own)
+                    clients.leavers.train(reference, [leaver], work, round=number, other=final)
                 )
         yield reference + fedavg_step(*ascents) if ascents else reference

@@ -48,8 +48,8 @@ class RidgeHead:
         """Yield the first model with the head of those who remain."""
         if history.statistics is None:
             raise LookupError("No sums were gathered in training; declare Needs(statistics=True).")
-        head, known = Head.of(history.layout), history.statistics
+        head, sums = Head.of(history.layout), history.statistics
         nothing = torch.zeros(head.sums, dtype=torch.float64)
-        gone = (known[client] for client in sorted(request.clients & known.keys()))
-        total = sum(known.values(), nothing) - sum(gone, nothing)
+        gone = (sums[client] for client in sorted(request.clients & sums.keys()))
+        total = sum(sums.values(), nothing) - sum(gone, nothing)
         yield head.put(history.initial, ridge.solve(total, self.penalty))

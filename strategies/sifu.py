@@ -81,8 +81,9 @@ class Sifu:
         start = restart(history, place, request.after)
         weights = start.weights.clone()
         if bounds[place]:
-            own = weights[history.layout.parameters]
-            own += torch.from_numpy(clients.rng(1).normal(scale=self.sigma, size=len(own))).float()
+            trained = weights[history.layout.parameters]
+            noise = clients.rng(1).normal(scale=self.sigma, size=len(trained))
+            trained += torch.from_numpy(noise).float()
         yield weights
         yield from Restart(weights, start.number).rounds(clients, request.after)
 

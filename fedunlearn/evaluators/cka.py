@@ -50,22 +50,22 @@ def gram(features: Tensor) -> Tensor:
     return x @ x.T
 
 
-def cka_of_grams(ours: Tensor, theirs: Tensor) -> float:
+def cka_of_grams(first: Tensor, second: Tensor) -> float:
     """Return `cka` of two representations, given the `gram` of each, [n, n]."""
-    _same_records(ours, theirs)
-    products = [(a * b).sum() for a, b in ((ours, theirs), (ours, ours), (theirs, theirs))]
-    return _cosine(products, ours.diagonal(), theirs.diagonal())
+    _same_records(first, second)
+    products = [(a * b).sum() for a, b in ((first, second), (first, first), (second, second))]
+    return _cosine(products, first.diagonal(), second.diagonal())
 
 
 def _cosine(products: list[Tensor], r: Tensor, s: Tensor) -> float:
     """Return the value, given ``|X^T Y|^2``, ``|X^T X|^2`` and ``|Y^T Y|^2``, r and s."""
     n = len(r)
-    both, ours, theirs = (
+    both, first, second = (
         float(product - n / (n - 2) * (a @ b) + a.sum() * b.sum() / ((n - 1) * (n - 2)))
         for product, (a, b) in zip(products, ((r, s), (r, r), (s, s)), strict=True)
     )
-    told = ours > _NOISE * float(products[1]) and theirs > _NOISE * float(products[2])
-    return min(1.0, max(-1.0, both / math.sqrt(ours * theirs))) if told else math.nan
+    told = first > _NOISE * float(products[1]) and second > _NOISE * float(products[2])
+    return min(1.0, max(-1.0, both / math.sqrt(first * second))) if told else math.nan
 
 
 def _centred(features: Tensor) -> Tensor:
@@ -75,11 +75,11 @@ def _centred(features: Tensor) -> Tensor:
     return shifted - shifted.mean(dim=0)
 
 
-def _same_records(ours: Tensor, theirs: Tensor) -> None:
-    if len(ours) != len(theirs) or len(ours) < FEWEST:
+def _same_records(first: Tensor, second: Tensor) -> None:
+    if len(first) != len(second) or len(first) < FEWEST:
         raise ValueError(
             f"Representations of the same records are compared, of at least {FEWEST}; these are "
-            f"of {len(ours)} and {len(theirs)}."
+            f"of {len(first)} and {len(second)}."
         )
 
 
@@ -108,8 +108,8 @@ class LayerSimilarity:
         values = {}
         for name in ("forget", "test"):
             if len(model.sets.get(name, ())) >= FEWEST:
-                ours, theirs = self._grams(model, name), self._grams(retrained, name)
-                layers = {layer: cka_of_grams(own, theirs[layer]) for layer, own in ours.items()}
+                first, second = self._grams(model, name), self._grams(retrained, name)
+                layers = {layer: cka_of_grams(own, second[layer]) for layer, own in first.items()}
                 values[f"{name}_cka"] = float(np.min([*layers.values()]))
                 values |= {f"{name}_cka{PART}{layer}": value for layer, value in layers.items()}
         return values

@@ -110,14 +110,14 @@ def epsilons(
     A side that is `PEAKED`, or a value that is no number, gives `CAP`. Raises ValueError for
     fewer than two models on a side.
     """
-    ours, theirs = checked(unlearned), checked(retrained)
-    if ours.shape[1] != theirs.shape[1]:
+    unlearned, retrained = checked(unlearned), checked(retrained)
+    if unlearned.shape[1] != retrained.shape[1]:
         raise ValueError("Both sides must have been asked about the same records.")
-    pooled = len(ours) + len(theirs)
+    pooled = len(unlearned) + len(retrained)
     width = max(1, CHUNK // pooled**2)
-    parts = range(0, ours.shape[1], width)
+    parts = range(0, unlearned.shape[1], width)
     cut = [slice(start, start + width) for start in parts]
-    found = [_best(ours[:, part], theirs[:, part], attacks, delta) for part in cut]
+    found = [_best(unlearned[:, part], retrained[:, part], attacks, delta) for part in cut]
     return np.concatenate([np.empty(0), *found])
 
 
@@ -129,13 +129,13 @@ def checked(values: Array) -> Array:
     return side
 
 
-def _best(ours: Array, theirs: Array, attacks: Sequence[Attack], delta: float) -> Array:
-    finite = np.isfinite(ours).all(axis=0) & np.isfinite(theirs).all(axis=0)
-    ours, theirs = np.where(finite, ours, 0), np.where(finite, theirs, 0)
-    ranges = np.ptp(ours, axis=0), np.ptp(theirs, axis=0)
+def _best(unlearned: Array, retrained: Array, attacks: Sequence[Attack], delta: float) -> Array:
+    finite = np.isfinite(unlearned).all(axis=0) & np.isfinite(retrained).all(axis=0)
+    unlearned, retrained = np.where(finite, unlearned, 0), np.where(finite, retrained, 0)
+    ranges = np.ptp(unlearned, axis=0), np.ptp(retrained, axis=0)
     least, most = np.minimum(*ranges), np.maximum(*ranges)
     known = {"threshold": _thresholds, "interval": _intervals, "gaussian": _gaussians}
-    tried = [epsilon(*known[name](ours, theirs), delta=delta) for name in attacks]
+    tried = [epsilon(*known[name](unlearned, retrained), delta=delta) for name in attacks]
     best = np.fmax.reduce(np.concatenate(tried), axis=0, initial=0.0)
     best = np.where(~finite | (least < PEAKED * most), CAP, best)
     return np.minimum(best, CAP)
@@ -146,28 +146,28 @@ class _Sorted:
     """Values of both sides in one order; a cut k stands before the k-th value."""
 
     values: Array
-    ours: NDArray[np.int64]
+    unlearned: NDArray[np.int64]
     """[n + m + 1, records]: how many of our values lie before each cut."""
-    theirs: NDArray[np.int64]
+    retrained: NDArray[np.int64]
     possible: NDArray[np.bool_]
     """[n + m + 1, records]: whether a cut separates different values."""
 
 
-def _sorted(ours: Array, theirs: Array) -> _Sorted:
-    pooled = np.concatenate([ours, theirs])
+def _sorted(unlearned: Array, retrained: Array) -> _Sorted:
+    pooled = np.concatenate([unlearned, retrained])
     order = np.argsort(pooled, axis=0, kind="stable")
     values = np.take_along_axis(pooled, order, axis=0)
-    mine = np.cumsum(order < len(ours), axis=0)
+    mine = np.cumsum(order < len(unlearned), axis=0)
     before = np.concatenate([np.zeros_like(mine[:1]), mine])
     ends = np.ones_like(values[:1], dtype=bool)
     possible = np.concatenate([ends, values[1:] > values[:-1], ends])
     return _Sorted(values, before, np.arange(len(before))[:, None] - before, possible)
 
 
-def _above(ours: Array, theirs: Array) -> tuple[Array, Array]:
-    """Return the error rates [cuts, records] of calling ours what lies above a cut."""
-    both = _sorted(ours, theirs)
-    missed, taken = both.ours / len(ours), 1 - both.theirs / len(theirs)
+def _above(unlearned: Array, retrained: Array) -> tuple[Array, Array]:
+    """Return the error rates [cuts, records] of calling unlearned what lies above a cut."""
+    both = _sorted(unlearned, retrained)
+    missed, taken = both.unlearned / len(unlearned), 1 - both.retrained / len(retrained)
     return _only(taken, both.possible), _only(missed, both.possible)
 
 
@@ -176,20 +176,23 @@ def _only(rates: Array, possible: NDArray[np.bool_]) -> Array:
     return np.where(possible, rates, 1.0)
 
 
-def _thresholds(ours: Array, theirs: Array) -> tuple[Array, Array]:
-    lower = np.median(theirs, axis=0) > np.median(ours, axis=0)
+def _thresholds(unlearned: Array, retrained: Array) -> tuple[Array, Array]:
+    lower = np.median(retrained, axis=0) > np.median(unlearned, axis=0)
     flip = np.where(lower, -1.0, 1.0)
-    return _above(flip * ours, flip * theirs)
+    return _above(flip * unlearned, flip * retrained)
 
 
-def _intervals(ours: Array, theirs: Array) -> tuple[Array, Array]:
-    narrow = np.ptp(ours, axis=0) <= np.ptp(theirs, axis=0)
-    width = np.minimum(np.ptp(ours, axis=0), np.ptp(theirs, axis=0))
-    top = np.where(narrow, ours.max(axis=0), theirs.max(axis=0))
-    both = _sorted(ours, theirs)
+def _intervals(unlearned: Array, retrained: Array) -> tuple[Array, Array]:
+    narrow = np.ptp(unlearned, axis=0) <= np.ptp(retrained, axis=0)
+    width = np.minimum(np.ptp(unlearned, axis=0), np.ptp(retrained, axis=0))
+    top = np.where(narrow, unlearned.max(axis=0), retrained.max(axis=0))
+    both = _sorted(unlearned, retrained)
     first, last = np.triu_indices(len(both.values))
-    inside = both.ours[last + 1] - both.ours[first], both.theirs[last + 1] - both.theirs[first]
-    share = inside[0] / len(ours), inside[1] / len(theirs)
+    inside = (
+        both.unlearned[last + 1] - both.unlearned[first],
+        both.retrained[last + 1] - both.retrained[first],
+    )
+    share = inside[0] / len(unlearned), inside[1] / len(retrained)
     edge = np.full_like(both.values[:1], np.inf)
     padded = np.concatenate([-edge, both.values, edge])  # padded[k + 1] is values[k]
     right_from = np.maximum(both.values[last], top - MARGIN)
@@ -202,12 +205,14 @@ def _intervals(ours: Array, theirs: Array) -> tuple[Array, Array]:
     return _only(taken, fits), _only(missed, fits)
 
 
-def _gaussians(ours: Array, theirs: Array) -> tuple[Array, Array]:
+def _gaussians(unlearned: Array, retrained: Array) -> tuple[Array, Array]:
     def density(side: Array, values: Array) -> Array:
         spread = side.std(axis=0, ddof=1)
         return np.asarray(-(((values - side.mean(axis=0)) / spread) ** 2) / 2 - np.log(spread))
 
     with np.errstate(divide="ignore", invalid="ignore"):
-        mine, other = (density(ours, v) - density(theirs, v) for v in (ours, theirs))
+        mine, other = (
+            density(unlearned, v) - density(retrained, v) for v in (unlearned, retrained)
+        )
     fitted = np.isfinite(mine).all(axis=0) & np.isfinite(other).all(axis=0)
     return _above(np.where(fitted, mine, 0), np.where(fitted, other, 0))

@@ -26,24 +26,24 @@ NULL_DRAWS = 4000
 
 
 def gaussian_epsilon(
-    ours: tuple[Array, Array],
-    theirs: tuple[Array, Array],
+    unlearned: tuple[Array, Array],
+    retrained: tuple[Array, Array],
     delta: float = DELTA,
     floor: float = 0.0,
 ) -> Array:
     """Return the epsilon between normal distributions, [records]; 0 is best.
 
-    ``ours`` and ``theirs`` are means and standard deviations above 0, each [records]. It is the
-    largest epsilon of all attacks that call unlearned what has a likelihood ratio of t or more; no
-    other attack does better (Neyman, Pearson). Both error rates are at least ``floor``. Without it,
-    and for equal spreads s apart by d, it solves
+    ``unlearned`` and ``retrained`` are means and standard deviations above 0, each [records]. It
+    is the largest epsilon of all attacks that call unlearned what has a likelihood ratio of t or
+    more; no other attack does better (Neyman, Pearson). Both error rates are at least ``floor``.
+    Without it, and for equal spreads s apart by d, it solves
 
         delta = Phi(d / 2s - epsilon s / d) - e^epsilon Phi(-d / 2s - epsilon s / d)
 
     (Balle, Wang. Improving the Gaussian mechanism for differential privacy. ICML 2018, arXiv
     1805.06530), to within about 1 %, which the spacing of `POINTS` leaves.
     """
-    (mean, spread), (origin, unit) = ours, theirs
+    (mean, spread), (origin, unit) = unlearned, retrained
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         shift, ratio = (mean - origin) / unit, spread / unit
         points = POINTS[:, None]
@@ -71,26 +71,26 @@ def raw_epsilons(unlearned: Array, retrained: Array, delta: float = DELTA) -> Ar
     ln(min(n, m) - 1) by more than chance lets it: no tail is believed that nobody has seen.
     A side that is `epsilon.PEAKED`, or a value that is no number, gives `epsilon.CAP`.
     """
-    ours, theirs = checked(unlearned), checked(retrained)
-    finite = np.isfinite(ours).all(axis=0) & np.isfinite(theirs).all(axis=0)
-    ours, theirs = np.where(finite, ours, 0), np.where(finite, theirs, 0)
-    mine, other = ((side.mean(axis=0), side.std(axis=0, ddof=1)) for side in (ours, theirs))
-    found = gaussian_epsilon(mine, other, delta, floor=1 / min(len(ours), len(theirs)))
-    ranges = np.ptp(ours, axis=0), np.ptp(theirs, axis=0)
+    unlearned, retrained = checked(unlearned), checked(retrained)
+    finite = np.isfinite(unlearned).all(axis=0) & np.isfinite(retrained).all(axis=0)
+    unlearned, retrained = np.where(finite, unlearned, 0), np.where(finite, retrained, 0)
+    mine, other = ((side.mean(axis=0), side.std(axis=0, ddof=1)) for side in (unlearned, retrained))
+    found = gaussian_epsilon(mine, other, delta, floor=1 / min(len(unlearned), len(retrained)))
+    ranges = np.ptp(unlearned, axis=0), np.ptp(retrained, axis=0)
     least, most = np.minimum(*ranges), np.maximum(*ranges)
-    constant = (most == 0) & (ours[0] != theirs[0])
+    constant = (most == 0) & (unlearned[0] != retrained[0])
     return np.where(~finite | constant | (least < PEAKED * most), CAP, found)
 
 
 @lru_cache(maxsize=64)
-def bias(ours: int, theirs: int, delta: float = DELTA) -> float:
+def bias(unlearned: int, retrained: int, delta: float = DELTA) -> float:
     """Return the mean of `raw_epsilons` over records whose two distributions are equal and normal.
 
-    ``ours`` and ``theirs`` count models. Neither mean nor spread matters, so that one simulation
-    of standard normals with a seed of its own tells it for all data.
+    ``unlearned`` and ``retrained`` count models. Neither mean nor spread matters, so that one
+    simulation of standard normals with a seed of its own tells it for all data.
     """
-    rng = randomness.rng(0, Stream.NULL_MODELS, ours, theirs)
-    mine, other = (rng.standard_normal((models, NULL_DRAWS)) for models in (ours, theirs))
+    rng = randomness.rng(0, Stream.NULL_MODELS, unlearned, retrained)
+    mine, other = (rng.standard_normal((models, NULL_DRAWS)) for models in (unlearned, retrained))
     return float(raw_epsilons(mine, other, delta).mean())
 
 

@@ -52,7 +52,7 @@ class Erasure:
             },
             rounds=self.rounds,
             caches=self.caches,
-            known=state.references.values(),
+            expected=state.references.values(),
         )
         noted = {
             "seed": state.seed,

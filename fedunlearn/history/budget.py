@@ -110,8 +110,8 @@ def _ways(encoding: str, policy: Policy, demand: Demand) -> Iterator[tuple[str, 
         yield finer[-1], wider
 
 
-def _described(way: tuple[str, Policy], demand: Demand) -> str:
-    encoding, policy = way
+def _described(plan: tuple[str, Policy], demand: Demand) -> str:
+    encoding, policy = plan
     every = policy.asks(demand.union).every
     rounds = "every round" if every == 1 else f"one round in {every}"
     if not isinstance(policy, AsNeeded | Every):

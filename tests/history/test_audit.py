@@ -241,7 +241,7 @@ def test_a_model_that_only_the_leaver_trained_is_the_servers(tmp_path):
     assert kinds == {"update"}
     models = [history.final, *(kept.before for kept in history.rounds)]
     roots = {"history": history.without({LEAVER}), "models": models}
-    assert audit(tmp_path, fingerprints, set(), roots, known=models).clean
+    assert audit(tmp_path, fingerprints, set(), roots, expected=models).clean
 
 
 def test_windows_of_a_local_model_are_of_what_was_trained():
@@ -543,7 +543,7 @@ def test_an_update_that_is_kept_in_memory_is_found(run, kind):
     held = run.memory.rounds[2].updates
     other = held.deltas[held.clients.index(1)]
     innocent = run.audit(
-        {"leak": make(other.clone())}, known=[other, other.double(), other.bfloat16()]
+        {"leak": make(other.clone())}, expected=[other, other.double(), other.bfloat16()]
     )
     assert not [f for f in innocent.findings if "still holds" in f.what]
 
@@ -576,7 +576,7 @@ def test_a_server_optimizer_that_remembers_is_named(run, made, found):
     assert channels(result) == {"server state"}
     assert result.findings[0].where == "server['state'][0]"
     assert "may carry what client 2 sent" in result.findings[0].what
-    assert run.audit({"server": {"state": made(run.delta())}}, known=made(run.delta())).clean
+    assert run.audit({"server": {"state": made(run.delta())}}, expected=made(run.delta())).clean
 
 
 @pytest.mark.parametrize("optimizer", [FedAvg(), FedAvgM(), FedAdam(), FedYogi()])
@@ -625,7 +625,7 @@ def test_updates_that_are_not_finite_are_fingerprinted_as_float32(tmp_path):
     deltas[2, 5] = float("nan")
     first = replace(history.rounds[0], updates=replace(history.rounds[0].updates, deltas=deltas))
     fingerprints = taken(replace(history, rounds=(first,)), {LEAVER})
-    found = fingerprints.found(np.frombuffer(content(deltas[2]), np.uint8))
+    found = fingerprints.marks_in(np.frombuffer(content(deltas[2]), np.uint8))
     assert {mark.form for mark in found if mark.kind == "update"} == {"float32"}
 
 
@@ -637,8 +637,8 @@ def test_a_long_row_is_marked_in_few_places_and_where_it_is_not_zero():
     history = History(layout, deltas[0] * 0, deltas[0] * 0, (Round(1, sent, 2),))
     fingerprints = taken(history, {LEAVER})
     assert fingerprints.blank == ()
-    assert fingerprints.found(np.frombuffer(content(deltas[1]), np.uint8))
-    assert not fingerprints.found(np.frombuffer(content(deltas[0]), np.uint8))
+    assert fingerprints.marks_in(np.frombuffer(content(deltas[1]), np.uint8))
+    assert not fingerprints.marks_in(np.frombuffer(content(deltas[0]), np.uint8))
     assert fingerprints.longest < 3000
     dense = torch.randn(200_000, generator=torch.Generator().manual_seed(0))
     found = [content(dense).index(window) for window in windows(dense, np.random.default_rng(0))]
@@ -672,16 +672,19 @@ def test_patterns_are_found_at_every_offset_and_nowhere_else():
     for offset in range(20):
         for number, string in enumerate(strings):
             text = rng.bytes(offset) + string + rng.bytes(offset % 3)
-            assert patterns.found(np.frombuffer(text, np.uint8)) == [(number, offset)]
-            assert patterns.found(np.frombuffer(text[: offset + len(string) - 1], np.uint8)) == []
-            assert patterns.found(np.frombuffer(text[offset + 1 :], np.uint8)) == []
+            assert patterns.occurrences(np.frombuffer(text, np.uint8)) == [(number, offset)]
+            assert (
+                patterns.occurrences(np.frombuffer(text[: offset + len(string) - 1], np.uint8))
+                == []
+            )
+            assert patterns.occurrences(np.frombuffer(text[offset + 1 :], np.uint8)) == []
             for place in range(0, len(string), 5):
                 changed = bytearray(text)
                 changed[offset + place] ^= 1
-                assert patterns.found(np.frombuffer(changed, np.uint8)) == []
+                assert patterns.occurrences(np.frombuffer(changed, np.uint8)) == []
     with pytest.raises(ValueError, match="at least 16 bytes"):
         Patterns([b"short"])
-    assert Patterns([]).found(np.zeros(100, np.uint8)) == []
+    assert Patterns([]).occurrences(np.zeros(100, np.uint8)) == []
 
 
 def test_patterns_agree_with_a_plain_search_in_poor_text():
@@ -695,7 +698,7 @@ def test_patterns_agree_with_a_plain_search_in_poor_text():
         for start in range(len(text) - 16)
         if text[start : start + 17].tobytes() == string
     ]
-    assert sorted(Patterns(strings).found(text)) == expected
+    assert sorted(Patterns(strings).occurrences(text)) == expected
     assert len(expected) > len(strings)
 
 

@@ -113,7 +113,7 @@ def _scan(path: Path, fingerprints: Fingerprints) -> tuple[int, set[Mark]]:
     with path.open("rb", buffering=0) as stream:
         while read := stream.readinto(held[filled:].data):
             total, filled = total + read, filled + read
-            marks |= fingerprints.found(held[:filled])
+            marks |= fingerprints.marks_in(held[:filled])
             tail = held[max(0, filled - overlap) : filled].copy()
             filled = len(tail)
             held[:filled] = tail

@@ -67,10 +67,10 @@ class Fingerprints:
         """Bytes of the longest window."""
         return self._patterns.longest
 
-    def found(self, buffer: np.ndarray) -> set[Mark]:
+    def marks_in(self, buffer: np.ndarray) -> set[Mark]:
         """Return what ``buffer``, uint8 [n], holds windows of."""
         marks = list(self.windows.values())
-        return {mark for number, _ in self._patterns.found(buffer) for mark in marks[number]}
+        return {mark for number, _ in self._patterns.occurrences(buffer) for mark in marks[number]}
 
 
 def taken(
@@ -86,25 +86,27 @@ def taken(
     at a time. ``seed`` determines where windows lie.
     """
     rng = randomness.rng(seed, Stream.WINDOWS)
-    found: dict[bytes, set[Mark]] = {}
+    by_window: dict[bytes, set[Mark]] = {}
     sent: set[tuple[ClientId, int]] = set()
     models = [before.initial, before.final]
     for kept in before.rounds:
         model = _broadcast(kept)
         models += [] if model is None else [model]
         if leavers & set(kept.clients):
-            sent |= _of_round(kept, leavers, model, rng, found)
+            sent |= _of_round(kept, leavers, model, rng, by_window)
     for client, sums in (before.statistics or {}).items():
         if client in leavers:
-            _of_rows(sums.reshape(1, -1), "statistics", client, rng, found)
+            _of_rows(sums.reshape(1, -1), "statistics", client, rng, by_window)
     # a model of the server is everybody's: the mean of one client's update, say
-    _drop(found, *models)
-    marked = {(m.client, m.number) for marks in found.values() for m in marks if m.kind == "update"}
+    _drop(by_window, *models)
+    marked = {
+        (m.client, m.number) for marks in by_window.values() for m in marks if m.kind == "update"
+    }
     for client in sorted(leavers & (records or {}).keys()):
         rows = (records or {})[client]
-        _of_rows(rows.reshape(len(rows), -1), "raw records", client, rng, found)
+        _of_rows(rows.reshape(len(rows), -1), "raw records", client, rng, by_window)
     written: dict[bytes, set[Mark]] = {}
-    for window, marks in found.items():
+    for window, marks in by_window.items():
         _merge(written, {window: marks})
         widened = {mark for mark in marks if mark.form == "float32"}
         for form, content in writings(window) if widened else ():
@@ -120,7 +122,7 @@ def _of_round(
     leavers: Set[ClientId],
     model: Vector | None,
     rng: np.random.Generator,
-    found: dict[bytes, set[Mark]],
+    by_window: dict[bytes, set[Mark]],
 ) -> set[tuple[ClientId, int]]:
     """Add windows of a round; return client and round of each update that is not constant."""
     stored, updates = on_disk(kept), kept.updates
@@ -140,12 +142,12 @@ def _of_round(
                 own = {window: {mark} for window in cut}
                 if name in theirs:
                     _drop(own, theirs[name])
-                _merge(found, own)
+                _merge(by_window, own)
     if model is not None:
         for client, row in places.items():
             trained = model + updates.deltas[row]
             mark = Mark("local model", client, kept.number, "float32")
-            _merge(found, {window: {mark} for window in windows(trained, rng, base=model)})
+            _merge(by_window, {window: {mark} for window in windows(trained, rng, base=model)})
     deltas = updates.deltas
     return {(c, kept.number) for c, row in places.items() if (deltas[row] != deltas[row, 0]).any()}
 
@@ -155,7 +157,7 @@ def _of_rows(
     kind: Kind,
     client: ClientId,
     rng: np.random.Generator,
-    found: dict[bytes, set[Mark]],
+    by_window: dict[bytes, set[Mark]],
 ) -> None:
     """Add a window or two of each row [n, ...]."""
     form = str(rows.dtype).removeprefix("torch.")
@@ -164,7 +166,7 @@ def _of_rows(
         for credit in (NEIGHBOURS, 0.8):
             cut = windows(row, rng, count=2, credit=credit)
             own = {window: {Mark(kind, client, number, form)} for window in cut}
-            _merge(found, own)
+            _merge(by_window, own)
             if own:
                 break
 
@@ -192,10 +194,10 @@ def _drop(windows: dict[bytes, set[Mark]], *tensors: Tensor) -> None:
     patterns = Patterns(names)
     for tensor in tensors:
         content = tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy()
-        for number in {number for number, _ in patterns.found(content)}:
+        for number in {number for number, _ in patterns.occurrences(content)}:
             windows.pop(names[number], None)
 
 
-def _merge(found: dict[bytes, set[Mark]], windows: Mapping[bytes, Set[Mark]]) -> None:
+def _merge(by_window: dict[bytes, set[Mark]], windows: Mapping[bytes, Set[Mark]]) -> None:
     for window, marks in windows.items():
-        found.setdefault(window, set()).update(marks)
+        by_window.setdefault(window, set()).update(marks)

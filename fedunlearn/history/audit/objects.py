@@ -19,18 +19,18 @@ def search_objects(
     roots: Mapping[str, object],
     fingerprints: Fingerprints,
     *,
-    known: Iterable[Tensor] = (),
+    expected: Iterable[Tensor] = (),
     beyond: Collection[object] = (),
 ) -> tuple[int, tuple[Finding, ...]]:
     """Return how many objects can be reached from ``roots``, by name, and what was found in them.
 
     Besides the leavers' bytes that is any vector of a model's size which is neither part of a
-    history that was reached, nor equal to one that is or to one of ``known``, nor constant as the
-    state of a fresh server optimizer is: what an optimizer carries is made of past updates. What
-    ``beyond`` names is not searched.
+    history that was reached, nor equal to one that is or to one of ``expected``, nor constant as
+    the state of a fresh server optimizer is: what an optimizer carries is made of past updates.
+    What ``beyond`` names is not searched.
     """
     things = list(reachable(roots, (*beyond, fingerprints)))
-    explained = [*known, *(tensor for _, thing in things for tensor in _explained(thing))]
+    explained = [*expected, *(tensor for _, thing in things for tensor in _explained(thing))]
     in_place = {id(tensor) for tensor in explained}
     findings: list[Finding] = []
     searched: set[tuple[int, int]] = set()
@@ -48,7 +48,7 @@ def search_objects(
         marks: set[Mark] = set()
         place = (content.ctypes.data, len(content))
         if place not in searched:
-            marks = fingerprints.found(content)
+            marks = fingerprints.marks_in(content)
             # a copy's address will be another's
             if isinstance(thing, Tensor) and thing.device.type == "cpu":
                 searched.add(place)

@@ -51,7 +51,7 @@ class Patterns:
         self._table = np.zeros(2**bits, bool)
         self._table[self._slots(anchors)] = True
 
-    def found(self, buffer: np.ndarray) -> list[tuple[int, int]]:
+    def occurrences(self, buffer: np.ndarray) -> list[tuple[int, int]]:
         """Return (number of the string, where it starts) for each occurrence in ``buffer`` [n].
 
         ``buffer`` is uint8; strings that reach beyond it are not found.

@@ -45,7 +45,7 @@ def audit(
     *,
     rounds: Path | None = None,
     caches: Sequence[Path] = (),
-    known: Iterable[Tensor] = (),
+    expected: Iterable[Tensor] = (),
     beyond: Collection[object] = (),
 ) -> Audit:
     """Search the run's ``folder``, the ``caches``, and all that can be reached from ``roots``.
@@ -53,5 +53,5 @@ def audit(
     The arguments are those of `search_files` and `search_objects`.
     """
     files, nbytes, found = search_files(folder, fingerprints, claimed, rounds=rounds, caches=caches)
-    objects, held = search_objects(roots, fingerprints, known=known, beyond=beyond)
+    objects, held = search_objects(roots, fingerprints, expected=expected, beyond=beyond)
     return Audit(files, nbytes, objects, (*found, *held), fingerprints.blank)
