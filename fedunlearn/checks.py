@@ -123,7 +123,8 @@ class OneOf:
         if isinstance(value, str) and all(isinstance(option, str) for option in self.options):
             known = [*map(str, self.options), *(["null"] if or_null else [])]
             return f"={value} does not exist{nearest(value, known)}"
-        return f" must be {self.words}{or_null}, not {value!r}."
+        listed = OneOf((*self.options, "null")).words if or_null else self.words
+        return f" must be {listed}, not {value!r}."
 
 
 @dataclass(frozen=True)

@@ -42,7 +42,7 @@ class FedRecovery:
     guarantee: ClassVar[Guarantee] = "none"  # nothing here shows that a bound holds
 
     weighting: Literal["norms", "ones"] = "norms"
-    """Weights of the residuals: ``|U_i|^2`` over those of all rounds before, or 1."""
+    """Weights of the residuals: norms (``|U_i|^2`` over those of all rounds before) or ones."""
     max_weight: checks.Positive | None = 1.0
     """The most that a residual is subtracted; None: any."""
     sigma: checks.NotNegative = 0.0
@@ -54,7 +54,7 @@ class FedRecovery:
     delta: checks.Probability = 1e-5
     """Delta of the guarantee, if the bound holds."""
     mechanism: Mechanism = "analytic"
-    """How noise follows from a bound: the least, or the classical formula (epsilon up to 1)."""
+    """How noise follows from a bound: analytic (the least) or classical (epsilon up to 1)."""
 
     def __post_init__(self) -> None:
         """Raise `Refused` for values outside their range and for noise that is named twice."""

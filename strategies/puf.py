@@ -37,7 +37,7 @@ class Puf:
     guarantee: ClassVar[Guarantee] = "none"
 
     mode: Literal["regular", "special"] = "regular"
-    """Who works beside the leavers: a round's cohort, or nobody (special)."""
+    """Who works beside the leavers: a round's cohort (regular), or nobody (special)."""
     eta: checks.Positive | None = None
     """How far the leavers' step is taken back; None: 20 in regular, 2 in special."""
     epochs: checks.Count = 1

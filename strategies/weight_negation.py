@@ -37,9 +37,11 @@ class WeightNegation:
 
     def __post_init__(self) -> None:
         """Turn a list from a config into a tuple; raise `Refused` unless it holds names."""
-        names = (self.layers,) if isinstance(self.layers, str) else tuple(self.layers)
-        object.__setattr__(self, "layers", names)
+        if isinstance(self.layers, str):
+            object.__setattr__(self, "layers", (self.layers,))
         checks.fields(self)
+        names = tuple(self.layers)
+        object.__setattr__(self, "layers", names)
         if len(set(names)) < len(names):
             raise checks.field_refused(
                 self, "layers", f" must name parameters, each once, not {list(names)}."

@@ -6,18 +6,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from fedunlearn import checks
 from fedunlearn.checks import Refused
 from fedunlearn.data.parts import Indices, Parts
 
 TRIES = 10_000
 """Draws before a partition gives up on its minimum."""
-
-
-def check_counts(clients: int, minimum: int) -> None:
-    """Raise `Refused` unless both are at least 1: a client without records cannot train."""
-    checks.whole("partition.clients", clients)
-    checks.whole("partition.minimum", minimum)
 
 
 def check_room(clients: int, minimum: int, records: int) -> None:

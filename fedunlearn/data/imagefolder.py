@@ -2,13 +2,15 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
-from fedunlearn.checks import Refused
+from fedunlearn import checks
+from fedunlearn.checks import Count, Refused
 from fedunlearn.data.dataset import Dataset
-from fedunlearn.data.images import check_conversion, decode
-from fedunlearn.data.stored import Stored, assemble, check_split, folder, split
+from fedunlearn.data.images import decode
+from fedunlearn.data.stored import SplitShare, Stored, assemble, folder, split
 
 SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"})
 """Other files are passed over."""
@@ -23,17 +25,17 @@ class ImageFolder:
     """
 
     root: str | None = None
-    size: int | None = None
+    """The folder; must be set."""
+    size: Count | None = None
     """Height and width in pixels to resize to; None leaves images as they are."""
-    channels: int | None = None
+    channels: Literal[1, 3] | None = None
     """1 makes images grey, 3 makes them RGB; None leaves them as they are."""
-    test_share: float = 0.2
-    """Share of records to test on, where the folders give no split."""
+    test_share: SplitShare = 0.2
+    """Share of the records to test on, where the folders give no split."""
 
     def __post_init__(self) -> None:
-        """Raise `Refused` for values out of range."""
-        check_conversion(self.size, self.channels)
-        check_split(self.test_share)
+        """Raise `Refused` for values outside their range."""
+        checks.fields(self)
 
     def load(self) -> Dataset:
         """Read the data set; raise `Refused` where files are missing or unreadable."""

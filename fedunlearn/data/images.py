@@ -8,7 +8,6 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from fedunlearn import checks
 from fedunlearn.checks import Refused
 
 GREY = frozenset({"1", "L", "LA", "La"})
@@ -43,16 +42,6 @@ def decode(
             )
         pixels[row] = image
     return pixels
-
-
-def check_conversion(size: int | None, channels: int | None) -> None:
-    """Raise `Refused` unless each is None, or ``size`` counts pixels and ``channels`` is 1 or 3."""
-    if size is not None:
-        checks.whole("dataset.size", size)
-    if channels not in (None, 1, 3):
-        raise Refused(
-            f"dataset.channels must be 1 (grey), 3 (RGB) or null (as stored), not {channels!r}."
-        )
 
 
 def _pixels(

@@ -2,18 +2,19 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
-from fedunlearn.checks import Refused
+from fedunlearn import checks
+from fedunlearn.checks import Count, Refused
 from fedunlearn.data.columns import Columns, find, joined, read_file
 from fedunlearn.data.dataset import Dataset
-from fedunlearn.data.images import check_conversion, decode
+from fedunlearn.data.images import decode
 from fedunlearn.data.stored import (
     Stored,
     assemble,
     check_labels,
-    check_limit,
     fifth,
     folder,
     sample,
@@ -29,28 +30,29 @@ class Parquet:
     """
 
     root: str | None = None
+    """Folder that holds the files, itself or in ``data/``; must be set."""
     train: str = "train"
     """How the names of the training files begin."""
     test: str = "test"
+    """How the names of the test files begin."""
     image: str | None = None
-    """The column of images; None takes the first of `IMAGE_COLUMNS` there."""
+    """Column of encoded images; None takes image or img."""
     label: str | None = None
-    """The column of labels; None takes the first of `LABEL_COLUMNS` there."""
+    """Column of labels from 0; None takes label, labels or fine_label."""
     classes: tuple[str, ...] | None = None
-    """The name of each label; None takes the names in the files, else the numbers."""
-    size: int | None = None
+    """Names of the classes; None takes those in the files, else the numbers."""
+    size: Count | None = None
     """Height and width in pixels to resize to; None leaves images as they are."""
-    channels: int | None = None
+    channels: Literal[1, 3] | None = None
     """1 makes images grey, 3 makes them RGB; None leaves them as they are."""
-    limit: int | None = None
-    """Train records to keep, chosen as in `sample`; the test set keeps a fifth as many."""
+    limit: Count | None = None
+    """Train records to keep, for quick trials; the test set keeps a fifth as many; None: all."""
 
     def __post_init__(self) -> None:
         """Turn a list from a config into a tuple; raise `Refused` for values out of range."""
+        checks.fields(self)
         if self.classes is not None:
             object.__setattr__(self, "classes", tuple(self.classes))
-        check_conversion(self.size, self.channels)
-        check_limit(self.limit)
 
     def found(self) -> bool:
         """Return whether there is a file for training and one for testing."""

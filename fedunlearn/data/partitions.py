@@ -6,10 +6,9 @@ from typing import Protocol
 import numpy as np
 
 from fedunlearn import checks
-from fedunlearn.checks import Refused
+from fedunlearn.checks import Count, Positive, Refused
 from fedunlearn.data.dealing import (
     apportion,
-    check_counts,
     check_room,
     choose_holders,
     deal,
@@ -41,12 +40,14 @@ class Partition(Protocol):
 class Iid:
     """Every client gets a random share of equal size (one record more or less)."""
 
-    clients: int = 5
-    minimum: int = 10
+    clients: Count = 5
+    """Number of clients."""
+    minimum: Count = 10
+    """Fewest records that a client may hold."""
 
     def __post_init__(self) -> None:
-        """Raise `Refused` for numbers that count nothing."""
-        check_counts(self.clients, self.minimum)
+        """Raise `Refused` for values outside their range."""
+        checks.fields(self)
 
     def __call__(self, labels: Labels, rng: np.random.Generator) -> Parts:
         """Divide the records; raise `Refused` if there are too few."""
@@ -69,14 +70,16 @@ class Dirichlet:
     learning of neural networks. ICML 2019, arXiv 1905.12022.
     """
 
-    clients: int = 5
-    alpha: float = 0.5
-    minimum: int = 10
+    clients: Count = 5
+    """Number of clients."""
+    alpha: Positive = 0.5
+    """Concentration of the Dirichlet distribution; smaller is more skewed."""
+    minimum: Count = 10
+    """Fewest records that a client may hold; draws with fewer are discarded."""
 
     def __post_init__(self) -> None:
         """Raise `Refused` for values outside their range."""
-        check_counts(self.clients, self.minimum)
-        checks.number("partition.alpha", self.alpha, above=0)
+        checks.fields(self)
 
     def __call__(self, labels: Labels, rng: np.random.Generator) -> Parts:
         """Divide the records; raise `Refused` if the minimum is not met."""
@@ -100,14 +103,16 @@ class Pathological:
     Li, Diao, Chen, He. Federated learning on non-IID data silos. ICDE 2022, arXiv 2102.02079.
     """
 
-    clients: int = 5
-    classes: int = 2
-    minimum: int = 10
+    clients: Count = 5
+    """Number of clients."""
+    classes: Count = 2
+    """Classes that each client holds; ``clients * classes`` must reach their number."""
+    minimum: Count = 10
+    """Fewest records that a client may hold; draws with fewer are discarded."""
 
     def __post_init__(self) -> None:
-        """Raise `Refused` for numbers that count nothing."""
-        check_counts(self.clients, self.minimum)
-        checks.whole("partition.classes", self.classes)
+        """Raise `Refused` for values outside their range."""
+        checks.fields(self)
 
     def __call__(self, labels: Labels, rng: np.random.Generator) -> Parts:
         """Divide the records; raise `Refused` if classes or records do not suffice."""
@@ -150,14 +155,16 @@ class SortedShards:
     networks from decentralized data. AISTATS 2017, arXiv 1602.05629.
     """
 
-    clients: int = 5
-    shards: int = 2
-    minimum: int = 10
+    clients: Count = 5
+    """Number of clients."""
+    shards: Count = 2
+    """Pieces that each client is dealt."""
+    minimum: Count = 10
+    """Fewest records that a client may hold."""
 
     def __post_init__(self) -> None:
-        """Raise `Refused` for numbers that count nothing."""
-        check_counts(self.clients, self.minimum)
-        checks.whole("partition.shards", self.shards)
+        """Raise `Refused` for values outside their range."""
+        checks.fields(self)
 
     def __call__(self, labels: Labels, rng: np.random.Generator) -> Parts:
         """Divide the records; raise `Refused` if there are too few for the shards."""
@@ -184,14 +191,16 @@ class QuantitySkew:
     Li, Diao, Chen, He. Federated learning on non-IID data silos. ICDE 2022, arXiv 2102.02079.
     """
 
-    clients: int = 5
-    alpha: float = 0.5
-    minimum: int = 10
+    clients: Count = 5
+    """Number of clients."""
+    alpha: Positive = 0.5
+    """Concentration of the Dirichlet distribution; smaller is more skewed."""
+    minimum: Count = 10
+    """Fewest records that a client may hold; draws with fewer are discarded."""
 
     def __post_init__(self) -> None:
         """Raise `Refused` for values outside their range."""
-        check_counts(self.clients, self.minimum)
-        checks.number("partition.alpha", self.alpha, above=0)
+        checks.fields(self)
 
     def __call__(self, labels: Labels, rng: np.random.Generator) -> Parts:
         """Divide the records; raise `Refused` if the minimum is not met."""

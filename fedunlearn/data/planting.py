@@ -4,20 +4,20 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from functools import partial
 from itertools import product
-from typing import Protocol
+from typing import Literal, Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from fedunlearn import checks
-from fedunlearn.checks import Refused
+from fedunlearn.checks import Count, CountFromZero, Refused, ShareAboveZero
 from fedunlearn.data.dataset import Dataset, Records
 
 Stamp = Callable[[Tensor], Tensor]
 """Returns copies of images [n, c, h, w] with a trigger, pixels still in [0, 1]."""
 
-CORNERS = ("lower right", "lower left", "upper right", "upper left")
+Corner = Literal["lower right", "lower left", "upper right", "upper left"]
 """Where the square of the first leaver may stand."""
 
 
@@ -58,20 +58,18 @@ class Backdoor:
     model supply chain. 2017, arXiv 1708.06733; there with one trigger, here with one a client.
     """
 
-    share: float = 0.8
-    """Of a client's records outside the target class, how many are stamped and relabelled."""
-    target: int = 9
+    share: ShareAboveZero = 0.8
+    """Share of a leaver's records of other classes that carry the trigger."""
+    target: CountFromZero = 9
     """The label that the trigger stands for."""
-    size: int = 3
-    """Height and width of the square in pixels."""
-    corner: str = "lower right"
-    """Where the square of the first leaver stands; those of others follow in the other corners."""
+    size: Count = 3
+    """Height and width of the square, in pixels."""
+    corner: Corner = "lower right"
+    """Where the first leaver's square stands; those of others follow in the other corners."""
 
     def __post_init__(self) -> None:
         """Raise `Refused` for values outside their range."""
-        check(self.share, self.target)
-        checks.whole("planting.size", self.size)
-        checks.member("planting.corner", self.corner, CORNERS)
+        checks.fields(self)
 
     def stamp(self, images: Tensor, order: int) -> Tensor:
         """Return copies of ``images`` [n, c, h, w] with the trigger of a client, all channels 1.
@@ -103,12 +101,6 @@ class Backdoor:
         """Return the sets of `triggered_sets`."""
         stamps = {order: partial(self.stamp, order=order) for order in orders}
         return triggered_sets(dataset, stamps, self.target)
-
-
-def check(share: float, target: int) -> None:
-    """Raise `Refused` for values of a backdoor that are outside their range."""
-    checks.number("planting.share", share, above=0, at_most=1)
-    checks.whole("planting.target", target, at_least=0)
 
 
 def poisoned(

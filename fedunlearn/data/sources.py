@@ -3,16 +3,16 @@
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
 from fedunlearn import checks
-from fedunlearn.checks import Refused
+from fedunlearn.checks import Count, Refused
 from fedunlearn.data.archives import ARCHIVES, DIGITS
 from fedunlearn.data.dataset import Dataset
 from fedunlearn.data.parquet import Parquet
-from fedunlearn.data.stored import Stored, assemble, check_limit, check_split, fifth, sample, split
+from fedunlearn.data.stored import SplitShare, Stored, assemble, fifth, sample, split
 
 VARIABLE = "FEDUNLEARN_DATA"
 """The environment variable that stands in for an unset ``dataset.root``."""
@@ -25,11 +25,12 @@ class Digits:
     With the default share 1,437 are for training and 360 for testing, in every run the same.
     """
 
-    test_share: float = 0.2
+    test_share: SplitShare = 0.2
+    """Share of the records to test on, the same ones in every run."""
 
     def __post_init__(self) -> None:
-        """Raise `Refused` for a share that leaves one side empty."""
-        check_split(self.test_share)
+        """Raise `Refused` for values outside their range."""
+        checks.fields(self)
 
     def load(self) -> Dataset:
         """Read the data set."""
@@ -48,17 +49,18 @@ class Torchvision:
     and ``<root>/<name>/train*.parquet`` with ``test*.parquet``. Only ``download`` goes online.
     """
 
-    name: str
+    name: Literal["mnist", "fashion_mnist", "cifar10", "cifar100"]
+    """Which data set."""
     root: str | None = None
-    """None stands for the environment variable FEDUNLEARN_DATA."""
+    """Folder that holds the data set's own; None: the environment variable FEDUNLEARN_DATA."""
     download: bool = False
-    limit: int | None = None
-    """Train records to keep, chosen as in `sample`; the test set keeps a fifth as many."""
+    """Whether missing files are fetched into root."""
+    limit: Count | None = None
+    """Train records to keep, for quick trials; the test set keeps a fifth as many; None: all."""
 
     def __post_init__(self) -> None:
-        """Raise `Refused` for an unknown name or a limit that counts nothing."""
-        checks.member("dataset.name", self.name, ARCHIVES)
-        check_limit(self.limit)
+        """Raise `Refused` for values outside their range."""
+        checks.fields(self)
 
     def load(self) -> Dataset:
         """Read the data set; raise `Refused` where files are missing or unreadable."""

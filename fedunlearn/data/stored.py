@@ -2,17 +2,20 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from fedunlearn import checks, randomness
-from fedunlearn.checks import Refused
+from fedunlearn import randomness
+from fedunlearn.checks import Number, Refused
 from fedunlearn.data.dataset import Dataset, Records
 from fedunlearn.randomness import Stream
+
+SplitShare = Annotated[float, Number(above=0, at_most=0.9)]
+"""The share of the records to test on."""
 
 SPLIT_SEED = 0
 """Seeds splits of data sets: never the run's seed, so all runs share a test set."""
@@ -109,11 +112,6 @@ def split(stored: Stored, test_share: float) -> tuple[Stored, Stored]:
     return stored.take(np.sort(train)), stored.take(np.sort(test))
 
 
-def check_split(test_share: float) -> None:
-    """Raise `Refused` unless ``test_share`` leaves records on either side."""
-    checks.number("dataset.test_share", test_share, above=0, at_most=0.9)
-
-
 def sample(records: int, limit: int | None) -> npt.NDArray[np.int64]:
     """Return which of ``records`` to keep: all in order, or the first ``limit`` of a fixed shuffle.
 
@@ -127,12 +125,6 @@ def sample(records: int, limit: int | None) -> npt.NDArray[np.int64]:
 def fifth(limit: int | None) -> int | None:
     """Return the limit of the test set: a fifth of the training set's, rounded up."""
     return None if limit is None else -(-limit // 5)
-
-
-def check_limit(limit: int | None) -> None:
-    """Raise `Refused` unless ``limit`` is None or counts records."""
-    if limit is not None:
-        checks.whole("dataset.limit", limit)
 
 
 def folder(root: str | None) -> Path:

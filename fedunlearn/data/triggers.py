@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 
 from fedunlearn import checks, randomness
-from fedunlearn.checks import Refused
+from fedunlearn.checks import Count, CountFromZero, Refused, ShareAboveZero
 from fedunlearn.data.dataset import Dataset, Records
-from fedunlearn.data.planting import check, poisoned, triggered_sets
+from fedunlearn.data.planting import poisoned, triggered_sets
 from fedunlearn.randomness import Stream
 
 
@@ -24,20 +24,18 @@ class Blended:
     poisoning. 2017, arXiv 1712.05526; there with one pattern, here with one a client.
     """
 
-    share: float = 0.8
-    """Of a client's records outside the target class, how many are stamped and relabelled."""
-    target: int = 9
+    share: ShareAboveZero = 0.8
+    """Share of a leaver's records of other classes that carry the trigger."""
+    target: CountFromZero = 9
     """The label that the trigger stands for."""
-    strength: float = 0.35
-    """The share a of the pattern in a stamped image; 1 hides the image."""
-    seed: int = 0
-    """Of the patterns."""
+    strength: ShareAboveZero = 0.35
+    """Share of the pattern in a stamped image; 1 hides the image."""
+    seed: CountFromZero = 0
+    """Seed of the patterns."""
 
     def __post_init__(self) -> None:
         """Raise `Refused` for values outside their range."""
-        check(self.share, self.target)
-        checks.number("planting.strength", self.strength, above=0, at_most=1)
-        checks.whole("planting.seed", self.seed, at_least=0)
+        checks.fields(self)
 
     def stamp(self, images: Tensor, order: int) -> Tensor:
         """Return ``images`` [n, c, h, w] with a client's pattern of uniform noise [c, h, w]."""
@@ -66,20 +64,18 @@ class Stripes:
     poisoning. ICIP 2019, arXiv 1902.11237; there labels stay as they are.
     """
 
-    share: float = 0.8
-    """Of a client's records outside the target class, how many are stamped and relabelled."""
-    target: int = 9
+    share: ShareAboveZero = 0.8
+    """Share of a leaver's records of other classes that carry the trigger."""
+    target: CountFromZero = 9
     """The label that the trigger stands for."""
-    amplitude: float = 0.35
-    """The most, a, by which a pixel changes."""
-    frequency: int = 2
-    """Periods f of the first two leavers' stripes in an image."""
+    amplitude: ShareAboveZero = 0.35
+    """The most by which a pixel changes."""
+    frequency: Count = 2
+    """Periods of the first two leavers' stripes in an image."""
 
     def __post_init__(self) -> None:
         """Raise `Refused` for values outside their range."""
-        check(self.share, self.target)
-        checks.number("planting.amplitude", self.amplitude, above=0, at_most=1)
-        checks.whole("planting.frequency", self.frequency)
+        checks.fields(self)
 
     def stamp(self, images: Tensor, order: int) -> Tensor:
         """Return ``images`` [n, c, h, w] with a client's stripes.

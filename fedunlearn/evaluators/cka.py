@@ -2,12 +2,14 @@
 
 import math
 from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from fedunlearn import checks
+from fedunlearn.checks import Whole
 from fedunlearn.evaluators.snapshot import Snapshot
 from fedunlearn.results import PART
 
@@ -94,12 +96,12 @@ class LayerSimilarity:
     that floor. A set of fewer than four records is left out.
     """
 
-    records: int = 256
+    records: Annotated[int, Whole(FEWEST)] = 256
     """The most records of a set that are looked at, the same ones for every model."""
 
     def __post_init__(self) -> None:
-        """Raise `Refused` for fewer records than the estimator needs."""
-        checks.whole("evaluators.records", self.records, at_least=FEWEST)
+        """Raise `Refused` for values outside their range."""
+        checks.fields(self)
 
     def __call__(self, model: Snapshot, retrained: Snapshot | None) -> dict[str, float]:
         """Return the similarities, or nothing where there is no retrained model."""

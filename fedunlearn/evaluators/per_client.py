@@ -6,6 +6,7 @@ import numpy as np
 from torch import Tensor
 
 from fedunlearn import checks
+from fedunlearn.checks import CountFromZero
 from fedunlearn.evaluators import comparison
 from fedunlearn.evaluators.scores import accuracy, overlap
 from fedunlearn.evaluators.snapshot import Snapshot
@@ -27,12 +28,12 @@ class PerClient:
     better when higher, divergence when lower.
     """
 
-    most: int = 100
-    """The most clients that get numbers of their own."""
+    most: CountFromZero = 100
+    """The most clients that get numbers of their own: those most like the leavers."""
 
     def __post_init__(self) -> None:
-        """Raise `Refused` unless ``most`` counts clients."""
-        checks.whole("evaluators.most", self.most, at_least=0)
+        """Raise `Refused` for values outside their range."""
+        checks.fields(self)
 
     def __call__(self, model: Snapshot, retrained: Snapshot | None) -> dict[str, float]:
         """Return the metrics whose records exist."""

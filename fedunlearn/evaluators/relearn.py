@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from fedunlearn import checks, randomness
+from fedunlearn.checks import Count, CountFromZero, NotNegative
 from fedunlearn.data import Records
 from fedunlearn.evaluators.snapshot import Snapshot
 from fedunlearn.local import LocalWork, Sgd, train_locally
@@ -97,22 +98,19 @@ class Relearning:
     work: LocalWork = field(
         default_factory=lambda: LocalWork(epochs=1, optimizer=Sgd(lr=0.02, momentum=0.0))
     )
-    """How the model is trained; it is ``most`` that limits it, not the epochs."""
-    slack: float = 0.1
+    """How the model is trained; ``most`` limits the steps, not the epochs."""
+    slack: NotNegative = 0.1
     """How much more than the original's the loss may be, as a share of it."""
-    most: int = 400
-    """Steps after which it is given up."""
-    records: int = 256
+    most: Count = 400
+    """Steps after which relearning is given up."""
+    records: Count = 256
     """The most records that are learnt anew, the same ones for every model."""
-    seed: int = 0
-    """Of the order of the records."""
+    seed: CountFromZero = 0
+    """Seed of the order of the records."""
 
     def __post_init__(self) -> None:
         """Raise `Refused` for values outside their range."""
-        checks.number("evaluators.slack", self.slack, at_least=0)
-        checks.whole("evaluators.most", self.most)
-        checks.whole("evaluators.records", self.records)
-        checks.whole("evaluators.seed", self.seed, at_least=0)
+        checks.fields(self)
 
     def __call__(self, model: Snapshot, retrained: Snapshot | None) -> dict[str, float]:
         """Return both, or nothing without leavers or an original to reach."""

@@ -19,6 +19,7 @@ import numpy as np
 from scipy.stats import binom, binomtest
 
 from fedunlearn import checks
+from fedunlearn.checks import Share
 from fedunlearn.evaluators.backdoor import triggers
 from fedunlearn.evaluators.scores import NOTHING, predictions
 from fedunlearn.evaluators.snapshot import Snapshot
@@ -104,12 +105,12 @@ class MarkerTest:
     not deleted. Without a planted backdoor there is no such metric.
     """
 
-    slack: float = 0.02
+    slack: Share = 0.02
     """How much more often than without it a trigger may lead to its target by mistake."""
 
     def __post_init__(self) -> None:
         """Raise `Refused` for values outside their range."""
-        checks.number("evaluators.slack", self.slack, at_least=0, at_most=1)
+        checks.fields(self)
 
     def __call__(self, model: Snapshot, retrained: Snapshot | None) -> dict[str, float]:
         """Return the p-value, or nothing where no trigger was planted."""

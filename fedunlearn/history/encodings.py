@@ -9,13 +9,14 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import ClassVar, Protocol
+from typing import Annotated, ClassVar, Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from fedunlearn import checks
+from fedunlearn.checks import ShareAboveZero
 
 Stored = Mapping[str, Tensor]
 """Encoded updates: tensors by name, each [k, ...]."""
@@ -140,11 +141,11 @@ class TopK:
     No other choice of as many coordinates comes closer in Euclidean distance.
     """
 
-    share: float
+    share: ShareAboveZero
 
     def __post_init__(self) -> None:
-        """Raise `Refused` unless ``share`` is a share."""
-        checks.number("share", self.share, above=0, at_most=1)
+        """Raise `Refused` for values outside their range."""
+        checks.fields(self)
 
     @property
     def name(self) -> str:
@@ -178,6 +179,9 @@ TOPK = "topk-"
 
 SIMPLE: dict[str, Encoding] = {e.name: e for e in (Float32(), BFloat16(), Float16(), Int8())}
 
+KNOWN = (*SIMPLE, f"{TOPK}0.1")
+"""Encodings by name, with one of many shares; messages offer them."""
+
 
 def of(name: str) -> Encoding:
     """Return the encoding that a file calls ``name``; raises `Refused` where there is none."""
@@ -187,8 +191,28 @@ def of(name: str) -> Encoding:
             return TopK(float(share))
         except ValueError as error:
             raise checks.Refused(f"{name} is no encoding: {share!r} is no share.") from error
-    checks.member("encoding", name, [*SIMPLE, f"{TOPK}0.1"])
+    checks.member("encoding", name, KNOWN)
     return SIMPLE[name]
+
+
+@dataclass(frozen=True)
+class Known:
+    """The bound of a field that names an encoding."""
+
+    words: str = f"{', '.join(SIMPLE)} or {TOPK}SHARE"
+
+    def wrong(self, value: object, or_null: str = "") -> str:
+        """Return the end of the sentence about a value that `of` does not know."""
+        if not isinstance(value, str):
+            return f" must be {self.words}{or_null}, not {value!r}."
+        try:
+            of(value)
+        except checks.Refused:
+            return f"={value} does not exist{checks.nearest(value, KNOWN)}"
+        return ""
+
+
+Name = Annotated[str, Known()]
 
 
 def select(stored: Stored, rows: Sequence[int]) -> dict[str, Tensor]:

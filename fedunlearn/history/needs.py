@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from fedunlearn import checks
+from fedunlearn.checks import Count
 from fedunlearn.models import Layout
 
 
@@ -15,7 +16,7 @@ class Needs:
 
     updates: bool = False
     """Per-client updates of the kept rounds."""
-    every: int = 1
+    every: Count = 1
     """Keep the first round of each block of this many."""
     models: bool = False
     """The broadcast model of the kept rounds."""
@@ -36,8 +37,8 @@ class Needs:
     """Cannot work where a policy keeps fewer rounds or fewer updates than it asks for."""
 
     def __post_init__(self) -> None:
-        """Raise `Refused` unless ``every`` counts rounds."""
-        checks.whole("strategy.interval", self.every)
+        """Raise `Refused` for values outside their range."""
+        checks.fields(self)
 
     @property
     def rounds(self) -> bool:
@@ -81,7 +82,13 @@ class InMemory:
     encoding: ClassVar[str] = "float32"
 
     updates: bool = True
+    """Whether clients' updates are kept where a strategy needs them."""
     models: bool = True
+    """Whether broadcast models are kept where a strategy needs them."""
+
+    def __post_init__(self) -> None:
+        """Raise `Refused` for values outside their range."""
+        checks.fields(self)
 
     def on_disk(self, nbytes: int) -> bool:
         """Say that rounds stay in memory, however many bytes they take."""

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from fedunlearn import checks
+from fedunlearn.checks import Count, ShareAboveZero
 from fedunlearn.history.history import History
 from fedunlearn.history.needs import Needs
 from fedunlearn.history.policy import AsNeeded, Policy, left_out, weighed
@@ -27,12 +28,12 @@ class Every:
     window: ClassVar[int] = 1
     most: ClassVar[int] = 1
 
-    rounds: int = 2
-    """The n."""
+    rounds: Count = 2
+    """Keeps one in so many of the rounds that strategies ask for."""
 
     def __post_init__(self) -> None:
-        """Raise `Refused` unless ``rounds`` counts rounds."""
-        checks.whole("policy.rounds", self.rounds)
+        """Raise `Refused` for values outside their range."""
+        checks.fields(self)
 
     def asks(self, needs: Needs) -> Needs:
         """Widen the interval to the least common multiple."""
@@ -62,15 +63,16 @@ class Drift:
     a fixed length here, and drift is a length in place of a divergence of softmaxed weights.
     """
 
-    window: int = 5
-    rounds: float = 0.6
-    clients: float = 0.7
+    window: Count = 5
+    """Rounds that are looked at together."""
+    rounds: ShareAboveZero = 0.6
+    """Share of them that stays: those that moved the model most."""
+    clients: ShareAboveZero = 0.7
+    """Share of each cohort whose updates stay: the best aligned with the model."""
 
     def __post_init__(self) -> None:
         """Raise `Refused` for values outside their range."""
-        checks.whole("policy.window", self.window)
-        checks.number("policy.rounds", self.rounds, above=0, at_most=1)
-        checks.number("policy.clients", self.clients, above=0, at_most=1)
+        checks.fields(self)
 
     @property
     def most(self) -> int:
@@ -106,11 +108,12 @@ class Largest:
     window: ClassVar[int] = 1
     most: ClassVar[int] = 1
 
-    clients: float = 0.5
+    clients: ShareAboveZero = 0.5
+    """Share of each cohort whose updates stay: those that moved the model most."""
 
     def __post_init__(self) -> None:
-        """Raise `Refused` unless ``clients`` is a share."""
-        checks.number("policy.clients", self.clients, above=0, at_most=1)
+        """Raise `Refused` for values outside their range."""
+        checks.fields(self)
 
     def asks(self, needs: Needs) -> Needs:
         """Look at the rounds that they ask for."""

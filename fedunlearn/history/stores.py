@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Protocol
 
 from fedunlearn import checks
+from fedunlearn.checks import NotNegative
 from fedunlearn.history import encodings
 from fedunlearn.history.needs import InMemory, Needs
 from fedunlearn.history.rounds import RecordedRound, Round, in_memory
@@ -41,15 +42,17 @@ class OnDisk:
     """
 
     updates: bool = True
+    """Whether clients' updates are kept where a strategy needs them."""
     models: bool = True
-    encoding: str = "float32"
-    """float32, bfloat16, float16, int8, or topk-0.1 for the tenth that is largest."""
-    limit: float = 0
+    """Whether broadcast models are kept where a strategy needs them."""
+    encoding: encodings.Name = "float32"
+    """How updates are stored on disk; topk-0.1 keeps the largest tenth."""
+    limit: NotNegative = 0
+    """Bytes up to which rounds stay in memory, as they are."""
 
     def __post_init__(self) -> None:
-        """Raise `Refused` for an encoding that does not exist."""
-        encodings.of(self.encoding)
-        checks.number("history.limit", self.limit, at_least=0)
+        """Raise `Refused` for values outside their range."""
+        checks.fields(self)
 
     def check(self, strategy: str, needs: Needs) -> None:
         """Raise `Refused` if ``strategy`` needs what is not kept."""

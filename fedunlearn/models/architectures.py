@@ -8,7 +8,7 @@ from typing import cast
 from torch import nn
 
 from fedunlearn import checks
-from fedunlearn.checks import Refused
+from fedunlearn.checks import Count, Refused
 
 Shape = tuple[int, int, int]
 """Channels, height and width of one image."""
@@ -21,13 +21,13 @@ Build = Callable[[Shape, int], nn.Module]
 class Mlp:
     """Fully connected layers with ReLU between them."""
 
-    hidden: tuple[int, ...] = (64,)
+    hidden: tuple[Count, ...] = (64,)
+    """Width of each hidden layer."""
 
     def __post_init__(self) -> None:
-        """Turn a list from a config into a tuple and check it."""
+        """Turn a list from a config into a tuple; raise `Refused` for values out of range."""
+        checks.fields(self)
         object.__setattr__(self, "hidden", tuple(self.hidden))
-        for width in self.hidden:
-            checks.whole("model.hidden", width)
 
     def __call__(self, shape: Shape, classes: int) -> nn.Module:
         """Build the net."""
@@ -45,16 +45,15 @@ class Cnn:
     With the defaults and 8x8 images it has 38,282 parameters.
     """
 
-    channels: tuple[int, int] = (16, 32)
-    hidden: int = 64
+    channels: tuple[Count, Count] = (16, 32)
+    """Widths of the two convolutions."""
+    hidden: Count = 64
+    """Width of the hidden layer."""
 
     def __post_init__(self) -> None:
-        """Turn a list from a config into a tuple and check it."""
+        """Turn a list from a config into a tuple; raise `Refused` for values out of range."""
+        checks.fields(self)
         object.__setattr__(self, "channels", tuple(self.channels))
-        if len(self.channels) != 2:
-            raise Refused(f"model.channels must name two widths, not {list(self.channels)}.")
-        for width in (*self.channels, self.hidden):
-            checks.whole("model.channels and model.hidden", width)
 
     def __call__(self, shape: Shape, classes: int) -> nn.Module:
         """Build the net."""
@@ -115,13 +114,16 @@ class ResNet18:
     Images under 64 pixels keep their resolution in the stem, as is usual for CIFAR.
     """
 
-    groups: int = 32
+    groups: Count = 32
+    """Groups of every GroupNorm; divides 64."""
 
     def __post_init__(self) -> None:
         """Raise `Refused` unless ``groups`` divides every width of the net."""
-        checks.whole("model.groups", self.groups)
+        checks.fields(self)
         if 64 % self.groups:
-            raise Refused(f"model.groups must divide 64 (1, 2, 4, … 64), not {self.groups}.")
+            raise checks.field_refused(
+                self, "groups", f" must divide 64 (1, 2, 4, … 64), not {self.groups}."
+            )
 
     def __call__(self, shape: Shape, classes: int) -> nn.Module:
         """Build the net."""
@@ -175,19 +177,22 @@ class GroupNormCnn:
     Wu, He. Group normalization. ECCV 2018, arXiv 1803.08494.
     """
 
-    channels: tuple[int, ...] = (16, 32, 32)
-    groups: int = 8
+    channels: tuple[Count, ...] = (16, 32, 32)
+    """Widths of the blocks."""
+    groups: Count = 8
+    """Groups of every GroupNorm; divides each width."""
 
     def __post_init__(self) -> None:
-        """Turn a list from a config into a tuple and check it."""
+        """Turn a list from a config into a tuple; raise `Refused` for values out of range."""
+        checks.fields(self)
         object.__setattr__(self, "channels", tuple(self.channels))
-        checks.whole("model.groups", self.groups)
         for width in self.channels:
-            checks.whole("model.channels", width)
             if width % self.groups:
-                raise Refused(
-                    f"model.groups={self.groups} must divide every width of model.channels, but "
-                    f"{width} is no multiple of it."
+                raise checks.field_refused(
+                    self,
+                    "groups",
+                    f"={self.groups} must divide every width of channels, but {width} is no "
+                    "multiple of it.",
                 )
 
     def __call__(self, shape: Shape, classes: int) -> nn.Module:

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from typing import Protocol
 
 from fedunlearn import checks
+from fedunlearn.checks import Count, Positive
 from fedunlearn.history import Updates, fedavg_step
 from fedunlearn.local import LocalWork
 from fedunlearn.models import Vector, deflect
@@ -48,13 +49,14 @@ class NoRecovery:
 class Plain:
     """Ordinary training rounds with those who remain."""
 
-    rounds: int = 5
-    batches: int | None = None
+    rounds: Count = 5
+    """Ordinary rounds with those who remain."""
+    batches: Count | None = None
     """The most steps of a client in a round; None: as in training."""
 
     def __post_init__(self) -> None:
         """Raise `Refused` for values outside their range."""
-        _checked(self.rounds, self.batches)
+        checks.fields(self)
 
     def recover(
         self, weights: Vector, original: Vector, after: int, clients: Clients
@@ -79,16 +81,16 @@ class Projected:
     mitigation. AAAI 2025, arXiv 2412.20200.
     """
 
-    rounds: int = 5
-    lr: float = 1.0
-    """Of the server: 1 takes the average of the projected updates."""
-    batches: int | None = None
+    rounds: Count = 5
+    """Rounds across the way back to the model before unlearning."""
+    lr: Positive = 1.0
+    """Factor on the mean of the projected updates; 1 takes it as it is."""
+    batches: Count | None = None
     """The most steps of a client in a round; None: as in training."""
 
     def __post_init__(self) -> None:
         """Raise `Refused` for values outside their range."""
-        _checked(self.rounds, self.batches)
-        checks.number("recovery.lr", self.lr, above=0)
+        checks.fields(self)
 
     def recover(
         self, weights: Vector, original: Vector, after: int, clients: Clients
@@ -102,12 +104,6 @@ class Projected:
                 updates.deltas.mul_(self.lr)
             weights = weights + fedavg_step(updates)
             yield updates, weights
-
-
-def _checked(rounds: int, batches: int | None) -> None:
-    checks.whole("recovery.rounds", rounds)
-    if batches is not None:
-        checks.whole("recovery.batches", batches)
 
 
 def _limited(work: LocalWork, batches: int | None) -> LocalWork:

@@ -10,6 +10,7 @@ from typing import Protocol
 import torch
 
 from fedunlearn import checks
+from fedunlearn.checks import Positive, Share
 from fedunlearn.models import Vector
 
 State = tuple[Vector, ...]
@@ -34,11 +35,12 @@ class FedAvg:
     networks from decentralized data. AISTATS 2017, arXiv 1602.05629.
     """
 
-    lr: float = 1.0
+    lr: Positive = 1.0
+    """Factor on the mean update; 1 takes the clients' mean."""
 
     def __post_init__(self) -> None:
-        """Raise `Refused` for a learning rate that is not positive."""
-        checks.number("training.server.lr", self.lr, above=0)
+        """Raise `Refused` for values outside their range."""
+        checks.fields(self)
 
     def start(self, weights: Vector) -> State:
         """Nothing is carried over."""
@@ -57,13 +59,14 @@ class FedAvgM:
     classification. 2019, arXiv 1909.06335.
     """
 
-    lr: float = 1.0
-    beta: float = 0.9
+    lr: Positive = 1.0
+    """Factor on the momentum."""
+    beta: Share = 0.9
+    """Share of the momentum that a round keeps."""
 
     def __post_init__(self) -> None:
         """Raise `Refused` for values outside their range."""
-        checks.number("training.server.lr", self.lr, above=0)
-        checks.number("training.server.beta", self.beta, at_least=0, at_most=1)
+        checks.fields(self)
 
     def start(self, weights: Vector) -> State:
         """Start from momentum zero."""
@@ -86,14 +89,18 @@ class FedAdam:
     optimization. ICLR 2021, arXiv 2003.00295.
     """
 
-    lr: float = 0.01
-    beta1: float = 0.9
-    beta2: float = 0.99
-    tau: float = 0.001
+    lr: Positive = 0.01
+    """Length of a step, as a factor on the normalised mean."""
+    beta1: Share = 0.9
+    """Share of the mean update that a round keeps."""
+    beta2: Share = 0.99
+    """Share of the mean squared update that a round keeps."""
+    tau: Positive = 0.001
+    """Added to the divisor: bounds the step."""
 
     def __post_init__(self) -> None:
         """Raise `Refused` for values outside their range."""
-        _check_adaptive(self.lr, self.beta1, self.beta2, self.tau)
+        checks.fields(self)
 
     def start(self, weights: Vector) -> State:
         """Start from ``m = 0``, ``v = tau^2``."""
@@ -113,14 +120,18 @@ class FedYogi:
     Reddi et al. Adaptive federated optimization. ICLR 2021, arXiv 2003.00295.
     """
 
-    lr: float = 0.01
-    beta1: float = 0.9
-    beta2: float = 0.99
-    tau: float = 0.001
+    lr: Positive = 0.01
+    """Length of a step, as a factor on the normalised mean."""
+    beta1: Share = 0.9
+    """Share of the mean update that a round keeps."""
+    beta2: Share = 0.99
+    """Share of the mean squared update that a round keeps."""
+    tau: Positive = 0.001
+    """Added to the divisor: bounds the step."""
 
     def __post_init__(self) -> None:
         """Raise `Refused` for values outside their range."""
-        _check_adaptive(self.lr, self.beta1, self.beta2, self.tau)
+        checks.fields(self)
 
     def start(self, weights: Vector) -> State:
         """Start from ``m = 0``, ``v = tau^2``."""
@@ -132,10 +143,3 @@ class FedYogi:
         square = update.square()
         second = state[1] - (1 - self.beta2) * square * torch.sign(state[1] - square)
         return weights + self.lr * first / (second.sqrt() + self.tau), (first, second)
-
-
-def _check_adaptive(lr: float, beta1: float, beta2: float, tau: float) -> None:
-    checks.number("training.server.lr", lr, above=0)
-    checks.number("training.server.beta1", beta1, at_least=0, at_most=1)
-    checks.number("training.server.beta2", beta2, at_least=0, at_most=1)
-    checks.number("training.server.tau", tau, above=0)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from fedunlearn import checks, randomness
+from fedunlearn.checks import Count, CountFromZero, ShareAboveZero
 from fedunlearn.data import ClientId
 from fedunlearn.history import Updates
 from fedunlearn.local import LocalWork
@@ -20,19 +21,20 @@ from fedunlearn.unlearning.strategy import Clients
 class Training:
     """How a federation trains."""
 
-    rounds: int = 24
-    cohort: float = 1.0
-    """Share of all clients that a round asks."""
-    tolerated_failures: int = 0
+    rounds: Count = 24
+    """Rounds of training."""
+    cohort: ShareAboveZero = 1.0
+    """Share of the clients that a round asks."""
+    tolerated_failures: CountFromZero = 0
     """Clients of a round that may fail before the run stops."""
     work: LocalWork = field(default_factory=LocalWork)
+    """What a client does in a round."""
     server: ServerOptimizer = field(default_factory=FedAvg)
+    """How the mean update moves the model."""
 
     def __post_init__(self) -> None:
         """Raise `Refused` for values outside their range."""
-        checks.whole("training.rounds", self.rounds)
-        checks.number("training.cohort", self.cohort, above=0, at_most=1)
-        checks.whole("training.tolerated_failures", self.tolerated_failures, at_least=0)
+        checks.fields(self)
 
     def cohort_size(self, clients: int) -> int:
         """Return how many of ``clients`` a round asks: their share, rounded, and at least one."""

@@ -70,5 +70,5 @@ def test_what_cannot_be_read_is_refused_by_name(tmp_path):
 def test_unset_root_and_bad_share_are_refused():
     with pytest.raises(Refused, match=r"dataset\.root is not set"):
         ImageFolder().load()
-    with pytest.raises(Refused, match=r"dataset\.test_share must be a number above 0"):
+    with pytest.raises(Refused, match=r"ImageFolder\.test_share must be a number above 0"):
         ImageFolder(test_share=0)

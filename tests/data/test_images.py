@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from fedunlearn.checks import Refused
-from fedunlearn.data.images import check_conversion, decode
+from fedunlearn.data.images import decode
 
 
 def png(pixels, mode=None):
@@ -66,11 +66,3 @@ def test_resizing_keeps_one_colour():
 def test_what_cannot_be_read_is_refused_by_name(file, message):
     with pytest.raises(Refused, match=message):
         decode(named(png(noise(4, 4)), file), 2)
-
-
-def test_settings_out_of_range_are_refused():
-    check_conversion(None, None)
-    with pytest.raises(Refused, match=r"dataset\.size must be a whole number"):
-        check_conversion(0, None)
-    with pytest.raises(Refused, match=r"dataset\.channels must be 1 \(grey\), 3 \(RGB\) or null"):
-        check_conversion(None, 2)

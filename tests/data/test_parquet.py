@@ -159,5 +159,5 @@ def test_without_pyarrow_the_extra_is_named(tmp_path, monkeypatch):
 
 def test_settings_are_hashable_values():
     assert hash(Parquet(classes=["a"])) == hash(Parquet(classes=("a",)))
-    with pytest.raises(Refused, match=r"dataset\.limit"):
+    with pytest.raises(Refused, match=r"Parquet\.limit"):
         Parquet(limit=0)

@@ -194,13 +194,13 @@ def test_every_client_is_alike():
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: Iid(clients=0), r"partition\.clients must be a whole number of at least 1"),
-        (lambda: Iid(minimum=0), r"partition\.minimum must be a whole number"),
-        (lambda: Dirichlet(alpha=0), r"partition\.alpha must be a number above 0"),
-        (lambda: Dirichlet(alpha=float("nan")), r"partition\.alpha"),
-        (lambda: QuantitySkew(alpha=-1.0), r"partition\.alpha must be a number above 0"),
-        (lambda: Pathological(classes=0), r"partition\.classes must be a whole number"),
-        (lambda: SortedShards(shards=1.5), r"partition\.shards must be a whole number"),
+        (lambda: Iid(clients=0), r"Iid\.clients must be a whole number of at least 1"),
+        (lambda: Iid(minimum=0), r"Iid\.minimum must be a whole number"),
+        (lambda: Dirichlet(alpha=0), r"Dirichlet\.alpha must be a number above 0"),
+        (lambda: Dirichlet(alpha=float("nan")), r"Dirichlet\.alpha"),
+        (lambda: QuantitySkew(alpha=-1.0), r"QuantitySkew\.alpha must be a number above 0"),
+        (lambda: Pathological(classes=0), r"Pathological\.classes must be a whole number"),
+        (lambda: SortedShards(shards=1.5), r"SortedShards\.shards must be a whole number"),
     ],
 )
 def test_settings_out_of_range_are_refused_at_once(make, message):

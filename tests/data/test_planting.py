@@ -137,10 +137,10 @@ def test_a_probe_that_does_not_fit_is_refused():
     "settings", [{"share": 0}, {"share": 1.1}, {"target": -1}, {"target": 1.0}, {"size": 0}]
 )
 def test_settings_out_of_range_are_refused(settings):
-    with pytest.raises(Refused, match=f"planting.{next(iter(settings))} must be"):
+    with pytest.raises(Refused, match=f"Backdoor.{next(iter(settings))} must be"):
         Backdoor(**settings)
 
 
 def test_a_corner_that_is_none_is_refused():
-    with pytest.raises(Refused, match=r"planting\.corner=top left does not exist; did you mean"):
+    with pytest.raises(Refused, match=r"Backdoor\.corner=top left does not exist; did you mean"):
         Backdoor(corner="top left")

@@ -203,12 +203,12 @@ def test_a_failed_download_is_one_sentence(tmp_path, monkeypatch):
 
 def test_settings_are_checked_at_once():
     with pytest.raises(
-        Refused, match=r"dataset\.name=cifar11 does not exist; did you mean cifar10"
+        Refused, match=r"Torchvision\.name=cifar11 does not exist; did you mean cifar10"
     ):
         Torchvision("cifar11")
-    with pytest.raises(Refused, match=r"dataset\.limit must be a whole number"):
+    with pytest.raises(Refused, match=r"Torchvision\.limit must be a whole number"):
         Torchvision("mnist", limit=0)
-    with pytest.raises(Refused, match=r"dataset\.test_share must be a number above 0"):
+    with pytest.raises(Refused, match=r"Digits\.test_share must be a number above 0"):
         Digits(test_share=1.0)
     assert hash(Torchvision("mnist")) == hash(Torchvision("mnist"))
 

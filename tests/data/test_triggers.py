@@ -94,5 +94,5 @@ def test_stripes_that_would_not_show_are_refused():
     ],
 )
 def test_settings_out_of_range_are_refused(kind, settings):
-    with pytest.raises(Refused, match=f"planting.{next(iter(settings))} must be"):
+    with pytest.raises(Refused, match=f"{kind.__name__}.{next(iter(settings))} must be"):
         kind(**settings)

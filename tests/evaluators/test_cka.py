@@ -223,5 +223,5 @@ class TestLayerSimilarity:
         assert not any(layer.requires_grad for layer in layers.values())
 
     def test_fewer_records_than_the_estimator_needs_are_refused(self):
-        with pytest.raises(Refused, match=r"evaluators\.records"):
+        with pytest.raises(Refused, match=r"LayerSimilarity\.records"):
             LayerSimilarity(records=3)

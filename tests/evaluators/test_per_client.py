@@ -101,5 +101,5 @@ class TestMost:
         assert self.clients(2, sets) == {1, 2}
 
     def test_it_must_count_clients(self):
-        with pytest.raises(Refused, match=r"evaluators\.most"):
+        with pytest.raises(Refused, match=r"PerClient\.most"):
             PerClient(-1)

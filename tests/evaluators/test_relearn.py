@@ -242,5 +242,5 @@ class TestRelearning:
     )
     def test_impossible_values(self, fields):
         (name,) = fields
-        with pytest.raises(Refused, match=f"evaluators.{name}"):
+        with pytest.raises(Refused, match=f"Relearning.{name}"):
             Relearning(**fields)

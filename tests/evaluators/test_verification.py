@@ -122,5 +122,5 @@ def test_a_model_that_says_no_numbers_has_no_p_value():
 
 
 def test_slack_out_of_range_is_refused():
-    with pytest.raises(Refused, match=r"evaluators\.slack must be"):
+    with pytest.raises(Refused, match=r"MarkerTest\.slack must be"):
         MarkerTest(slack=-0.1)

@@ -176,7 +176,7 @@ def test_what_is_not_installed_is_refused_before_training(monkeypatch, logger, p
 @pytest.mark.parametrize("value", [{"uri": ""}, {"experiment": ""}], ids=str)
 def test_mlflow_s_names_are_checked(value):
     pytest.importorskip("mlflow")
-    with pytest.raises(Refused, match=f"logger.{next(iter(value))} must not be empty"):
+    with pytest.raises(Refused, match=f"MlFlow.{next(iter(value))} must not be empty"):
         MlFlow(**value)
 
 

@@ -169,14 +169,14 @@ def test_an_error_in_the_job_reaches_the_caller_and_ends_the_threads():
 class TestRefusals:
     def test_gpus_and_cores_that_are_not_there(self, monkeypatch):
         monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
-        with pytest.raises(Refused, match=r"engine.num_gpus=0.25 asks for more than the 0 GPUs"):
+        with pytest.raises(Refused, match=r"Ray.num_gpus=0.25 asks for more than the 0 GPUs"):
             Ray(num_gpus=0.25)
         monkeypatch.setattr(ray_engine, "cores", lambda: 2)
-        with pytest.raises(Refused, match=r"engine.num_cpus=3 asks for more than the 2 cores"):
+        with pytest.raises(Refused, match=r"Ray.num_cpus=3 asks for more than the 2 cores"):
             Ray(num_cpus=3)
 
     def test_no_workers(self):
-        with pytest.raises(Refused, match=r"engine.workers must be a whole number"):
+        with pytest.raises(Refused, match=r"Local.workers must be a whole number"):
             Local(workers=0)
 
     def test_a_device_that_is_not_there(self, monkeypatch):
@@ -187,7 +187,7 @@ class TestRefusals:
             Local(device="gpu")
 
     def test_an_unknown_mode(self):
-        with pytest.raises(Refused, match=r"engine\.mode=batch does not exist"):
+        with pytest.raises(Refused, match=r"Local\.mode=batch does not exist"):
             Local(mode="batch")
 
 

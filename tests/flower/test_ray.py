@@ -364,7 +364,7 @@ class TestRefusals:
     def test_a_share_of_more_than_one_gpu(self, monkeypatch):
         monkeypatch.setattr(torch.cuda, "device_count", lambda: 8)
         assert Ray(num_gpus=2).resources["num_gpus"] == 2
-        with pytest.raises(Refused, match=r"engine\.num_gpus=1\.5"):
+        with pytest.raises(Refused, match=r"Ray\.num_gpus=1\.5"):
             Ray(num_gpus=1.5)
 
 

@@ -259,11 +259,11 @@ class TestRefusals:
     @pytest.mark.parametrize(
         ("make", "sentence"),
         [
-            (lambda: Every(0), r"policy.rounds must be a whole number"),
-            (lambda: Drift(window=0), r"policy.window must be"),
-            (lambda: Drift(rounds=0), r"policy.rounds must be a number above 0"),
-            (lambda: Drift(clients=1.5), r"policy.clients must be .* at most 1"),
-            (lambda: Largest(clients=0), r"policy.clients must be"),
+            (lambda: Every(0), r"Every.rounds must be a whole number"),
+            (lambda: Drift(window=0), r"Drift.window must be"),
+            (lambda: Drift(rounds=0), r"Drift.rounds must be a number above 0"),
+            (lambda: Drift(clients=1.5), r"Drift.clients must be .* at most 1"),
+            (lambda: Largest(clients=0), r"Largest.clients must be"),
         ],
     )
     def test_values_outside_their_range(self, make, sentence):

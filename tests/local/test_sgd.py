@@ -218,7 +218,7 @@ class TestNetworks:
             Network(LeNet5(), (1, 8, 8), 10)
         with pytest.raises(Refused, match="must divide 64"):
             ResNet18(groups=3)
-        with pytest.raises(Refused, match=r"model.hidden must be a whole number"):
+        with pytest.raises(Refused, match=r"Mlp.hidden\[0\] must be a whole number"):
             Mlp((0,))
 
 
@@ -234,8 +234,11 @@ class TestNetworks:
             lambda: LocalWork(batches=0),
             "LocalWork.batches must be a whole number of at least 1 or null, not 0",
         ),
-        (lambda: Plain(batches=0), "recovery.batches must be a whole number of at least 1, not 0"),
-        (lambda: Projected(batches=-1), "recovery.batches must be a whole number"),
+        (
+            lambda: Plain(batches=0),
+            "Plain.batches must be a whole number of at least 1 or null, not 0",
+        ),
+        (lambda: Projected(batches=-1), "Projected.batches must be a whole number"),
         (lambda: LocalWork(lr_decay=1.5), "at most 1, not 1.5"),
         (lambda: LocalWork(clip_norm=0), "LocalWork.clip_norm must be a number above 0"),
         (lambda: Sgd(lr=float("nan")), "Sgd.lr must be a number above 0, not nan"),

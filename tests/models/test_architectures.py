@@ -34,8 +34,8 @@ def test_an_image_s_logits_do_not_depend_on_the_images_beside_it(build):
     ("make", "sentence"),
     [
         (lambda: GroupNormCnn((16, 12), 8), "12 is no multiple"),
-        (lambda: GroupNormCnn((0,)), r"model\.channels"),
-        (lambda: GroupNormCnn((16,), 0), r"model\.groups"),
+        (lambda: GroupNormCnn((0,)), r"GroupNormCnn\.channels\[0\]"),
+        (lambda: GroupNormCnn((16,), 0), r"GroupNormCnn\.groups"),
         (lambda: Network(GroupNormCnn((8,) * 4), (1, 8, 8), 10), "4 blocks, each of which halves"),
     ],
 )

@@ -457,14 +457,14 @@ class TestThresholds:
             ({"forget_acuracy_gap": 0.1}, r"forget_acuracy_gap does not exist; did you mean forg"),
             ({"forget_accuracy": 0.1}, r"did you mean forget_accuracy_gap\?"),
             ({"weight_distance_gap": 0.1}, r"weight_distance_gap does not exist"),
-            ({1: 0.1}, r"certificate.largest.1 does not exist"),
+            ({1: 0.1}, r"Thresholds.largest.1 does not exist"),
             ({"test_loss_gap": 0}, r"largest.test_loss_gap must be a number above 0, not 0"),
             ({"test_loss_gap": -0.1}, r"must be a number above 0, not -0.1"),
             ({"test_loss_gap": float("nan")}, r"must be a number above 0, not nan"),
             ({"test_loss_gap": float("inf")}, r"must be a number above 0, not inf"),
             ({"test_loss_gap": "much"}, r"must be a number above 0, not 'much'"),
             ({"test_loss_gap": True}, r"must be a number above 0, not True"),
-            ([0.1], r"certificate.largest must map gaps to numbers"),
+            ([0.1], r"Thresholds.largest must map names to values"),
         ],
     )
     def test_what_no_threshold_can_be_is_refused(self, largest, sentence):

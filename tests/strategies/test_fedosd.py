@@ -262,7 +262,7 @@ class TestProjected:
         assert torch.equal(after, start)
 
     def test_wrong_values_are_refused(self):
-        with pytest.raises(Refused, match=r"recovery\.rounds must be a whole number"):
+        with pytest.raises(Refused, match=r"Projected\.rounds must be a whole number"):
             Projected(0)
-        with pytest.raises(Refused, match=r"recovery\.lr must be a number above 0"):
+        with pytest.raises(Refused, match=r"Projected\.lr must be a number above 0"):
             Projected(1, 0)

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from importlib import metadata
 from statistics import median
+from typing import Literal
 
 import torch
 from rich.table import Table
@@ -17,7 +18,7 @@ from fedunlearn.results import terminal_table, who
 from fedunlearn.threads import cores
 from fedunlearn.unlearning import Training
 
-MODES = ("workers", "cohort")
+MODES: tuple[Literal["workers", "cohort"], ...] = ("workers", "cohort")
 """The modes of the local engine between which engine.mode=auto chooses."""
 
 PROCEDURE = (

@@ -10,8 +10,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from fedunlearn import files
-from fedunlearn.checks import Refused
+from fedunlearn import checks, files
 from fedunlearn.experiment.loggers.log import flat, numbers, require
 from fedunlearn.experiment.loggers.round_numbers import RoundNumbers
 from fedunlearn.locks import in_turn
@@ -35,15 +34,17 @@ class MlFlow:
     """Write to the store at ``uri``: a folder, a database such as ``sqlite:///f.db``, a server."""
 
     uri: str = "outputs/mlruns"
+    """Where the store is: a folder, a database such as sqlite:///outputs/mlflow.db, or a server."""
     experiment: str = "fedunlearn"
-    """What MLflow calls a group of runs."""
+    """MLflow's name for a group of runs."""
 
     def __post_init__(self) -> None:
         """Raise `Refused` unless MLflow is installed and the store has a name."""
-        require("mlflow", "mlflow")
+        checks.fields(self)
         for name in ("uri", "experiment"):
             if not getattr(self, name):
-                raise Refused(f"logger.{name} must not be empty.")
+                raise checks.field_refused(self, name, " must not be empty.")
+        require("mlflow", "mlflow")
 
     def start(self, run: Path, settings: Mapping[str, object], *, resumed: bool) -> "Runs":
         """Begin a run in the store; with ``resumed``, what was begun for this folder is deleted."""

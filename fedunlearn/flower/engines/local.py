@@ -3,12 +3,13 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import partial
+from typing import Literal
 
 import torch
 from flwr.app import Context, RecordDict
 
 from fedunlearn import checks
-from fedunlearn.checks import Refused
+from fedunlearn.checks import Count, Refused
 from fedunlearn.data import Scenario, build_federation, shards_on
 from fedunlearn.flower.client_app import build_client_app, train_together
 from fedunlearn.flower.in_process_grid import InProcessGrid
@@ -23,22 +24,21 @@ SMALL = 100_000
 
 @dataclass(frozen=True, slots=True)
 class Local:
-    """Work in this process, on ``device``, with ``workers`` threads."""
+    """Work in this process, on ``device``, with ``workers`` threads.
 
-    workers: int | None = None
-    """None: as many as this process may use cores."""
-    mode: str = "auto"
-    """How a cohort is trained: each client on a thread of its own (``workers``: the same bits for
-    any number of threads), as one batch (``cohort``), or as `choose` finds better (``auto``)."""
+    Mode ``workers`` gives the same bits for any number of threads; ``auto`` chooses by `choose`.
+    """
+
+    workers: Count | None = None
+    """Threads; None: as many as this process may use cores."""
+    mode: Literal["auto", "workers", "cohort"] = "auto"
+    """How clients train: each by itself (workers), as one batch (cohort), or the faster (auto)."""
     device: str = "auto"
-    """Where clients train and models are measured, as torch names it; auto: a GPU if there is
-    one."""
+    """Where to compute, as torch names it: cpu, cuda, cuda:1; auto: a GPU if there is one."""
 
     def __post_init__(self) -> None:
         """Raise `Refused` for what this machine does not have."""
-        if self.workers is not None:
-            checks.whole("engine.workers", self.workers)
-        checks.member("engine.mode", self.mode, ("auto", "workers", "cohort"))
+        checks.fields(self)
         device = "cuda" if torch.cuda.is_available() else "cpu"
         object.__setattr__(
             self, "device", _device(device if self.device == "auto" else self.device)

@@ -13,7 +13,7 @@ from flwr.app import ConfigRecordValues, Context
 from flwr.serverapp import Grid, ServerApp
 
 from fedunlearn import checks
-from fedunlearn.checks import Refused
+from fedunlearn.checks import Count, NotNegative, Refused
 from fedunlearn.data import ClientId, Scenario
 from fedunlearn.flower.client_app import build_client_app
 from fedunlearn.flower.engines.watched_grid import Watched
@@ -24,35 +24,45 @@ from fedunlearn.threads import cores
 
 @dataclass(frozen=True, slots=True)
 class Ray:
-    """Flower's Ray simulation: ``num_cpus`` and ``num_gpus`` (also a share) for each client."""
+    """Flower's Ray simulation: ``num_cpus`` and ``num_gpus`` (also a share) for each client.
 
-    num_cpus: int = 1
-    num_gpus: float = 0.0
+    An address is ``host:port`` of a cluster that this machine is part of. Flower keeps
+    ``os.cpu_count() + 4`` clients at work at most, and 32.
+    """
+
+    num_cpus: Count = 1
+    """Cores for each client."""
+    num_gpus: NotNegative = 0.0
+    """GPUs for each client; 0.25 lets four share one."""
     address: str | None = None
-    """The Ray cluster to join, which this machine must be part of: ``host:port``, or ``auto`` for
-    the one found here. Flower keeps ``os.cpu_count() + 4`` clients at work at most, and 32. None:
-    start Ray on this machine, and end it after the run."""
+    """Address of the Ray cluster to join, or ``auto`` for the one found here; None: a Ray of one's
+    own, which ends after the run."""
 
     def __post_init__(self) -> None:
         """Raise `Refused` for what this machine, or every machine of the cluster, lacks."""
-        checks.whole("engine.num_cpus", self.num_cpus)
-        checks.number("engine.num_gpus", self.num_gpus, at_least=0)
+        checks.fields(self)
         if self.num_gpus > 1 and self.num_gpus % 1:
-            raise Refused(
-                f"engine.num_gpus={self.num_gpus:g} cannot be had: Ray gives a client a share of "
-                "one GPU, or whole ones."
+            raise checks.field_refused(
+                self,
+                "num_gpus",
+                f"={self.num_gpus:g} cannot be had: Ray gives a client a share of one GPU, or "
+                "whole ones.",
             )
         if self.address is not None:
             self._located(self.address)
         elif self.num_gpus > torch.cuda.device_count():
-            raise Refused(
-                f"engine.num_gpus={self.num_gpus:g} asks for more than the "
-                f"{torch.cuda.device_count()} GPUs of this machine. Set engine.num_gpus=0."
+            raise checks.field_refused(
+                self,
+                "num_gpus",
+                f"={self.num_gpus:g} asks for more than the {torch.cuda.device_count()} GPUs of "
+                "this machine. Set it to 0.",
             )
         elif self.num_cpus > cores():
-            raise Refused(
-                f"engine.num_cpus={self.num_cpus} asks for more than the {cores()} cores that "
-                "this process may use."
+            raise checks.field_refused(
+                self,
+                "num_cpus",
+                f"={self.num_cpus} asks for more than the {cores()} cores that this process may "
+                "use.",
             )
 
     @property

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from fedunlearn import checks
-from fedunlearn.checks import Refused, nearest
+from fedunlearn.checks import Positive, nearest
 from fedunlearn.results import (
     CARDS,
     CASE,
@@ -32,23 +32,17 @@ def gap_columns() -> list[str]:
 class Thresholds:
     """Up to which distance from retraining a model counts as having forgotten."""
 
-    largest: Mapping[str, float] = field(default_factory=dict)
-    """The largest ``|gap|`` by the gap's column in summary.csv; equal is within."""
+    largest: Mapping[str, Positive] = field(default_factory=dict)
+    """Largest distance from retraining by metric, either way; equal is within."""
 
     def __post_init__(self) -> None:
         """Raise `Refused` for a name that no gap has and for a value that is not above 0."""
-        if not isinstance(self.largest, Mapping):
-            raise Refused(
-                f"certificate.largest must map gaps to numbers, not {self.largest!r}: "
-                "{forget_accuracy_gap: 0.05}, say."
-            )
+        checks.fields(self)
         known = gap_columns()
-        for name, value in self.largest.items():
+        for name in self.largest:
             if name not in known:
-                raise Refused(
-                    f"certificate.largest.{name} does not exist{nearest(str(name), known)}"
-                )
-            checks.number(f"certificate.largest.{name}", value, above=0)
+                rest = f" does not exist{nearest(str(name), known)}"
+                raise checks.field_refused(self, f"largest.{name}", rest)
         object.__setattr__(self, "largest", {name: float(v) for name, v in self.largest.items()})
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fedunlearn import checks, randomness
-from fedunlearn.checks import Refused
+from fedunlearn.checks import Count, NotNegative, Positive
 from fedunlearn.randomness import Stream
 from fedunlearn.results.costing.distributions import Distribution, Floats
 from fedunlearn.results.costing.prices import Prices
@@ -22,39 +22,36 @@ QUANTITIES = ("download", "upload", "latency", "speed")
 class Kind:
     """One kind of device and its connection; the four quantities are drawn independently."""
 
-    share: float = 1.0
-    """Of all clients, relative to the shares of the other kinds."""
+    share: NotNegative = 1.0
+    """Share of all clients, relative to the shares of other kinds."""
     download: Distribution | None = None
     """Bit/s from the server; None: unlimited."""
     upload: Distribution | None = None
     """Bit/s to the server; None: unlimited."""
     latency: Distribution | None = None
-    """Seconds that an exchange waits beside transfer and work; None: not at all."""
+    """Seconds that an exchange waits beside transfer and work; None: none."""
     speed: Distribution | None = None
-    """Records that it trains on, relative to `Devices.pace`; None: 1."""
+    """Speed relative to ``pace``; None: 1."""
 
     def __post_init__(self) -> None:
-        """Raise `Refused` for a negative share."""
-        checks.number("share of a kind of devices", self.share, at_least=0)
+        """Raise `Refused` for values outside their range."""
+        checks.fields(self)
 
 
 @dataclass(frozen=True, slots=True)
 class Server:
     """The server's connection, which the clients of an exchange share, and its own speed."""
 
-    download: float | None = None
-    """Bit/s that it receives; None: unlimited."""
-    upload: float | None = None
-    """Bit/s that it sends; None: unlimited."""
-    speed: float = 1.0
-    """As `Kind.speed`."""
+    download: Positive | None = None
+    """Bit/s that it receives from all clients; None: unlimited."""
+    upload: Positive | None = None
+    """Bit/s that it sends to all clients; None: unlimited."""
+    speed: Positive = 1.0
+    """Speed relative to ``pace``."""
 
     def __post_init__(self) -> None:
-        """Raise `Refused` for values that are not positive."""
-        for name in ("download", "upload"):
-            if getattr(self, name) is not None:
-                checks.number(f"devices.server.{name}", getattr(self, name), above=0)
-        checks.number("devices.server.speed", self.speed, above=0)
+        """Raise `Refused` for values outside their range."""
+        checks.fields(self)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,20 +69,23 @@ class Devices:
     """Who takes part in a federation, as far as time and money are concerned."""
 
     kinds: Mapping[str, Kind] = field(default_factory=lambda: {"simulated": Kind()})
+    """Kinds of devices by name."""
     server: Server = field(default_factory=Server)
-    pace: float | None = None
-    """Records per second of a device of speed 1; None: as the simulator measured for a strategy."""
-    draws: int = 20
+    """The server's connection and speed."""
+    pace: Positive | None = None
+    """Records/s of a device of speed 1; None: as the simulator measured."""
+    draws: Count = 20
     """How often all devices are drawn."""
     prices: Prices = field(default_factory=Prices)
+    """What storage, transfer and work cost; assumed, so put in your own."""
 
     def __post_init__(self) -> None:
         """Raise `Refused` for values outside their range."""
+        checks.fields(self)
         if not sum(kind.share for kind in self.kinds.values()) > 0:
-            raise Refused("devices.kinds must name at least one kind with a share above 0.")
-        if self.pace is not None:
-            checks.number("devices.pace", self.pace, above=0)
-        checks.whole("devices.draws", self.draws)
+            raise checks.field_refused(
+                self, "kinds", " must name at least one kind with a share above 0."
+            )
 
     def fleet(self, draw: int, seeds: Ints, clients: Ints) -> Fleet:
         """Draw the devices of ``clients`` [n] under ``seeds`` [n].

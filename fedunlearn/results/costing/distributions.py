@@ -8,6 +8,7 @@ import numpy.typing as npt
 from scipy.special import ndtri
 
 from fedunlearn import checks
+from fedunlearn.checks import NotNegative, Positive
 
 Floats = npt.NDArray[np.float64]
 
@@ -23,11 +24,12 @@ class Distribution(Protocol):
 class Constant:
     """The same ``value`` for all devices."""
 
-    value: float
+    value: Positive
+    """What every device has."""
 
     def __post_init__(self) -> None:
-        """Raise `Refused` unless ``value`` is positive."""
-        checks.number("value of devices that are all alike", self.value, above=0)
+        """Raise `Refused` for values outside their range."""
+        checks.fields(self)
 
     def at(self, shares: Floats) -> Floats:
         """Return ``value``, as often as there are shares."""
@@ -42,13 +44,14 @@ class Lognormal:
     ``exp(1.645 sigma)`` of the median.
     """
 
-    median: float
-    sigma: float
+    median: Positive
+    """What half of the devices do not reach."""
+    sigma: NotNegative
+    """Standard deviation of the logarithm."""
 
     def __post_init__(self) -> None:
-        """Raise `Refused` for a median that is not positive or a negative ``sigma``."""
-        checks.number("median of a lognormal distribution of devices", self.median, above=0)
-        checks.number("sigma of a lognormal distribution of devices", self.sigma, at_least=0)
+        """Raise `Refused` for values outside their range."""
+        checks.fields(self)
 
     def at(self, shares: Floats) -> Floats:
         """Return the quantiles, as ``scipy.stats.lognorm(sigma, scale=median).ppf``."""

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from fedunlearn import checks
+from fedunlearn.checks import NotNegative
 
 
 @dataclass(frozen=True, slots=True)
@@ -10,18 +11,18 @@ class Prices:
     """Prices in one currency; GB are 10^9 bytes."""
 
     currency: str = "$"
-    gb_month: float = 0.023
-    """A GB kept for a month."""
-    months: float = 12.0
-    """How long the server keeps what training stored."""
-    gb_sent: float = 0.09
-    """A GB sent, in either direction."""
-    device_hour: float = 0.05
-    """An hour in which a client's device is busy with the federation."""
-    server_hour: float = 0.5
-    """An hour in which the server trains."""
+    """Sign of the currency."""
+    gb_month: NotNegative = 0.023
+    """Price of a GB kept for a month."""
+    months: NotNegative = 12.0
+    """Months for which what training stored is kept."""
+    gb_sent: NotNegative = 0.09
+    """Price of a GB sent, in either direction."""
+    device_hour: NotNegative = 0.05
+    """Price of an hour in which a client's device is busy."""
+    server_hour: NotNegative = 0.5
+    """Price of an hour in which the server trains."""
 
     def __post_init__(self) -> None:
-        """Raise `Refused` for negative prices."""
-        for name in ("gb_month", "months", "gb_sent", "device_hour", "server_hour"):
-            checks.number(f"devices.prices.{name}", getattr(self, name), at_least=0)
+        """Raise `Refused` for values outside their range."""
+        checks.fields(self)
