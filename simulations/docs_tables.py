@@ -1,12 +1,11 @@
-"""`python -m simulations.docs_tables` writes the tables of strategies into README.md and docs/.
+"""`python -m simulations.docs_tables` writes tables into README.md and docs/, comments into conf/.
 
-What stands between ``<!-- generated: … -->`` and ``<!-- end -->`` comes from conf/strategy and from
-what each strategy declares, so that it cannot go out of date.
+What stands between ``<!-- generated: … -->`` and ``<!-- end -->`` comes from conf/ and from what
+each strategy declares and each class says of its fields, so that it cannot go out of date.
 """
 
 import inspect
-import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from omegaconf import OmegaConf
@@ -15,10 +14,13 @@ from fedunlearn.history import Needs
 from fedunlearn.unlearning import UnlearningStrategy
 
 from .configured import build
+from .hyperparameters import REQUIRED, Hyperparameter, classes, hyperparameters, keys
+from .yaml_comments import CONF, files
 
 ROOT = Path(__file__).parents[1]
-CONFIGS = ROOT / "conf" / "strategy"
+CONFIGS = CONF / "strategy"
 PAGES = ROOT / "docs" / "strategies"
+VALUES = ROOT / "docs" / "hyperparameters.md"
 
 GUARANTEES = {
     "none": "none",
@@ -56,6 +58,7 @@ def overview() -> str:
 def facts(name: str) -> str:
     """Return what one strategy declares, and its values, as two tables in Markdown."""
     found = strategy(name)
+    values = list(keys((CONFIGS / f"{name}.yaml").read_text()))
     lines = [
         "| declares | |",
         "|---|---|",
@@ -64,12 +67,48 @@ def facts(name: str) -> str:
         f"| stored rounds | {'replaced by those it runs' if found.needs.replaces else 'stay'} |",
         f"| promises | {GUARANTEES[found.guarantee]} |",
         "",
-        "| value | default | |",
-        "|---|---|---|",
+        *(table((key.path, key.value, key.of) for key in values) if values else ()),
     ]
-    values = list(_values(name))
-    lines += [f"| `{key}` | {default} | {what} |" for key, default, what in values]
-    return "\n".join(lines if values else lines[:-3])
+    return "\n".join(lines).rstrip()
+
+
+def table(values: Iterable[tuple[str, str, Hyperparameter]]) -> list[str]:
+    """Return a table in Markdown of keys, their defaults, and what their classes say of them."""
+    lines = ["| value | default | range | |", "|---|---|---|---|"]
+    for name, default, what in values:
+        if default:  # or it is made of the keys below it
+            usual = default if default == REQUIRED else f"`{default}`"
+            cells = (f"`{name}`", usual, what.takes, what.meaning)
+            lines.append(f"| {' | '.join(cell.replace('|', '&#124;') for cell in cells)} |")
+    return lines
+
+
+def all_classes() -> str:
+    """Return tables of the values of all classes that conf/ names, but strategies, in Markdown."""
+    lines, told = [], set()
+    for group in sorted(path for path in CONF.iterdir() if path.is_dir()):
+        found = {
+            cls: None
+            for path in sorted(group.glob("*.yaml"))
+            for cls in classes(path.read_text())
+            if hyperparameters(cls) and cls not in told and not is_strategy(cls)
+        }
+        told |= set(found)
+        lines += [f"## {group.name}", ""] if found else []
+        for cls in found:
+            rows = [(one.name, one.default, one) for one in hyperparameters(cls)]
+            lines += [f"### {cls.__name__}", "", _about(cls), "", *table(rows), ""]
+    return "\n".join(lines).rstrip()
+
+
+def is_strategy(cls: type) -> bool:
+    """Say whether a class has a page of its own in docs/strategies."""
+    return cls.__module__.startswith("strategies.")
+
+
+def _about(cls: type) -> str:
+    """Return the first line of a class's docstring, with code as Markdown writes it."""
+    return (inspect.getdoc(cls) or "").splitlines()[0].replace("``", "`")
 
 
 def idea(found: UnlearningStrategy) -> str:
@@ -109,21 +148,6 @@ def workers(needs: Needs) -> str:
     return "; ".join(who) if who else "nobody"
 
 
-def _values(name: str) -> Iterator[tuple[str, str, str]]:
-    """Yield key, default and comment of each line of a YAML that has a value."""
-    above: list[tuple[int, str]] = []
-    for line in (CONFIGS / f"{name}.yaml").read_text().splitlines():
-        match = re.fullmatch(r"( *)(\w+):\s*([^#]*?)\s*(?:#\s*(.*))?", line)
-        if match is None or match[2] == "_target_":
-            continue
-        above = [(depth, key) for depth, key in above if depth < len(match[1])]
-        if not match[3]:
-            above.append((len(match[1]), match[2]))
-            continue
-        key = ".".join([*(key for _, key in above), match[2]])
-        yield key, f"`{match[3]}`", (match[4] or "").replace("|", "&#124;")
-
-
 def filled(text: str, tables: Mapping[str, str]) -> str:
     """Return ``text`` with each table between its two marks."""
     for name, table in tables.items():
@@ -135,17 +159,18 @@ def filled(text: str, tables: Mapping[str, str]) -> str:
 
 
 def pages() -> dict[Path, str]:
-    """Return every page that holds tables, as it should be."""
+    """Return every page that holds tables and every YAML of conf/, as it should be."""
     found = {
         ROOT / "README.md": filled((ROOT / "README.md").read_text(), {"strategies": overview()})
     }
+    found[VALUES] = filled(VALUES.read_text(), {"values": all_classes()})
     for path in sorted(PAGES.glob("*.md")):
         found[path] = filled(path.read_text(), {"facts": facts(path.stem)})
-    return found
+    return found | files()
 
 
 def main() -> None:
-    """Write the pages."""
+    """Write the pages and the comments."""
     for path, text in pages().items():
         path.write_text(text)
 
