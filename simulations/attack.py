@@ -11,7 +11,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from fedunlearn import files
 from fedunlearn.attacks import Attack
 from fedunlearn.results import (
-    FILE,
+    ATTACKS_FILE,
     SHARED,
     Run,
     attack_notes,
@@ -42,7 +42,7 @@ def attacked(run: Run, count: int, names: Sequence[str] | None, console: Console
     with bar:
         task = bar.add_task("", total=attack.to_train)
         table = attack.table(lambda trained: bar.advance(task, trained))
-    path = files.write(run.folder / FILE, table.to_csv(index=False).encode())
+    path = files.write(run.folder / ATTACKS_FILE, table.to_csv(index=False).encode())
     for request, rows in table.groupby("request"):
         console.print(printed_attacks(rows, str(request)))
     console.print(*attack_notes(table), sep="\n")

@@ -13,7 +13,7 @@ from rich.table import Table
 
 from fedunlearn import files
 from fedunlearn.attacks import Scoring, warnings
-from fedunlearn.evaluators import AGAIN, GATE
+from fedunlearn.evaluators import AGAIN, LARGEST_COST_SHARE
 from fedunlearn.results import find_runs, load, plain_console, terminal_table
 
 from . import configured
@@ -70,7 +70,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="fedunlearn score", description=__doc__)
     parser.add_argument("folder", nargs="+", type=Path, help="a run, or a multirun of several")
     for name, kind, default, words in (
-        ("--gate", float, GATE, "share of retraining's work that a strategy may take"),
+        (
+            "--gate",
+            float,
+            LARGEST_COST_SHARE,
+            "share of retraining's work that a strategy may take",
+        ),
         ("--records", int, 256, "ask about so many records of the leavers at most"),
         ("--replicates", int, 100, "resamples for the intervals"),
     ):

@@ -8,7 +8,7 @@ from rich.table import Table
 
 from fedunlearn.checks import Refused
 from fedunlearn.results import find_runs, plain_console, terminal_table, who
-from fedunlearn.results.certificates import FOLDER, Chain, verify
+from fedunlearn.results.certificates import CERTIFICATES_FOLDER, Chain, verify
 
 
 def listed(chain: Chain) -> Table:
@@ -29,7 +29,7 @@ def main() -> None:
     console = plain_console()
     try:
         for folder in parser.parse_args().folder:
-            for run in [folder] if (folder / FOLDER).is_dir() else find_runs(folder):
+            for run in [folder] if (folder / CERTIFICATES_FOLDER).is_dir() else find_runs(folder):
                 chain = verify(run)
                 number = len(chain.certificates)
                 count = "1 certificate" if number == 1 else f"{number} certificates"

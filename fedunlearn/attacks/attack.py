@@ -18,7 +18,7 @@ from fedunlearn.evaluators import confidence
 from fedunlearn.experiment import Experiment, saved_model, split_hash
 from fedunlearn.flower import Local
 from fedunlearn.models import Vector
-from fedunlearn.results import COLUMNS, SHARED, Case, Run
+from fedunlearn.results import ATTACK_COLUMNS, SHARED, Case, Run
 
 SeedAndStrategy = tuple[int, str]
 """Whose model one is, of those that one request left."""
@@ -84,7 +84,7 @@ class Attack:
     def table(self, tell: Tell) -> pd.DataFrame:
         """Train the shadow models, attack every model, and return the rows of attacks.csv."""
         rows = [row for group in self.groups for row in self._rows(*group, tell)]
-        return pd.DataFrame(rows, columns=list(COLUMNS)).sort_values(
+        return pd.DataFrame(rows, columns=list(ATTACK_COLUMNS)).sort_values(
             ["seed", "request"], kind="stable", ignore_index=True
         )
 
@@ -103,7 +103,7 @@ class Attack:
                 values = (result.estimate.value, result.estimate.low, result.estimate.high)
                 what = (result.attack, result.level, result.statistic, *values)
                 row = (seed, strategy, number, *what, result.members, result.others)
-                yield dict(zip(COLUMNS, row, strict=True))
+                yield dict(zip(ATTACK_COLUMNS, row, strict=True))
 
     def _shadow_answers(self, target: Target, tell: Tell) -> ShadowAnswers:
         halves, out = self._shadows(target)

@@ -32,7 +32,7 @@ class Scoring:
 
     experiment: Experiment
     run: Run
-    gate: float = challenge.GATE
+    gate: float = challenge.LARGEST_COST_SHARE
     """The share of retraining's work beyond which the final score is 0."""
     records: int = 256
     """The most records of the leavers that are asked about."""

@@ -20,7 +20,7 @@ import numpy.typing as npt
 from scipy.special import expit
 
 from fedunlearn.evaluators import Estimate, attack_scores, detection, likelihood
-from fedunlearn.results import RATES
+from fedunlearn.results import FALSE_POSITIVE_RATES
 
 Floats = npt.NDArray[np.float64]
 
@@ -194,7 +194,10 @@ def _rates(attack: str, members: Floats, others: Floats) -> Iterator[AttackResul
     values = {
         "advantage": detection.advantage(members, others),
         "advantage_in_sample": Estimate(gain, math.nan, math.nan),
-        **{f"tpr_at_{rate:g}": detection.tpr_at(members, others, rate) for rate in RATES},
+        **{
+            f"tpr_at_{rate:g}": detection.tpr_at(members, others, rate)
+            for rate in FALSE_POSITIVE_RATES
+        },
     }
     for statistic, estimate in values.items():
         yield AttackResult(attack, "record", statistic, estimate, members.size, others.size)

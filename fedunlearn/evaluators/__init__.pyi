@@ -7,7 +7,7 @@ from . import scores as scores
 from .attack_scores import confidence as confidence
 from .backdoor import BackdoorProbe as BackdoorProbe
 from .challenge import AGAIN as AGAIN
-from .challenge import GATE as GATE
+from .challenge import LARGEST_COST_SHARE as LARGEST_COST_SHARE
 from .cka import LayerSimilarity as LayerSimilarity
 from .detection import Estimate as Estimate
 from .distance import Distance as Distance

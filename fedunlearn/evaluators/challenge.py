@@ -34,7 +34,7 @@ BIN = 0.5
 AGAIN = "retrain again"
 """Stands for a strategy's name where retrained models are set against other retrained ones."""
 
-GATE = 0.2
+LARGEST_COST_SHARE = 0.2
 """The competition scored 0 what took more than this share of retraining's time."""
 
 Estimate = Callable[[Array, Array], Array]
@@ -70,7 +70,7 @@ def final_score(
     test: tuple[float, float],
     cost: float,
     *,
-    gate: float = GATE,
+    gate: float = LARGEST_COST_SHARE,
     capped: bool = False,
 ) -> float:
     """Return ``F * RA_u / RA_r * TA_u / TA_r``, at least 0; 0 where ``cost`` exceeds ``gate``.

@@ -172,7 +172,7 @@ def _clear(path: Path, checkpoint: Checkpoint) -> None:
     """Delete what an earlier run in ``path`` leaves that this one does not replace."""
     checkpoint.clear()
     files.remove(path / HISTORY)
-    files.remove(path / chain.FOLDER)
+    files.remove(path / chain.CERTIFICATES_FOLDER)
 
 
 @contextmanager

@@ -1,9 +1,8 @@
-from . import attack_table as attack_table
 from .answering import answers as answers
-from .attack_table import COLUMNS as COLUMNS
-from .attack_table import FILE as FILE
-from .attack_table import RATES as RATES
-from .attack_table import SHOWN as SHOWN
+from .attack_table import ATTACK_COLUMNS as ATTACK_COLUMNS
+from .attack_table import ATTACKS_FILE as ATTACKS_FILE
+from .attack_table import FALSE_POSITIVE_RATES as FALSE_POSITIVE_RATES
+from .attack_table import SHOWN_ATTACKS as SHOWN_ATTACKS
 from .attack_table import attack_notes as attack_notes
 from .attack_table import printed_attacks as printed_attacks
 from .branches import AGAIN as AGAIN

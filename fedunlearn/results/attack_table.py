@@ -9,10 +9,10 @@ from rich.table import Table
 from fedunlearn.results.branches import SHARED, is_reference, reference_number
 from fedunlearn.results.terminal import terminal_table
 
-FILE = "attacks.csv"
+ATTACKS_FILE = "attacks.csv"
 """Where the numbers lie in a run's folder."""
 
-COLUMNS = {
+ATTACK_COLUMNS = {
     "seed": "int64",
     "strategy": "str",
     "request": "int64",
@@ -27,7 +27,7 @@ COLUMNS = {
 }
 """Its columns, and their types."""
 
-SHOWN = {
+SHOWN_ATTACKS = {
     ("loss", "record", "auc"): "Loss\nAUC",
     ("lira", "record", "auc"): "LiRA\nAUC",
     ("rmia", "record", "auc"): "RMIA\nAUC",
@@ -48,7 +48,7 @@ def printed_attacks(rows: pd.DataFrame, request: str) -> Table:
     seeds = rows["seed"].nunique()
     said = f"mean ± standard deviation over {seeds} seeds" if seeds > 1 else "one seed"
     cases = rows.set_index(["attack", "level", "statistic"]).sort_index()
-    shown = {key: heading for key, heading in SHOWN.items() if key in cases.index}
+    shown = {key: heading for key, heading in SHOWN_ATTACKS.items() if key in cases.index}
     title = f"Membership attacks, request {request}; {said}"
     table = terminal_table("\nStrategy", shown.values(), title=title)
     for name in sorted(dict.fromkeys(rows["strategy"]), key=_rank):
@@ -105,10 +105,10 @@ def _reading(rows: pd.DataFrame) -> Iterator[str]:
 
 def _warnings(rows: pd.DataFrame) -> Iterator[str]:
     counts = rows.loc[(rows["attack"] == "lira") & (rows["statistic"] == "auc"), "n_others"]
-    yield from filter(None, (unresolved(int(counts.min()), rate) for rate in RATES))
+    yield from filter(None, (unresolved(int(counts.min()), rate) for rate in FALSE_POSITIVE_RATES))
 
 
-RATES = (0.01, 0.001)
+FALSE_POSITIVE_RATES = (0.01, 0.001)
 """Rates of false positives at which the true ones are counted."""
 
 

@@ -10,7 +10,7 @@ from fedunlearn.evaluators import Distance, LayerSimilarity, PerClient, Relearni
 from fedunlearn.experiment import Evaluation
 from fedunlearn.local import LocalWork
 from fedunlearn.results import load, who_pays
-from fedunlearn.results.certificates.verdicts import gap_columns
+from fedunlearn.results.certificates.thresholds import gap_columns
 from fedunlearn.unlearning import Plain, Request, Training
 from strategies.finetune import FineTune
 from strategies.none import Nothing

@@ -33,7 +33,7 @@ from fedunlearn.results.certificates.certificate import FIRST
 from fedunlearn.results.certificates.chain import issue
 from fedunlearn.results.certificates.encoding import decode, digest, encode, plain
 from fedunlearn.results.certificates.text import LISTED, text
-from fedunlearn.results.certificates.verdicts import Judged, conclusion, gap_columns, judged
+from fedunlearn.results.certificates.thresholds import Judged, conclusion, gap_columns, judged
 from fedunlearn.simulations import __main__ as command
 from strategies.federaser import FedEraser
 

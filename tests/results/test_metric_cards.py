@@ -32,7 +32,7 @@ from fedunlearn.results import (
     printed_summary,
     summary_notes,
 )
-from fedunlearn.results.certificates.verdicts import Thresholds, gap_columns, judged
+from fedunlearn.results.certificates.thresholds import Thresholds, gap_columns, judged
 from fedunlearn.results.plots.against_rounds import panels
 from fedunlearn.results.report.standings import standings
 from fedunlearn.unlearning import Moment

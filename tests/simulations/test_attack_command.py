@@ -12,7 +12,7 @@ from hydra import compose, initialize_config_dir
 from rich.console import Console
 
 from fedunlearn.experiment import run
-from fedunlearn.results import COLUMNS, attack_notes, printed_attacks
+from fedunlearn.results import ATTACK_COLUMNS, attack_notes, printed_attacks
 from fedunlearn.simulations import attack, compare, configured, guard
 
 SMALL = [
@@ -68,7 +68,7 @@ def test_a_run_is_attacked_from_its_files(shared, monkeypatch, capsys):
     code, out, err = called(monkeypatch, capsys, shared, "--shadows", 4)
     assert (code, err) == (0, "")
     found = pd.read_csv(shared / "attacks.csv")
-    assert list(found) == list(COLUMNS)
+    assert list(found) == list(ATTACK_COLUMNS)
     strategies = {"shared", *pd.read_csv(shared / "summary.csv")["strategy"]}
     assert {"retrain", "none", "finetune"} < strategies
     cases = found.groupby(["seed", "strategy", "request"]).size()
@@ -230,7 +230,7 @@ def test_requests_that_cannot_be_attacked_are_refused(
 
 
 def rows(*values):
-    return pd.DataFrame(values, columns=list(COLUMNS))
+    return pd.DataFrame(values, columns=list(ATTACK_COLUMNS))
 
 
 def test_the_table_shows_intervals_for_one_seed_and_spreads_for_several():

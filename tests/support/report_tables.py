@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import yaml
 
-from fedunlearn.results import COLUMNS, FILE, VERDICTS
+from fedunlearn.results import ATTACK_COLUMNS, ATTACKS_FILE, VERDICTS
 from tests.support import simulated_runs as runs
 from tests.support.simulated_runs import simulated
 
@@ -59,7 +59,7 @@ def looked_into(folder):
     found = found.assign(statistic="auc", value=rng.uniform(0.4, 0.6, len(found)))
     found = found.assign(low=found["value"] - 0.1, high=found["value"] + 0.1)
     found = found.assign(n_members=100, n_others=25)
-    found[list(COLUMNS)].to_csv(folder / FILE, index=False)
+    found[list(ATTACK_COLUMNS)].to_csv(folder / ATTACKS_FILE, index=False)
     return folder
 
 

@@ -5,8 +5,8 @@ from .certificate import Purged as Purged
 from .certificate import Served as Served
 from .certificate import config_hash as config_hash
 from .certificate import draft as draft
-from .chain import FOLDER as FOLDER
+from .chain import CERTIFICATES_FOLDER as CERTIFICATES_FOLDER
 from .chain import Chain as Chain
 from .chain import verify as verify
 from .encoding import hyperparameters as hyperparameters
-from .verdicts import Thresholds as Thresholds
+from .thresholds import Thresholds as Thresholds

@@ -11,7 +11,7 @@ from typing import Literal
 
 from fedunlearn import __version__
 from fedunlearn.results import COSTS, SHARED, Case
-from fedunlearn.results.certificates.verdicts import Judged, Thresholds, conclusion, judged
+from fedunlearn.results.certificates.thresholds import Judged, Thresholds, conclusion, judged
 
 FIRST = "0" * 64
 """Stands for the previous certificate in the first one."""

@@ -12,7 +12,7 @@ from fedunlearn.results.certificates.certificate import FIRST, Certificate, conf
 from fedunlearn.results.certificates.encoding import decode, digest, encode
 from fedunlearn.results.certificates.text import text
 
-FOLDER = "certificates"
+CERTIFICATES_FOLDER = "certificates"
 """Where they lie in a run's folder."""
 
 
@@ -32,11 +32,11 @@ def issue(folder: Path, drafts: Iterable[Certificate]) -> list[Path]:
     it is, byte for byte, so that an interrupted run can go on. Raises `Refused` where the chain
     is broken, or where a certificate is there for another model or configuration.
     """
-    chain = _chain(folder / FOLDER, unfinished=True)
+    chain = _chain(folder / CERTIFICATES_FOLDER, unfinished=True)
     issued = {certificate.name: certificate for certificate in chain.certificates}
     head, written = chain.head, []
     for made in sorted(drafts, key=lambda made: made.case):
-        path = folder / FOLDER / f"{made.name}.json"
+        path = folder / CERTIFICATES_FOLDER / f"{made.name}.json"
         if made.name in issued:
             if _subject(issued[made.name]) != _subject(made):
                 raise Refused(
@@ -62,11 +62,11 @@ def verify(folder: Path) -> Chain:
     certified one. The last certificates of a chain can be removed unnoticed; compare its head.
     """
     configuration = _configuration(folder / "manifest.json")
-    chain = _chain(folder / FOLDER, unfinished=False)
+    chain = _chain(folder / CERTIFICATES_FOLDER, unfinished=False)
     if not chain.certificates:
         raise Refused(
-            f"{folder} holds no certificates: there is none in {folder / FOLDER}. They are "
-            "written when a run that serves a request is finished."
+            f"{folder} holds no certificates: there is none in {folder / CERTIFICATES_FOLDER}. "
+            "They are written when a run that serves a request is finished."
         )
     deleted = {
         purged.file
@@ -78,7 +78,7 @@ def verify(folder: Path) -> Chain:
         if certificate.config_sha256 != configuration:
             raise Refused(
                 f"{folder / 'manifest.json'} holds another configuration than the one that "
-                f"{FOLDER}/{certificate.name}.json certifies: one of them was changed."
+                f"{CERTIFICATES_FOLDER}/{certificate.name}.json certifies: one of them was changed."
             )
         for file, wanted in certificate.models.items():
             path = folder / file
@@ -86,7 +86,8 @@ def verify(folder: Path) -> Chain:
                 continue
             if _sha256(path) != wanted:
                 raise Refused(
-                    f"{path} is not the model that {FOLDER}/{certificate.name}.json certifies: "
+                    f"{path} is not the model that "
+                    f"{CERTIFICATES_FOLDER}/{certificate.name}.json certifies: "
                     "it was changed or replaced."
                 )
     return chain

@@ -11,7 +11,7 @@ from typing import Any
 
 from fedunlearn.results import COSTS
 from fedunlearn.results.certificates.certificate import Audited, Certificate, Purged, Served
-from fedunlearn.results.certificates.verdicts import Judged
+from fedunlearn.results.certificates.thresholds import Judged
 
 VERSION = 1
 """Of the format, that of the readable text included; files of any other are refused."""

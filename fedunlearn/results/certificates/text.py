@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from fedunlearn.results import MINUS, amount, who
 from fedunlearn.results.certificates.certificate import Audited, Certificate, Purged
 from fedunlearn.results.certificates.encoding import digest, plain
-from fedunlearn.results.certificates.verdicts import Judged
+from fedunlearn.results.certificates.thresholds import Judged
 
 LISTED = 20
 """So many purged files are listed; the JSON has them all."""

@@ -10,10 +10,11 @@ import pandas as pd
 
 from fedunlearn.checks import Refused
 from fedunlearn.results import (
+    ATTACK_COLUMNS,
+    ATTACKS_FILE,
     PART,
     Case,
     Run,
-    attack_table,
     further_references,
     is_reference,
     judge,
@@ -110,11 +111,11 @@ def burdens(run: Run) -> pd.DataFrame:
 
 def attacks(folder: Path) -> pd.DataFrame:
     """Return the rows of attacks.csv, or none; raises `Refused` where it is no such file."""
-    path = folder / attack_table.FILE
+    path = folder / ATTACKS_FILE
     if not path.is_file():
-        return pd.DataFrame(columns=list(attack_table.COLUMNS))
+        return pd.DataFrame(columns=list(ATTACK_COLUMNS))
     try:
-        return pd.read_csv(path, usecols=list(attack_table.COLUMNS), dtype=attack_table.COLUMNS)
+        return pd.read_csv(path, usecols=list(ATTACK_COLUMNS), dtype=ATTACK_COLUMNS)
     except (OSError, ValueError) as error:
         raise Refused(
             f"{path} is no table of attacks ({error}). Delete it, or write it anew: `fedunlearn "

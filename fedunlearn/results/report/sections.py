@@ -25,8 +25,8 @@ from fedunlearn.results.report.answers import Answer, answer
 from fedunlearn.results.report.cells import Table
 from fedunlearn.results.report.charts import attacked, layers
 from fedunlearn.results.report.charts.chart import Chart, Choice, Controls
-from fedunlearn.results.report.charts.federation import harm, label_map, store, timeline
-from fedunlearn.results.report.charts.forgetting import against_rounds
+from fedunlearn.results.report.charts.clients_and_requests import harm, label_map, store, timeline
+from fedunlearn.results.report.charts.forgetting_curves import against_rounds
 from fedunlearn.results.report.charts.tradeoffs import PASSES, SENT, UTILITY, against
 from fedunlearn.results.report.evidence import Evidence
 from fedunlearn.results.report.picks import picks
@@ -35,7 +35,7 @@ from fedunlearn.results.report.standings import everything, in_rank, standings
 
 
 @dataclass(frozen=True, slots=True)
-class Served:
+class RequestSection:
     """What came of one request."""
 
     request: int
@@ -68,7 +68,7 @@ class Section:
 class Report:
     """All of a report, before it is written in any format."""
 
-    served: Sequence[Served]
+    served: Sequence[RequestSection]
     controls: Controls
     picking: Sequence[Section]
     """Those whose charts obey the inputs for strategies, seed and request."""
@@ -105,13 +105,13 @@ def report(evidence: Evidence) -> Report:
     )
 
 
-def served(evidence: Evidence, request: int) -> Served:
+def served(evidence: Evidence, request: int) -> RequestSection:
     """Return the answers and the tables of one request."""
     summary, verdicts = evidence.run.summary, evidence.verdicts
     mine = summary[summary["request"] == request]
     chief = probe(mine)
     order = in_rank(summary, verdicts, request, chief)
-    return Served(
+    return RequestSection(
         request=request,
         leavers=who(str(mine["clients"].iloc[0])),
         answers=[answer(summary, verdicts, name, request, chief) for name in order],

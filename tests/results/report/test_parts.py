@@ -13,8 +13,13 @@ from fedunlearn.results.report import page as pages
 from fedunlearn.results.report.cells import Cell
 from fedunlearn.results.report.charts import attacked, layers
 from fedunlearn.results.report.charts.chart import Chart, Controls
+from fedunlearn.results.report.charts.clients_and_requests import (
+    harm,
+    label_map,
+    timeline,
+    worst_off,
+)
 from fedunlearn.results.report.charts.export import export
-from fedunlearn.results.report.charts.federation import harm, label_map, timeline, worst_off
 from fedunlearn.results.report.evidence import Certified
 from fedunlearn.results.report.picks import picks
 from fedunlearn.results.report.spans import spans

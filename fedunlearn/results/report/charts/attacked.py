@@ -3,7 +3,16 @@
 import altair as alt
 import pandas as pd
 
-from fedunlearn.results import GREY, INK, PLAIN, RETRAIN, SHARED, SHOWN, attack_notes, is_reference
+from fedunlearn.results import (
+    GREY,
+    INK,
+    PLAIN,
+    RETRAIN,
+    SHARED,
+    SHOWN_ATTACKS,
+    attack_notes,
+    is_reference,
+)
 from fedunlearn.results.frames import ALL_SEEDS
 from fedunlearn.results.report.cells import ABSENT, Cell, Table, measure
 from fedunlearn.results.report.charts.chart import Chart, Choice, Controls, finished, named
@@ -96,7 +105,7 @@ def table(attacks: pd.DataFrame, order: list[str]) -> Table:
     values = rows.groupby(["attack", "level", "statistic", "strategy"])["value"]
     cases = {key: measure(part, 2) for key, part in values}
     there = {key[:3] for key in cases}
-    shown = {key: said for key, said in SHOWN.items() if key in there}
+    shown = {key: said for key, said in SHOWN_ATTACKS.items() if key in there}
     retrained = [name for name in dict.fromkeys(rows["strategy"]) if is_reference(name)]
     others = [name for name in (SHARED, *order) if name in set(rows["strategy"])]
     return Table(
