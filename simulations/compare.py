@@ -11,6 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigKeyError, OmegaConfBaseException
 
 from fedunlearn.checks import Refused, nearest
+from fedunlearn.results import UNTOUCHED
 
 from . import configured
 from .guard import check_command_line, sentences
@@ -44,7 +45,14 @@ def strategies(cfg: DictConfig, chosen: str) -> dict[str, DictConfig]:
         if label in found:
             raise Refused(f"strategies names {label} twice.")
         found[label] = _with(part, fields, label) if fields else part
-    return found
+    return with_untouched(found)
+
+
+def with_untouched(found: Mapping[str, DictConfig]) -> dict[str, DictConfig]:
+    """Return the strategies, with the untouched model among them: what there was to forget."""
+    if UNTOUCHED in found:
+        return dict(found)
+    return {UNTOUCHED: compose(f"strategy/{UNTOUCHED}")["strategy"], **found}
 
 
 def _name_and_fields(entry: object) -> tuple[str, Mapping[str, object]]:
@@ -93,7 +101,8 @@ def app(cfg: DictConfig) -> None:
     """Run the configured comparison."""
     with sentences():
         chosen = strategies(cfg, HydraConfig.get().runtime.choices["strategy"])
-        carry_out(cfg, chosen, configured.seeds(cfg.seeds))
+        seeds = configured.seeds(cfg.seeds)
+        carry_out(configured.settled(cfg, seeds), chosen, seeds)
 
 
 def main() -> None:

@@ -17,6 +17,21 @@ from fedunlearn.unlearning import Request
 
 from .search_path import not_found
 
+SEVERAL = 3
+"""References of each seed, unless the configuration says otherwise."""
+
+
+def settled(cfg: DictConfig, seeds: Sequence[int]) -> DictConfig:
+    """Return the configuration with a number of references: of a single seed 1, else `SEVERAL`.
+
+    No number of them up to 18 can tell anything from chance under a single seed.
+    """
+    if cfg.references is not None:
+        return cfg
+    found = cfg.copy()
+    found.references = 1 if len(seeds) == 1 else SEVERAL
+    return found
+
 
 def experiment(cfg: DictConfig, strategies: Mapping[str, DictConfig]) -> Experiment:
     """Build the experiment that ``cfg`` describes, with these strategies by name.
@@ -58,6 +73,7 @@ def experiment(cfg: DictConfig, strategies: Mapping[str, DictConfig]) -> Experim
         policy=build("policy", cfg.policy),
         budget=None if allowed is None else budget.parse(allowed),
         thresholds=build("certificate", cfg.certificate),
+        margins=build("answer", cfg.answer),
         engine=build("engine", cfg.engine),
         cooperates=bool(cfg.withdrawal.cooperates),
         checkpoint=cfg.checkpoint,
@@ -66,7 +82,7 @@ def experiment(cfg: DictConfig, strategies: Mapping[str, DictConfig]) -> Experim
         heldout=cfg.heldout,
         proxy=cfg.proxy,
         split=cfg.split,
-        references=cfg.references,
+        references=SEVERAL if cfg.references is None else cfg.references,
     )
 
 

@@ -33,7 +33,8 @@ def app(comparison: tuple[Experiment, Sequence[int]]) -> None:
 def read(cfg: DictConfig) -> tuple[Experiment, Sequence[int]]:
     """Read what `fedunlearn compare` would run, and the seeds."""
     chosen = strategies(cfg, cfg.hydra.runtime.choices.strategy)
-    return configured.experiment(cfg, chosen), configured.seeds(cfg.seeds)
+    seeds = configured.seeds(cfg.seeds)
+    return configured.experiment(configured.settled(cfg, seeds), chosen), seeds
 
 
 def main() -> None:

@@ -69,7 +69,7 @@ def carry_out(grid: Grid, context: Context, console: Console) -> None:
     path = wanted.folder
     resume = bool(wanted.cfg.resume)
     summary = run(experiment, wanted.seeds, path, content, console, resume=resume)
-    drawn = show(console, path, summary, figures=wanted.cfg.figures)
+    drawn = show(console, path, summary, experiment.margins, figures=wanted.cfg.figures)
     experiment.logger.figures(path, drawn)
     console.print(f"\nfedunlearn finished: {path}", highlight=False, soft_wrap=True, markup=False)
 

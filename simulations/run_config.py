@@ -60,8 +60,8 @@ def asked(run_config: Mapping[str, object]) -> Asked:
         if command == "compare":
             strategies, seeds = compare.strategies(cfg, chosen), configured.seeds(cfg.seeds)
         else:
-            strategies, seeds = {chosen: cfg.strategy}, [cfg.seed]
-        return Asked(cfg, strategies, seeds, below / whole.hydra.run.dir)
+            strategies, seeds = compare.with_untouched({chosen: cfg.strategy}), [cfg.seed]
+        return Asked(configured.settled(cfg, seeds), strategies, seeds, below / whole.hydra.run.dir)
 
 
 def _absolute(key: str, path: object) -> Path:

@@ -9,7 +9,16 @@ from omegaconf import DictConfig
 from rich.console import Console
 
 from fedunlearn.experiment import run
-from fedunlearn.results import printed_summary, summary_notes, wide_enough
+from fedunlearn.results import (
+    Margins,
+    answer_notes,
+    load_answers,
+    printed_answers,
+    printed_summary,
+    summary_notes,
+    who,
+    wide_enough,
+)
 from fedunlearn.results.plots import draw
 
 from . import configured
@@ -24,18 +33,25 @@ def carry_out(
     experiment = configured.experiment(cfg, strategies)
     content = configured.content(cfg, strategies)
     summary = run(experiment, seeds, path, content, console, resume=cfg.resume)
-    drawn = show(console, path, summary, figures=cfg.figures)
+    drawn = show(console, path, summary, experiment.margins, figures=cfg.figures)
     experiment.logger.figures(path, drawn)
     return summary
 
 
-def show(console: Console, path: Path, summary: pd.DataFrame, *, figures: bool) -> list[Path]:
-    """Print the table of a finished run, draw its figures if asked to, and name its files.
+def show(
+    console: Console, path: Path, summary: pd.DataFrame, margins: Margins, *, figures: bool
+) -> list[Path]:
+    """Print answers and table of a finished run, draw its figures if asked to, name its files.
 
     Returns the files of the figures.
     """
     if len(summary):
-        console.print(printed_summary(summary))
+        answers = load_answers(path)
+        leavers = ", then ".join(map(who, summary.drop_duplicates("request")["clients"]))
+        console.print(printed_answers(answers, leavers))
+        for note in answer_notes(answers, margins):
+            console.print(note, highlight=False, markup=False)
+        console.print("", printed_summary(summary))
         for note in summary_notes(summary):
             console.print(note, highlight=False)
     drawn = draw(path) if figures else []
@@ -48,7 +64,7 @@ def show_files(console: Console, path: Path, figures: Sequence[Path]) -> None:
     here = Path.cwd()
     shown = path.relative_to(here) if path.is_relative_to(here) else path
     lines = [
-        f"{shown}/summary.csv, verdicts.csv, metrics.csv, ledger.csv, clients.csv,",
+        f"{shown}/answers.csv, summary.csv, verdicts.csv, metrics.csv, ledger.csv, clients.csv,",
         f"{shown}/manifest.json, models/, certificates/",
         *(f"{shown}/figures/{figure.name}" for figure in figures if figure.suffix == ".png"),
     ]

@@ -13,6 +13,7 @@ from omegaconf import DictConfig
 from fedunlearn.checks import Refused, nearest
 
 from . import configured
+from .compare import with_untouched
 from .guard import check_command_line, sentences
 from .running import carry_out
 
@@ -45,7 +46,9 @@ def app(cfg: DictConfig) -> float | list[float]:
     sweeper: Any = here.sweeper if here.mode is RunMode.MULTIRUN else {}
     with nullcontext() if sweeper.get("keep_going") else sentences():
         name = here.runtime.choices["strategy"]
-        summary = carry_out(cfg, {name: cfg.strategy}, configured.seeds(cfg.seed))
+        seeds = configured.seeds(cfg.seed)
+        chosen = with_untouched({name: cfg.strategy})
+        summary = carry_out(configured.settled(cfg, seeds), chosen, seeds)
         mine = summary[summary["strategy"] == name]
         if "objectives" in sweeper:
             return [objective(list(names), mine) for names in sweeper.objectives.values()]

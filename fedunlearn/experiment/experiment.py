@@ -24,7 +24,7 @@ from fedunlearn.history import (
     fit,
 )
 from fedunlearn.models import Build
-from fedunlearn.results import reference_name
+from fedunlearn.results import Margins, reference_name
 from fedunlearn.results.certificates import Thresholds
 from fedunlearn.unlearning import (
     Moment,
@@ -77,6 +77,8 @@ class Experiment:
     """Bytes that the rounds of one training may take; `within_budget` picks how."""
     thresholds: Thresholds = field(default_factory=Thresholds)
     """When a certificate says that somebody was forgotten."""
+    margins: Margins = field(default_factory=Margins)
+    """Up to where a strategy's models count as whole, and as retrained."""
     engine: Engine = field(default_factory=Local)
     cooperates: bool = True
     """Whether those who leave work once more for a strategy that asks them to."""

@@ -21,6 +21,7 @@ from fedunlearn import files
 from fedunlearn.experiment.loggers import Log, Silent, replay
 from fedunlearn.models import Layout, Vector
 from fedunlearn.results import (
+    ANSWERS,
     CLIENTS,
     LEDGER,
     MANIFEST,
@@ -130,6 +131,10 @@ class RunFolder:
         """Replace verdicts.csv."""
         cells = [[row[column] for column in VERDICTS] for row in rows]
         self._table("verdicts.csv", list(VERDICTS), cells)
+
+    def answers(self, rows: Iterable[Mapping[Hashable, object]]) -> None:
+        """Replace answers.csv."""
+        self._table("answers.csv", list(ANSWERS), ([row[name] for name in ANSWERS] for row in rows))
 
     def manifest(self, content: Mapping[str, object]) -> None:
         """Replace manifest.json."""

@@ -27,7 +27,7 @@ from fedunlearn.experiment.seed_run import SeedRun
 from fedunlearn.experiment.shared_stages import Sharing, facts
 from fedunlearn.flower import Connection
 from fedunlearn.locks import alone
-from fedunlearn.results import MANIFEST, judge, load, with_gaps
+from fedunlearn.results import MANIFEST, answers, judge, load, load_clients, with_gaps
 from fedunlearn.results.certificates import chain
 from fedunlearn.threads import cores, pool
 from fedunlearn.unlearning import FedAvg
@@ -80,7 +80,10 @@ def run(
             notes = running.seeds(loaded)
             rows = with_gaps(running.summary)
             log.summary(rows)
-            folder.verdicts(judge(pd.DataFrame(rows)).to_dict("records"))
+            table = pd.DataFrame(rows)
+            folder.verdicts(judge(table, experiment.margins).to_dict("records"))
+            said = answers(table, load_clients(path), experiment.margins)
+            folder.answers(said.to_dict("records"))
             chain.issue(path, drafts(prepared.experiment, path, running.summary, notes, config))
         checkpoint.clear()
     return pd.DataFrame(rows)

@@ -1,3 +1,5 @@
+from .answer_table import answer_notes as answer_notes
+from .answer_table import printed_answers as printed_answers
 from .answering import answers as answers
 from .attack_table import ATTACK_COLUMNS as ATTACK_COLUMNS
 from .attack_table import ATTACKS_FILE as ATTACKS_FILE
@@ -44,6 +46,7 @@ from .references import other_references as other_references
 from .references import retrained_rows as retrained_rows
 from .references import unlearned_rows as unlearned_rows
 from .references import with_gaps as with_gaps
+from .run_files import ANSWERS as ANSWERS
 from .run_files import CASE as CASE
 from .run_files import CLIENTS as CLIENTS
 from .run_files import COSTS as COSTS
@@ -55,6 +58,8 @@ from .run_files import VERDICTS as VERDICTS
 from .run_files import Run as Run
 from .run_files import find_runs as find_runs
 from .run_files import load as load
+from .run_files import load_answers as load_answers
+from .run_files import load_clients as load_clients
 from .run_files import load_many as load_many
 from .run_files import summary_columns as summary_columns
 from .run_files import write_index as write_index
@@ -65,7 +70,6 @@ from .terminal import marked as marked
 from .terminal import plain_console as plain_console
 from .terminal import terminal_table as terminal_table
 from .terminal import wide_enough as wide_enough
-from .verdicts import BY_CHANCE as BY_CHANCE
 from .verdicts import judge as judge
 from .versions import require_this_version as require_this_version
 from .wording import DID_NOT_TAKE as DID_NOT_TAKE

@@ -4,59 +4,24 @@ docs/verdicts.md says how the words come about, and how often they are wrong.
 """
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 
 import pandas as pd
 
 from fedunlearn.results.branches import AGAIN, RETRAIN, UNTOUCHED
-from fedunlearn.results.joint_test import LEVEL, told_apart
+from fedunlearn.results.comparisons import Comparison, comparisons
+from fedunlearn.results.joint_test import LEVEL
 from fedunlearn.results.looks import in_order
-from fedunlearn.results.margins import UTILITY, Margins, Measured
-from fedunlearn.results.metric_cards import PART, card_or_plain
+from fedunlearn.results.margins import UTILITY, Margins
+from fedunlearn.results.metric_cards import card_or_plain
 from fedunlearn.results.permutation_test import enough
 from fedunlearn.results.power import power
 from fedunlearn.results.references import other_references
 from fedunlearn.results.run_files import ANSWERS, CASE, COSTS, GAP
-from fedunlearn.results.wording import DID_NOT_TAKE, who
+from fedunlearn.results.wording import who
 
 SHIFT = 2.0
 """The shift in standard deviations of retraining for which a design's power is told."""
-
-
-@dataclass(frozen=True, slots=True)
-class Case:
-    """What is known of one strategy at one request, next to the retrained models."""
-
-    strategy: str
-    measures: Mapping[str, Measured]
-    """By metric: all that are judged, but those that compare with the first reference already."""
-    seeds: int
-    references: int
-    p_value: float
-    adjusted: Mapping[str, float]
-    """The p-value of each measure, with allowance for the others."""
-
-    @property
-    def apart(self) -> list[str]:
-        """The measures that tell the strategy's models from retrained ones, the surest first.
-
-        Measures about the leavers come before the others.
-        """
-        found = [metric for metric, p in self.adjusted.items() if p <= LEVEL]
-        return sorted(
-            found,
-            key=lambda m: (
-                not card_or_plain(m).about_leavers,
-                self.adjusted[m],
-                -abs(self.measures[m].gap) / (self.measures[m].sd or math.inf),
-            ),
-        )
-
-    @property
-    def can_decide(self) -> bool:
-        """Whether there are enough models to tell any difference from chance."""
-        return enough(self.seeds, self.references, 1 - LEVEL)
 
 
 def answers(
@@ -87,7 +52,7 @@ def majority(clients: pd.DataFrame) -> float:
 def _of_request(
     served: pd.DataFrame, largest_class: float, margins: Margins
 ) -> Iterator[dict[str, object]]:
-    cases = list(_cases(served))
+    cases = list(comparisons(served))
     useless = _useless(served, largest_class)
     untouched = next((case for case in cases if case.strategy == UNTOUCHED), None)
     twins = _twins(served)
@@ -106,44 +71,8 @@ def _of_request(
         }
 
 
-def _cases(served: pd.DataFrame) -> Iterator[Case]:
-    """Yield retraining again, then each strategy, next to the references that judge it."""
-    names = list(served["strategy"].unique())
-    references = other_references("", names)
-    if not references:
-        return
-    fixed = {"run", *CASE, *COSTS}
-    measured = [m for m in map(str, served) if m not in fixed and not m.endswith(GAP)]
-    by_case = served.set_index(["seed", "strategy"])
-    tables = {
-        metric: by_case[metric].unstack()
-        for metric in measured
-        if PART not in metric and card_or_plain(metric).judged
-    }
-    compares = {m for m, table in tables.items() if table[references[0]].isna().all()}
-    probes = by_case["probe"].unstack()
-    again = [(AGAIN, references[1])] if references[1:] else []
-    others = [(name, name) for name in in_order(names) if name not in references]
-    for label, judged in [*again, *others]:
-        by = other_references(judged, references)
-        found = {}
-        for metric, table in tables.items():
-            if metric in compares:
-                continue
-            taken = probes[judged] != DID_NOT_TAKE
-            shown = table.where(taken, axis=0) if card_or_plain(metric).planted else table
-            one = Measured(metric, shown[judged].to_numpy(), shown[by].to_numpy())
-            if one.counts.any() or not one.finite:
-                found[metric] = one
-        p, adjusted = told_apart(
-            {m: one.values for m, one in found.items()},
-            {m: one.references for m, one in found.items()},
-        )
-        yield Case(label, found, len(by_case.index.unique("seed")), len(by), p, adjusted)
-
-
 def _word(
-    case: Case, untouched: Case | None, useless: str, margins: Margins, clients: str
+    case: Comparison, untouched: Comparison | None, useless: str, margins: Margins, clients: str
 ) -> tuple[str, str]:
     """Return the word for a strategy, and a sentence that says why."""
     if useless:
@@ -167,7 +96,7 @@ def _word(
     return _equivalence(case, about, margins)
 
 
-def _broken(case: Case, margins: Margins) -> str:
+def _broken(case: Comparison, margins: Margins) -> str:
     """Say what is lost where utility is below retraining's by more than its margin."""
     if any(not one.finite for one in case.measures.values()):
         odd = next(m for m, one in case.measures.items() if not one.finite)
@@ -181,7 +110,7 @@ def _broken(case: Case, margins: Margins) -> str:
     return ""
 
 
-def _direction(case: Case) -> tuple[str, str]:
+def _direction(case: Comparison) -> tuple[str, str]:
     """Say whether a model that is told apart remembers or is damaged, by the surest measure."""
     metric = case.apart[0]
     one, card = case.measures[metric], card_or_plain(metric)
@@ -198,7 +127,9 @@ def _direction(case: Case) -> tuple[str, str]:
     )
 
 
-def _equivalence(case: Case, untouched: Case | None, margins: Margins) -> tuple[str, str]:
+def _equivalence(
+    case: Comparison, untouched: Comparison | None, margins: Margins
+) -> tuple[str, str]:
     """Say ``as retrained`` where every measure that can fail lies within its margin."""
     asked = _can_fail(case, untouched, margins)
     if not asked:
@@ -215,7 +146,7 @@ def _equivalence(case: Case, untouched: Case | None, margins: Margins) -> tuple[
     )
 
 
-def _can_fail(case: Case, untouched: Case | None, margins: Margins) -> list[str]:
+def _can_fail(case: Comparison, untouched: Comparison | None, margins: Margins) -> list[str]:
     """Return the measures about the leavers by which a model that forgot nothing would fail."""
     about = [m for m in case.measures if card_or_plain(m).about_leavers]
     if untouched is None:
@@ -224,7 +155,7 @@ def _can_fail(case: Case, untouched: Case | None, margins: Margins) -> list[str]
     return [m for m in about if m in shown and not shown[m].equivalent(margins)]
 
 
-def _seeds_to_decide(case: Case, open_ones: Sequence[str], margins: Margins) -> str:
+def _seeds_to_decide(case: Comparison, open_ones: Sequence[str], margins: Margins) -> str:
     """Say how many seeds would decide, if all went on as it began."""
     needed = 0.0
     for metric in open_ones:
@@ -239,7 +170,7 @@ def _seeds_to_decide(case: Case, open_ones: Sequence[str], margins: Margins) -> 
     return f"About {seeds} seeds would decide."
 
 
-def _more_models(case: Case) -> str:
+def _more_models(case: Comparison) -> str:
     """Say which design could tell a difference from chance."""
     references = next(n for n in range(1, 20) if enough(case.seeds, n))
     seeds = next(n for n in range(1, 20) if enough(n, case.references))
@@ -268,7 +199,7 @@ def _useless(served: pd.DataFrame, largest_class: float) -> str:
     return ""
 
 
-def _to_forget(untouched: Case) -> str:
+def _to_forget(untouched: Comparison) -> str:
     if not untouched.can_decide:
         return "unknown"
     return "yes" if untouched.p_value <= LEVEL else "no"

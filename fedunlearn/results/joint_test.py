@@ -39,8 +39,10 @@ def told_apart(
     is 1 as well. Raises `Refused` where shapes do not fit.
     """
     _check(values, references)
-    seeds = next(iter(values.values())).shape[0] if values else 0
-    models = 1 + (next(iter(references.values())).shape[1] if references else 0)
+    if not values:
+        return 1.0, {}
+    seeds, others = next(iter(references.values())).shape
+    models = others + 1
     chosen = arrangements(seeds, models, most)
     rows = np.arange(seeds)
     found: dict[str, Values] = {}

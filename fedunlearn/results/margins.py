@@ -59,6 +59,16 @@ class Measured:
         return bool((np.ptp(together, axis=1) == 0).all())
 
     @property
+    def value(self) -> float:
+        """The strategy's mean over the seeds in which the references have numbers."""
+        return float(self.values[np.isfinite(self.references.sum(axis=1))].mean())
+
+    @property
+    def reference(self) -> float:
+        """The mean of all retrained models of these seeds."""
+        return float(self.references[np.isfinite(self.references.sum(axis=1))].mean())
+
+    @property
     def gap(self) -> float:
         """``mean_s (y_s - mean_r x_sr)``."""
         shown = self.counts

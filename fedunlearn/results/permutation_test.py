@@ -9,7 +9,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy import stats
 
 from fedunlearn import randomness
 from fedunlearn.randomness import Stream
@@ -63,21 +62,6 @@ def exchange(values: Values, references: Values, confidence: float = CONFIDENCE)
     lows = np.sort(np.where(always, -np.inf, ends.min(axis=0)))
     highs = np.sort(np.where(always, np.inf, ends.max(axis=0)))[::-1]
     return Exchanged(gap, gap + float(lows[rejected]), gap + float(highs[rejected]), p_value)
-
-
-def margin(references: Values, confidence: float = CONFIDENCE) -> float:
-    """Return how far one more retrained model lies from the mean of R others of its seed, at most.
-
-    ``t sd sqrt(1 + 1/R)`` with the standard deviation within seeds, pooled over S, of
-    ``references`` [S, R], and the quantile t of ``S (R - 1)`` degrees of freedom: the half-width
-    of a prediction interval. It is nan for R = 1: then nobody knows.
-    """
-    seeds, models = references.shape
-    if models == 1:
-        return math.nan
-    sd = math.sqrt(references.var(axis=1, ddof=1).mean())
-    quantile = stats.t.ppf((1 + confidence) / 2, seeds * (models - 1))
-    return float(quantile * sd * math.sqrt(1 + 1 / models))
 
 
 def enough(seeds: int, references: int, confidence: float = CONFIDENCE) -> bool:

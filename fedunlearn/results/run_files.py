@@ -121,9 +121,19 @@ def load(folder: Path) -> Run:
         metrics=_read(folder / "metrics.csv", METRICS),
         ledger=_read(folder / "ledger.csv", LEDGER),
         summary=_read(folder / "summary.csv", {**CASE, **COSTS}, others=True),
-        clients=_read(folder / "clients.csv", CLIENTS),
+        clients=load_clients(folder),
         manifest=content,
     )
+
+
+def load_clients(folder: Path) -> pd.DataFrame:
+    """Read a run's clients.csv; raises `Refused` where it is missing or not as written."""
+    return _read(folder / "clients.csv", CLIENTS)
+
+
+def load_answers(folder: Path) -> pd.DataFrame:
+    """Read a run's answers.csv; raises `Refused` where it is missing or not as written."""
+    return _read(folder / "answers.csv", ANSWERS)
 
 
 def load_many(folders: Sequence[Path]) -> Run:

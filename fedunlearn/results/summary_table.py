@@ -8,16 +8,12 @@ from rich.table import Table
 from fedunlearn.results.branches import AGAIN, RETRAIN
 from fedunlearn.results.looks import in_order
 from fedunlearn.results.metric_cards import CARDS, card_or_plain
-from fedunlearn.results.permutation_test import enough
 from fedunlearn.results.references import (
     as_one_reference,
     further_references,
-    retrained_rows,
-    unlearned_rows,
 )
 from fedunlearn.results.run_files import GAP
 from fedunlearn.results.terminal import marked, terminal_table
-from fedunlearn.results.verdicts import BY_CHANCE, judge, sentences
 from fedunlearn.results.wording import DID_NOT_TAKE, MINUS, amount, percent, unit, who
 
 COSTS: dict[str, Callable[[pd.DataFrame], float]] = {
@@ -67,7 +63,7 @@ def summary_notes(summary: pd.DataFrame) -> list[str]:
     """Return sentences on how to read the table: the goal, the probe, and what was saved."""
     if summary.empty:
         return []
-    return [*_goal(summary), *_verdicts(summary), *_probe(summary), *_savings(summary)]
+    return [*_goal(summary), *_probe(summary), *_savings(summary)]
 
 
 def _told(summary: pd.DataFrame) -> pd.DataFrame:
@@ -126,27 +122,6 @@ def _goal(summary: pd.DataFrame) -> Iterator[str]:
         "Leaver's records: accuracy on what the leaver trained on. Costs are those of unlearning "
         "and recovery; MB stored is what training had to keep for the strategy."
     )
-
-
-def _verdicts(summary: pd.DataFrame) -> Iterator[str]:
-    """Say of each strategy on how many measures it could pass for retrained."""
-    found = judge(summary)
-    if len(found):
-        yield from sentences(found)
-        yield BY_CHANCE
-        return
-    seeds, few = summary["seed"].nunique(), retrained_rows(summary)["strategy"].nunique()
-    if few and len(unlearned_rows(summary)):
-        least = next(n for n in range(1, 20) if enough(seeds, n))
-        yield (
-            f"No verdicts: {_counted(seeds, 'seed')} with {_counted(few, 'retrained model')} each "
-            f"cannot tell a difference from chance at 95 % confidence. references={least} could, "
-            "and so could more seeds."
-        )
-
-
-def _counted(number: int, what: str) -> str:
-    return f"{number} {what}{'s' * (number != 1)}"
 
 
 def _probe(summary: pd.DataFrame) -> Iterator[str]:

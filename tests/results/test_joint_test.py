@@ -83,6 +83,7 @@ def test_what_is_the_same_for_all_models_tells_nothing():
     assert p == told_apart(values, others)[0]
     assert adjusted["c"] == 1
     assert told_apart(*constant) == (1, {"c": 1})
+    assert told_apart({}, {}) == (1, {})
     per_seed = {"c": np.arange(3.0)}, {"c": np.repeat(np.arange(3.0)[:, None], 3, axis=1)}
     assert told_apart(*per_seed) == (1, {"c": 1})
 

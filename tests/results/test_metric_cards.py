@@ -30,7 +30,6 @@ from fedunlearn.results import (
     normalised,
     overall,
     printed_summary,
-    summary_notes,
 )
 from fedunlearn.results.certificates.thresholds import Thresholds, gap_columns, judged
 from fedunlearn.results.plots.against_rounds import panels
@@ -198,7 +197,6 @@ def test_one_card_makes_a_new_metric_known_everywhere(made_up):
     assert "10.2" in printed
     found = judge(summary)
     assert found.loc[found.strategy == "ours", "verdict"].tolist() == ["under-forgotten"]
-    assert any("under-forgotten on surprise" in note for note in summary_notes(summary))
     assert panels(summary) == [name]
     assert standings(summary, found, ["ours"], 1).headings[1] == "Surprise (%)"
 

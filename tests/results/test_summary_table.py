@@ -239,23 +239,3 @@ def test_all_references_are_in_the_row_of_retraining_and_the_floor_is_below_it()
     assert "retrain-2" not in text
     assert any("retrain again" in note for note in summary_notes(pd.DataFrame(banded())))
     assert not any("again" in note for note in summary_notes(pd.DataFrame(pair(0.9, 0.9))))
-
-
-def test_verdicts_are_told_in_words_and_what_would_allow_them_where_there_are_none():
-    told = summary_notes(pd.DataFrame(banded()))
-    assert (
-        "none: inside the retrained band on 0 of 1 measures; under-forgotten on attack success "
-        "rate." in told
-    )
-    assert any("Each verdict is at 95 % confidence by itself" in note for note in told)
-    assert told[-1].endswith("in client epochs: none 2.0 times.")
-    one = pd.DataFrame([r for r in banded() if r["seed"] == 0])
-    (missing,) = [note for note in summary_notes(one) if note.startswith("No verdicts")]
-    assert missing.startswith("No verdicts: 1 seed with 3 retrained models each cannot tell")
-    assert "references=19 could" in missing
-    two = pd.DataFrame([r for r in banded() if r["seed"] < 2 and r["strategy"] != "retrain-3"])
-    (missing,) = [note for note in summary_notes(two) if note.startswith("No verdicts")]
-    assert "2 seeds with 2 retrained models each" in missing
-    assert "references=4 could" in missing
-    alone = pd.DataFrame([r for r in banded() if r["seed"] == 0 and r["strategy"] != "none"])
-    assert not any("erdict" in note for note in summary_notes(alone))

@@ -1,0 +1,101 @@
+"""The answers on the terminal: one line a strategy, and below it what was left open and why."""
+
+import math
+from collections.abc import Iterator
+
+import pandas as pd
+from rich.table import Table
+
+from fedunlearn.results.branches import AGAIN
+from fedunlearn.results.margins import Margins
+from fedunlearn.results.metric_cards import card_or_plain
+from fedunlearn.results.terminal import terminal_table
+from fedunlearn.results.wording import MINUS
+
+ABSENT = "\N{EN DASH}"
+"""Stands where there is no number."""
+
+WIDTH = 80
+"""Columns that the answers fit into."""
+
+SAID = {
+    "as retrained": "forgotten: as retrained",
+    "remembers": "remembers",
+    "damaged": "damaged",
+    "broken": "broken",
+    "undecided": "undecided",
+    "nothing to forget": "nothing to forget",
+    "no verdict": "no verdict",
+}
+"""What is said of a strategy, for each answer."""
+
+LEGEND = (
+    "Accuracy: points on test records, next to retraining. Work, bytes: multiples of retraining's. "
+    f"{AGAIN}: one retrained model a seed, judged by the others."
+)
+"""How to read the table."""
+
+TWINS = "models are those of"
+"""Stands in the reason of a strategy whose models another one has as well."""
+
+
+def printed_answers(answers: pd.DataFrame, leavers: str) -> Table:
+    """Return one line a strategy: forgotten or not, points of accuracy, work and bytes.
+
+    ``leavers`` says who left. It fits `WIDTH` columns, and no number is broken.
+    """
+    table = terminal_table(
+        "Strategy",
+        ("Accuracy", "Work", "Bytes"),
+        title=f"Can anybody tell that {leavers} had been there?",
+    )
+    table.width = WIDTH
+    table.columns[0].max_width, table.columns[0].overflow = 22, "ellipsis"
+    for column in table.columns[1:]:
+        column.no_wrap = True
+    table.add_column("Answer", no_wrap=True, overflow="ellipsis", ratio=1)
+    for request, rows in answers.groupby("request"):
+        if answers["request"].nunique() > 1:
+            table.add_row(f"Request {request}", style="italic")
+        for row in rows.to_dict("records"):
+            costs = (_multiple(row[name]) for name in ("work", "bytes"))
+            told = _said(row["answer"], row["apart"])
+            table.add_row(str(row["strategy"]), _points(100 * row["accuracy_gap"]), *costs, told)
+        table.add_section()
+    return table
+
+
+def answer_notes(answers: pd.DataFrame, margins: Margins) -> Iterator[str]:
+    """Yield sentences: how to read the table, and once for all alike why what is open is open."""
+    yield LEGEND
+    if answers["answer"].isin(["remembers", "damaged", "as retrained"]).any():
+        yield (
+            "Remembers, damaged: told apart by a test over all measures, which errs for 5 % of "
+            "retrained models. As retrained: every measure about the leavers within "
+            f"{margins.spread:g} standard deviations of retraining."
+        )
+    clear = answers["answer"].isin(["remembers", "damaged", "as retrained"])
+    told = answers[~clear | answers["reason"].str.contains(TWINS, regex=False)]
+    for reason, rows in told.groupby("reason", sort=False):
+        yield f"{', '.join(dict.fromkeys(rows['strategy']))}: {reason}"
+
+
+def _said(answer: str, apart: object) -> str:
+    """Write an answer, with the surest measure where models are told apart."""
+    if answer not in ("remembers", "damaged"):
+        return SAID[answer]
+    label = card_or_plain(str(apart).split("+")[0]).label.partition(" (")[0]
+    short = label.replace(" on the leaver's", ", leaver's")
+    return f"{SAID[answer]}: {short[0].lower()}{short[1:]}"
+
+
+def _points(points: float) -> str:
+    return ABSENT if math.isnan(points) else f"{points:+z.1f}".replace("-", MINUS)
+
+
+def _multiple(times: float) -> str:
+    if math.isnan(times):
+        return ABSENT
+    if times == 0:
+        return "0"
+    return f"{times:.2f}x" if times < 10 else f"{times:,.0f}x"
