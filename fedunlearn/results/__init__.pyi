@@ -61,6 +61,7 @@ from .run_files import load as load
 from .run_files import load_answers as load_answers
 from .run_files import load_clients as load_clients
 from .run_files import load_many as load_many
+from .run_files import load_verdicts as load_verdicts
 from .run_files import summary_columns as summary_columns
 from .run_files import write_index as write_index
 from .summary_table import printed_summary as printed_summary

@@ -35,7 +35,7 @@ def answers(
     """
     limits = margins or Margins()
     rows: list[dict[str, object]] = []
-    for request, served in summary.groupby("request"):
+    for request, served in summary.groupby("request") if len(summary) else ():
         said = list(_of_request(served, majority(clients), limits))
         rows += [{"request": request, **row} for row in said]
     table = pd.DataFrame(rows, columns=list(ANSWERS))

@@ -136,6 +136,11 @@ def load_answers(folder: Path) -> pd.DataFrame:
     return _read(folder / "answers.csv", ANSWERS)
 
 
+def load_verdicts(folder: Path) -> pd.DataFrame:
+    """Read a run's verdicts.csv; raises `Refused` where it is missing or not as written."""
+    return _read(folder / "verdicts.csv", VERDICTS)
+
+
 def load_many(folders: Sequence[Path]) -> Run:
     """Read several runs; the column ``run`` is the folder, seen from their common parent."""
     if not folders:

@@ -3,10 +3,11 @@
 import itertools
 
 import numpy as np
+import pandas as pd
 from matplotlib.text import Text
 
 from fedunlearn.experiment.run_folder import RunFolder
-from fedunlearn.results import gaps
+from fedunlearn.results import answers, gaps, judge, load_clients
 from fedunlearn.unlearning import Moment
 
 NAMES = ("test_accuracy", "forget_accuracy", "attack_success_rate", "membership_auc")
@@ -46,6 +47,9 @@ def simulated(
                 gap = gaps(final, retrained[request])
                 summary.append({**row[0], **final, **gap, **row[1]})
         folder.summary(summary)
+        table = pd.DataFrame(summary)
+        folder.verdicts(judge(table).to_dict("records"))
+        folder.answers(answers(table, load_clients(path)).to_dict("records"))
     return path
 
 

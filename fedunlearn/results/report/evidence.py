@@ -12,13 +12,13 @@ from fedunlearn.checks import Refused
 from fedunlearn.results import (
     ATTACK_COLUMNS,
     ATTACKS_FILE,
-    PART,
     Case,
     Run,
     further_references,
     is_reference,
-    judge,
     load,
+    load_answers,
+    load_verdicts,
     who_pays,
 )
 from fedunlearn.results.costing import Devices
@@ -64,6 +64,8 @@ class Evidence:
     run: Run
     verdicts: pd.DataFrame
     """Empty where there are too few seeds or references to judge."""
+    answers: pd.DataFrame
+    """One word a strategy and request."""
     paid: pd.DataFrame
     """What forgetting cost each remaining client; empty where that was not measured."""
     attacks: pd.DataFrame
@@ -89,18 +91,13 @@ def gather(folder: Path, declared: Declared) -> Evidence:
     run = load(folder)
     return Evidence(
         run=run,
-        verdicts=judged(run.summary),
+        verdicts=load_verdicts(folder),
+        answers=load_answers(folder),
         paid=burdens(run),
         attacks=attacks(folder),
         certificates=certificates(folder),
         declared=declared,
     )
-
-
-def judged(summary: pd.DataFrame) -> pd.DataFrame:
-    """Return the verdicts on every measure of every strategy, single clients and layers apart."""
-    found = judge(summary)
-    return found[~found["metric"].str.contains(PART, regex=False)]
 
 
 def burdens(run: Run) -> pd.DataFrame:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from fedunlearn.results import RETRAIN, in_order, is_reference, retrained_rows, who
+from fedunlearn.results import AGAIN, RETRAIN, in_order, is_reference, retrained_rows, who
 from fedunlearn.results.frames import (
     ALL_SEEDS,
     curves_by_seed,
@@ -41,8 +41,6 @@ class RequestSection:
     request: int
     leavers: str
     answers: Sequence[Answer]
-    judged: bool
-    """Whether there are verdicts."""
     table: Table
     measures: Table
 
@@ -107,15 +105,16 @@ def report(evidence: Evidence) -> Report:
 
 def served(evidence: Evidence, request: int) -> RequestSection:
     """Return the answers and the tables of one request."""
-    summary, verdicts = evidence.run.summary, evidence.verdicts
+    summary, verdicts, answers = evidence.run.summary, evidence.verdicts, evidence.answers
     mine = summary[summary["request"] == request]
     chief = probe(mine)
-    order = in_rank(summary, verdicts, request, chief)
+    order = in_rank(summary, answers, request, chief)
+    rows = answers[answers["request"] == request].set_index("strategy", drop=False)
+    ranked = [name for name in (AGAIN, *order) if name in rows.index]
     return RequestSection(
         request=request,
         leavers=who(str(mine["clients"].iloc[0])),
-        answers=[answer(summary, verdicts, name, request, chief) for name in order],
-        judged=bool((verdicts["request"] == request).any()),
+        answers=[answer(rows.loc[name].to_dict(), summary, chief) for name in ranked],
         table=standings(summary, verdicts, order, request),
         measures=everything(summary, verdicts, order, request),
     )

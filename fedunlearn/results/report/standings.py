@@ -17,6 +17,7 @@ from fedunlearn.results import (
     who,
 )
 from fedunlearn.results.frames import better, digits, label, measured
+from fedunlearn.results.report.answers import SIGNS
 from fedunlearn.results.report.cells import (
     ABSENT,
     MEANINGS,
@@ -91,19 +92,18 @@ def everything(
     )
 
 
-def in_rank(summary: pd.DataFrame, verdicts: pd.DataFrame, request: int, chief: str) -> list[str]:
+def in_rank(summary: pd.DataFrame, answers: pd.DataFrame, request: int, chief: str) -> list[str]:
     """Return the strategies of a request, the best first.
 
-    Those outside the band on the fewest measures come first, then those nearest to retraining in
-    the measure ``chief``; diverged ones come last.
+    They come in the order of their answers, and of two with the same one the nearer to retraining
+    in the measure ``chief`` comes first.
     """
-    judged = _judged(verdicts, request)
+    words = list(SIGNS)
+    mine = answers[answers["request"] == request].set_index("strategy")["answer"]
     ranks = {}
     for strategy, case in _cases(summary[summary["request"] == request]).items():
-        mine = [verdict for (name, _), verdict in judged.items() if name == strategy]
-        missed = sum(verdict not in ("inside", "undecided") for verdict in mine)
         far = abs(_gap(case, chief))
-        ranks[strategy] = (missed, math.inf if math.isnan(far) else far)
+        ranks[strategy] = (words.index(mine[strategy]), math.inf if math.isnan(far) else far)
     return sorted(ranks, key=lambda name: ranks[name])
 
 

@@ -5,8 +5,8 @@ from pathlib import Path
 
 from fedunlearn import files
 from fedunlearn.checks import Refused
-from fedunlearn.results import BY_CHANCE, find_runs
-from fedunlearn.results.report.answers import SIGNS, UNJUDGED
+from fedunlearn.results import find_runs
+from fedunlearn.results.report.answers import HOW, SIGNS
 from fedunlearn.results.report.cells import Table
 from fedunlearn.results.report.charts.chart import Chart
 from fedunlearn.results.report.charts.export import export
@@ -37,7 +37,7 @@ def _of_run(folder: Path, declared: Declared) -> list[Path]:
     found = report(evidence)
     head = title(evidence.run.summary)
     below = setting(evidence.run.summary, evidence.config)
-    content = {"report": found, "signs": SIGNS, "unjudged": UNJUDGED, "by_chance": BY_CHANCE}
+    content = {"report": found, "signs": SIGNS, "how": HOW}
     html = page("run.html", title=head, setting=below, **content)
     text = _markdown(head, below, found)
     return _written(folder, html, text, found.tables, found.charts)
@@ -83,13 +83,11 @@ def _markdown(head: str, below: str, found: Report) -> str:
     parts = [f"# {escape(head)}\n", f"{escape(below)}\n"]
     for served in found.served:
         parts.append(f"## Request {served.request}: {escape(served.leavers)}\n")
-        parts += [] if served.judged else [f"{escape(UNJUDGED)}\n"]
         parts += [
             f"- {SIGNS[one.outcome]} **{escape(one.strategy)}** {escape(one.sentence)}"
             for one in served.answers
         ]
-        parts += ["", f"*{escape(BY_CHANCE)}*"] if served.judged else []
-        parts += ["", markdown(served.table), markdown(served.measures)]
+        parts += ["", f"*{escape(HOW)}*", "", markdown(served.table), markdown(served.measures)]
     parts += _sections([*found.picking, *found.rest])
     parts.append("## Glossary\n")
     parts += [f"- **{escape(term)}**: {escape(meaning)}" for term, meaning in found.glossary]

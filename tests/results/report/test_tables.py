@@ -106,11 +106,17 @@ def test_one_seed_has_no_spread_and_costs_none_where_seeds_agree():
     assert column(two, "Rounds")["a"] == Cell("1")
 
 
-def test_diverged_strategies_come_last_and_misses_count_before_distance():
+def test_strategies_come_in_the_order_of_their_answers_and_then_of_distance():
     table = summary(rows(gone=NOTHING, far=0.9, near=0.31))
-    assert in_rank(table, verdicts({}), 1, "forget_accuracy") == ["near", "far", "gone"]
-    judged = verdicts({"near": {"forget_loss": "outside"}, "far": {"forget_loss": "undecided"}})
-    assert in_rank(table, judged, 1, "forget_accuracy") == ["far", "gone", "near"]
+    words = {"gone": "broken", "far": "remembers", "near": "remembers"}
+    assert in_rank(table, said(words), 1, "forget_accuracy") == ["near", "far", "gone"]
+    words = {"gone": "undecided", "far": "as retrained", "near": "damaged"}
+    assert in_rank(table, said(words), 1, "forget_accuracy") == ["far", "gone", "near"]
+
+
+def said(words):
+    found = [{"request": 1, "strategy": name, "answer": word} for name, word in words.items()]
+    return pd.DataFrame(found)
 
 
 STRANGE = r"a_b&c%d#e$f{g}h~i^j\k<l>|m±"
