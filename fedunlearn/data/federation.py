@@ -10,6 +10,7 @@ from torch import Tensor
 
 from fedunlearn import checks, randomness
 from fedunlearn.checks import Refused
+from fedunlearn.data.checking import check_dataset, check_pixels
 from fedunlearn.data.dataset import Dataset, DatasetSource, Records, Shards
 from fedunlearn.data.partitions import Partition
 from fedunlearn.data.parts import ClientId, holdout
@@ -108,8 +109,14 @@ class Federation:
 
 @lru_cache(maxsize=2)
 def _dataset(source: DatasetSource) -> Dataset:
-    """Read a data set once a process."""
-    return source.load()
+    """Read a data set once a process; raise `Refused` for arrays that no net can be given."""
+    return check_dataset(source.load(), source)
+
+
+@lru_cache(maxsize=2)
+def _check_pixels(source: DatasetSource) -> None:
+    """Look at each data set's pixels once a process."""
+    check_pixels(_dataset(source), source)
 
 
 @lru_cache(maxsize=2)
@@ -156,9 +163,10 @@ def build_federation(scenario: Scenario) -> Federation:
 def checked_federation(scenario: Scenario) -> Federation:
     """Return `build_federation`, once what its leavers will be measured on is built as well.
 
-    Misfits show before training: raises `Refused` for all that `build_federation` refuses, and for
-    a planting that the test records do not allow.
+    Misfits show before training: raises `Refused` for all that `build_federation` refuses, for
+    pixels that are not numbers from 0 to 1, and for a planting that the test records do not allow.
     """
+    _check_pixels(scenario.dataset)
     here = build_federation(scenario)
     here.evaluation_sets(frozenset(scenario.leavers), frozenset())
     return here

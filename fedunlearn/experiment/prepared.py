@@ -7,6 +7,7 @@ from typing import Any
 from fedunlearn.data import Scenario, checked_federation
 from fedunlearn.experiment.experiment import Experiment
 from fedunlearn.experiment.provenance import commit, schedule_hash, split_hash, versions
+from fedunlearn.models import try_model
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +55,7 @@ class Prepared:
 
 
 def prepare(experiment: Experiment, seeds: Sequence[int]) -> Prepared:
-    """Read the data of all seeds and choose what is left open.
+    """Read the data of all seeds, try the model on them, and choose what is left open.
 
     Raises `Refused` for whatever cannot be done.
     """
@@ -63,7 +64,9 @@ def prepare(experiment: Experiment, seeds: Sequence[int]) -> Prepared:
     for seed, scenario in scenarios.items():
         federation = checked_federation(scenario)
         splits[seed] = split_hash(federation)
-    size = federation.network.layout.size  # the same for every seed
+    images = federation.dataset.train.images[:2]
+    try_model(federation.network, images, experiment.engine.device)  # the same for every seed
+    size = federation.network.layout.size
     experiment, budget = experiment.within_budget(size)
     return Prepared(
         experiment=experiment,

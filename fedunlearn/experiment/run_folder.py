@@ -149,8 +149,7 @@ class RunFolder:
 
     def model(self, case: Case, layout: Layout, weights: Vector) -> Path:
         """Write the `Case.model_file`: tensors by name, as load_state_dict takes them."""
-        tensors = {part: tensor.contiguous() for part, tensor in layout.named(weights).items()}
-        return files.write(self.path / case.model_file, save(tensors))
+        return files.write(self.path / case.model_file, save(layout.saved(weights)))
 
     def _table(self, name: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
         files.write(self.path / name, _lines([columns, *rows]).encode())

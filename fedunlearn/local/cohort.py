@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from fedunlearn.checks import Refused
 from fedunlearn.data import ClientId, Shards
 from fedunlearn.local.ball import Ball
 from fedunlearn.local.batches import Group, groups
@@ -40,8 +41,14 @@ def train_cohort(
     ``starts`` is the model that all start from, [d], or one for each, [k, d]; ``other`` [d] is the
     second model of `train_locally`, the same for all. Row i is what `train_locally` returns for
     ``clients[i]``, up to rounding: every client sees the batches that its generator in ``rngs``
-    draws, with optimizer state of its own.
+    draws, with optimizer state of its own. Raises `Refused` for a net that draws random numbers of
+    its own in training: each client draws those by itself.
     """
+    if network.stochastic:
+        raise Refused(
+            "The model draws random numbers in training, which each client draws by itself: it "
+            "cannot be trained as one batch of clients. Set engine.mode=workers."
+        )
     spans = [shards.span(client) for client in clients]
     sizes = [work.sizes(len(span)) for span in spans]
     order = sorted(range(len(clients)), key=lambda row: -len(sizes[row]))

@@ -5,7 +5,7 @@ from torch import Tensor
 from torch.func import grad, vmap
 
 from fedunlearn.local.objectives import Objective
-from fedunlearn.models import Network, Vector
+from fedunlearn.models import Net, Vector
 
 BUDGET = 2**28
 """Bytes of the single gradients that exist at a time; one record of each client always does."""
@@ -13,7 +13,7 @@ BUDGET = 2**28
 
 def moments(
     objective: Objective,
-    network: Network,
+    network: Net,
     weights: Tensor,
     buffers: Tensor,
     images: Tensor,
@@ -32,8 +32,9 @@ def moments(
         whole = torch.cat([trained, fixed])
         return objective(network, whole, image[None], label[None], sent).squeeze(0)
 
-    of_one = vmap(grad(loss), in_dims=(None, None, 0, 0, None))
-    of_all = vmap(of_one, in_dims=(0, 0, 0, 0, 0 if sent.dim() == 3 else None))
+    of_one = vmap(grad(loss), in_dims=(None, None, 0, 0, None), randomness="different")
+    models = 0 if sent.dim() == 3 else None
+    of_all = vmap(of_one, in_dims=(0, 0, 0, 0, models), randomness="different")
     first, second = torch.zeros_like(weights), torch.zeros_like(weights)
     most = max(1, BUDGET // weights.nbytes)
     for start in range(0, shares.shape[1], most):

@@ -33,6 +33,7 @@ def train_locally(
     weights, buffers = leaves.memory[parameters], leaves.memory[parameters.stop :]
     state = work.optimizer.start(weights)
     order = torch.from_numpy(work.order(len(labels), rng)).to(labels.device)
+    net = network.in_training(rng)  # a stochastic net draws by it after the order of records
     processed = 0
     for count, rows in enumerate(torch.split(order, work.sizes(len(labels))), start=1):
         inputs, targets = images.index_select(0, rows), labels.index_select(0, rows)
@@ -40,10 +41,10 @@ def train_locally(
         if work.optimizer.squares:
             shares = weights.new_full((1, len(rows)), 1 / len(rows))
             one = (weights[None], buffers[None], inputs[None], targets[None], shares)
-            gradient, square = (each[0] for each in moments(work.objective, network, *one, sent))
+            gradient, square = (each[0] for each in moments(work.objective, net, *one, sent))
         else:
             batch = network.arranged(inputs), targets
-            losses = work.objective(network, leaves.whole, *batch, sent)
+            losses = work.objective(net, leaves.whole, *batch, sent)
             gradient = leaves.gradient(losses.mean())[parameters]
         now = Step(clipped(gradient, work.clip_norm), lr, count, square)
         work.optimizer.step(weights, state, now)

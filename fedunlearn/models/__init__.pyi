@@ -17,6 +17,7 @@ from .layout import Vector as Vector
 from .network import Network as Network
 from .projections import deflect as deflect
 from .projections import orthogonal as orthogonal
+from .trial import try_model as try_model
 from .vectors import EPSILON as EPSILON
 from .vectors import lengths as lengths
 from .vectors import mean as mean

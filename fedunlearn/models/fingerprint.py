@@ -12,5 +12,4 @@ def model_hash(layout: Layout, weights: Vector) -> str:
 
     It is what ``sha256sum models/….safetensors`` prints: anybody can compare without this code.
     """
-    tensors = {name: tensor.contiguous() for name, tensor in layout.named(weights).items()}
-    return hashlib.sha256(save(tensors)).hexdigest()
+    return hashlib.sha256(save(layout.saved(weights))).hexdigest()

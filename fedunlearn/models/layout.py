@@ -1,7 +1,7 @@
 """A model is one flat vector [d]; a `Layout` names its parts."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import chain
 
@@ -42,24 +42,33 @@ class Layout:
     """Names, shapes and offsets of a model's tensors: parameters first, then float buffers."""
 
     parts: tuple[Part, ...]
+    constants: Mapping[str, Tensor] = field(default_factory=dict, compare=False, repr=False)
+    """What a saved model holds besides its vector, and nothing ever moves: frozen parameters, and
+    buffers of other kinds than float32."""
 
     @classmethod
     def of(cls, module: nn.Module) -> "Layout":
-        """Lay out the parameters and persistent float buffers of ``module``.
+        """Lay out the trainable parameters and persistent float32 buffers of ``module``.
 
-        Raises `Refused` for tensors that a vector of float32 cannot carry: integer buffers,
-        other precisions, and one tensor under two names.
+        Parameters with ``requires_grad=False`` and buffers of integers, truth values or other
+        precisions are `constants`. Raises `Refused` for trainable parameters of other precisions,
+        and for one tensor under two names.
         """
-        parameters = dict(module.named_parameters(remove_duplicate=False))
         state = module.state_dict()
-        buffers = {name: tensor for name, tensor in state.items() if name not in parameters}
+        every = dict(module.named_parameters(remove_duplicate=False))
+        parameters = {name: each for name, each in every.items() if each.requires_grad}
+        buffers = {
+            name: tensor
+            for name, tensor in state.items()
+            if name not in every and tensor.dtype == torch.float32
+        }
         parts: list[Part] = []
         seen: dict[int, str] = {}
         start = 0
         for name, tensor in chain(parameters.items(), buffers.items()):
             if tensor.dtype != torch.float32:
                 raise Refused(
-                    f"The model's {name} is {tensor.dtype}; every stored tensor must be float32."
+                    f"The model's {name} is {tensor.dtype}; what is trained must be float32."
                 )
             if tensor.numel() and seen.setdefault(tensor.data_ptr(), name) != name:
                 raise Refused(
@@ -68,16 +77,19 @@ class Layout:
                 )
             parts.append(Part(name, tensor.shape, start, buffer=name in buffers))
             start += tensor.numel()
-        return cls(tuple(parts))
+        laid_out = {part.name for part in parts}
+        constants = {name: each.detach() for name, each in state.items() if name not in laid_out}
+        return cls(tuple(parts), constants)
 
     @classmethod
     def of_tensors(cls, named: Mapping[str, Tensor]) -> "Layout":
-        """Lay out named tensors, in their order, all of them as parameters.
+        """Lay out named tensors, in their order, all of floating point as parameters.
 
-        Names alone do not tell buffers from parameters, but those of BatchNorm are known. Raises
-        `Refused` for its running statistics and for any precision other than float32.
+        Others are `constants`. Names alone do not tell buffers from parameters, but those of
+        BatchNorm are known. Raises `Refused` for its running statistics and for complex numbers.
         """
         parts: list[Part] = []
+        constants: dict[str, Tensor] = {}
         start = 0
         for name, tensor in named.items():
             if name.rpartition(".")[2] in STATISTICS:
@@ -85,13 +97,16 @@ class Layout:
                     f"The model's {name} is a running statistic: it is no update, so no method "
                     "can unlearn it. Use GroupNorm (or no normalisation) instead."
                 )
-            if tensor.dtype != torch.float32:
+            if tensor.is_complex():
                 raise Refused(
-                    f"The model's {name} is {tensor.dtype}; every stored tensor must be float32."
+                    f"The model's {name} is {tensor.dtype}; store its real and imaginary parts."
                 )
+            if not tensor.is_floating_point():
+                constants[name] = tensor
+                continue
             parts.append(Part(name, tensor.shape, start, buffer=False))
             start += tensor.numel()
-        return cls(tuple(parts))
+        return cls(tuple(parts), constants)
 
     @cached_property
     def size(self) -> int:
@@ -128,3 +143,8 @@ class Layout:
             part.name: piece.view(lead + part.shape)
             for part, piece in zip(self.parts, pieces, strict=True)
         }
+
+    def saved(self, vector: Vector) -> dict[str, Tensor]:
+        """Return all tensors of a model [d] as `load_state_dict` takes them, contiguous."""
+        named = {**self.named(vector), **self.constants}
+        return {name: tensor.contiguous() for name, tensor in named.items()}

@@ -6,43 +6,55 @@ from collections.abc import Callable, Iterable
 from functools import cached_property
 from typing import Any, cast
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.func import vmap
+from torch.nn.parameter import is_lazy
 
 from fedunlearn.checks import Refused
 from fedunlearn.models.architectures import Build, Shape
 from fedunlearn.models.dense_cohort import Dense
 from fedunlearn.models.flat_leaves import Leaves
+from fedunlearn.models.forward import Net
 from fedunlearn.models.head import Head
 from fedunlearn.models.layout import Layout, Vector
+from fedunlearn.models.training_mode import differs_in_training, seeded
 
 Slots = list[tuple[dict[str, Any], str]]
 """Where a module looks up its tensors: a dictionary and a name in it for each."""
 
 
+Copy = tuple[nn.Module, Slots]
+"""A module that one thread works with, and where it looks up the parts of a model."""
+
+
 class _Own(threading.local):
     """What a thread has for itself."""
 
-    module: nn.Module | None = None
-    slots: Slots
     leaves: Leaves | None = None
+
+    def __init__(self) -> None:
+        self.copies: dict[tuple[torch.device, bool], Copy] = {}
+        """By device, and by whether the module is in training mode."""
 
 
 class Network:
     """A net as a pure function of its weights: ``logits = network(weights, images)``.
 
-    The function may be called from several threads: each works with its own copy of the module.
-    Raises `Refused` for modules whose training is not a function of weights and records alone:
-    BatchNorm (its running statistics leak the leavers' data and make no sense averaged) and
-    active Dropout (drawn from a generator that all threads share).
+    The module is in evaluation mode; `in_training` is the other one. The function may be called
+    from several threads: each works with its own copy of the module. Frozen parameters, and buffers
+    that no vector carries, stay as the module came with them under seed 0.
+    Raises `Refused` for BatchNorm: its running statistics leak the leavers' data and make no sense
+    averaged. What only behaviour shows, `try_model` refuses.
     """
 
     def __init__(self, build: Build, shape: Shape, classes: int) -> None:
         self._build = build
         self._shape = shape
-        self._classes = classes
-        self._module = self._fresh(seed=0)
+        self.classes = classes
+        """How many logits a record has."""
+        self._module = self._fresh(seed=0).eval()
         _refuse_hidden_state(self._module)
         self._own = _Own()
         self.convolutional = any(
@@ -62,12 +74,35 @@ class Network:
         """Return freshly initialised weights [d], a function of ``seed``."""
         return self.layout.flatten(self._fresh(seed).state_dict())
 
+    def module(self, seed: int) -> nn.Module:
+        """Return the module itself, freshly initialised under ``seed``, in training mode."""
+        return self._fresh(seed).train()
+
     def __call__(self, weights: Vector, images: Tensor) -> Tensor:
         """Return the logits [n, classes] of ``images`` [n, c, h, w] under ``weights`` [d]."""
-        module = self._copy()
-        for (held, name), tensor in zip(self._own.slots, self._parts(weights), strict=True):
-            held[name] = tensor
-        return cast(Tensor, module(images))
+        return self._forward(weights, images, training=False)
+
+    @cached_property
+    def stochastic(self) -> bool:
+        """Whether the forward pass of training is another than that of evaluation: dropout, say."""
+        return differs_in_training(self._module, self._shape)
+
+    def in_training(self, rng: np.random.Generator) -> Net:
+        """Return the net in training mode; each of its passes draws its random numbers by ``rng``.
+
+        Weights without a gradient are a teacher's, and evaluated. A net that is not `stochastic`
+        is the same in both modes, and draws nothing.
+        """
+        if not self.stochastic:
+            return self
+
+        def forward(weights: Vector, images: Tensor) -> Tensor:
+            if not weights.requires_grad:
+                return self(weights, images)
+            with seeded(int(rng.integers(2**63)), weights.device):
+                return self._forward(weights, images, training=True)
+
+        return forward
 
     def arranging(self, weights: Vector, images: Tensor) -> Tensor:
         """Return the logits of ``images`` as calling the net does, from `arranged` ones."""
@@ -129,7 +164,7 @@ class Network:
 
         parts = (part.name for part in self.layout.parts if not part.buffer)
         owners = dict.fromkeys(name.rpartition(".")[0] for name in parts)
-        module = self._copy()
+        module, _ = self._copy(weights.device)
         hooks = [module.get_submodule(name).register_forward_hook(noting(name)) for name in owners]
         try:
             self(weights, images)
@@ -141,7 +176,7 @@ class Network:
     def _entering(self, head: Head, weights: Vector, images: Tensor) -> Tensor:
         """Return what enters ``head`` on the way to the logits."""
         passed: list[tuple[Tensor, Tensor]] = []
-        layer = self._copy().get_submodule(head.layer)
+        layer = self._copy(weights.device)[0].get_submodule(head.layer)
         hook = layer.register_forward_hook(lambda _, given, out: passed.append((given[0], out)))
         try:
             logits = self(weights, images)
@@ -161,12 +196,19 @@ class Network:
             return leaves.parts
         return self.layout.named(weights).values()
 
-    def _copy(self) -> nn.Module:
-        """Return this thread's own module."""
-        if self._own.module is None:
-            self._own.module = copy.deepcopy(self._module)
-            self._own.slots = self._slots(self._own.module)
-        return self._own.module
+    def _forward(self, weights: Vector, images: Tensor, *, training: bool) -> Tensor:
+        module, slots = self._copy(weights.device, training=training)
+        for (held, name), tensor in zip(slots, self._parts(weights), strict=True):
+            held[name] = tensor
+        return cast(Tensor, module(images))
+
+    def _copy(self, device: torch.device, *, training: bool = False) -> Copy:
+        """Return this thread's own module, and where it looks up each part."""
+        found = self._own.copies.get((device, training))
+        if found is None:
+            module = copy.deepcopy(self._module).to(device).train(training)
+            found = self._own.copies[device, training] = module, self._slots(module)
+        return found
 
     def _slots(self, module: nn.Module) -> Slots:
         """Return where ``module`` looks up each part; torch's functional_call is slower there."""
@@ -178,9 +220,22 @@ class Network:
         return cast(Slots, slots)
 
     def _fresh(self, seed: int) -> nn.Module:
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            return self._build(self._shape, self._classes)
+        """Build the module under ``seed``; raise `Refused` with the reason where that fails."""
+        try:
+            with torch.random.fork_rng(devices=[]):
+                torch.manual_seed(seed)
+                module = self._build(self._shape, self.classes)
+                if any(map(is_lazy, module.parameters())):
+                    module.eval()(torch.zeros(1, *self._shape))  # lazy layers learn their sizes
+                return module
+        except Refused:
+            raise
+        except Exception as error:  # whatever somebody's own code raises
+            shape = "x".join(map(str, self._shape))
+            raise Refused(
+                f"The model cannot be built for {shape} images and {self.classes} classes: "
+                f"{type(error).__name__}: {' '.join(str(error).split())}"
+            ) from error
 
 
 def _refuse_hidden_state(module: nn.Module) -> None:
@@ -190,9 +245,4 @@ def _refuse_hidden_state(module: nn.Module) -> None:
                 f"The model's layer {name or 'itself'} is {type(child).__name__}: its running "
                 "statistics are not updates, so no method can unlearn them. Use GroupNorm "
                 "(or no normalisation) instead."
-            )
-        if isinstance(child, nn.modules.dropout._DropoutNd) and child.p > 0:
-            raise Refused(
-                f"The model's layer {name or 'itself'} is {type(child).__name__} with p={child.p}"
-                ": its masks would make runs unrepeatable. Set p=0 or remove it."
             )

@@ -47,16 +47,32 @@ def test_parameters_come_first_and_buffers_are_marked():
 
 
 def test_what_a_vector_cannot_carry_is_refused():
-    integers = Mixed()
-    integers.register_buffer("count", torch.zeros(1, dtype=torch.int64))
-    with pytest.raises(Refused, match=r"count is torch.int64"):
-        Layout.of(integers)
     tied = Mixed()
     tied.again = tied.first
     with pytest.raises(Refused, match=r"shares one tensor between first.weight and again.weight"):
         Layout.of(tied)
     with pytest.raises(Refused, match="float64"):
         Layout.of(Mixed().double())
+
+
+def test_frozen_parameters_and_integers_are_constants_that_only_saved_models_hold():
+    module = Mixed()
+    module.first.bias.requires_grad_(False)
+    module.register_buffer("count", torch.tensor([7]))
+    module.register_buffer("wide", torch.ones(2, dtype=torch.float64))
+    layout = Layout.of(module)
+    assert [part.name for part in layout.parts] == ["first.weight", "last.weight", "scale"]
+    assert set(layout.constants) == {"first.bias", "count", "wide"}
+    assert layout == Layout(layout.parts)
+    vector = layout.flatten(module.state_dict()) + 1
+    saved = layout.saved(vector)
+    other = Mixed()
+    other.register_buffer("count", torch.tensor([0]))
+    other.register_buffer("wide", torch.zeros(2, dtype=torch.float64))
+    other.load_state_dict(saved)
+    assert torch.equal(other.first.bias, module.first.bias)
+    assert torch.equal(other.first.weight, module.first.weight + 1)
+    assert other.count == 7
 
 
 def test_named_tensors_are_laid_out_in_their_order_as_parameters():
@@ -68,11 +84,17 @@ def test_named_tensors_are_laid_out_in_their_order_as_parameters():
 
 
 def test_named_tensors_that_a_vector_cannot_carry_are_refused():
-    with pytest.raises(Refused, match=r"count is torch.int64"):
-        Layout.of_tensors({"count": torch.zeros(1, dtype=torch.int64)})
+    with pytest.raises(Refused, match=r"wave is torch.complex64"):
+        Layout.of_tensors({"wave": torch.zeros(1, dtype=torch.complex64)})
     for name in ("running_mean", "running_var", "num_batches_tracked"):
         with pytest.raises(Refused, match=rf"block.0.{name} is a running statistic.*GroupNorm"):
             Layout.of_tensors({f"block.0.{name}": torch.zeros(1)})
+
+
+def test_named_integers_are_constants():
+    layout = Layout.of_tensors({"count": torch.tensor([3]), "wide": torch.ones(2).double()})
+    assert [part.name for part in layout.parts] == ["wide"]
+    assert layout.constants == {"count": torch.tensor([3])}
 
 
 def test_flatten_refuses_other_models():

@@ -45,7 +45,13 @@ class Local:
         )
 
     def choice(self, network: Network) -> tuple[str, str]:
-        """Return the mode in which ``network`` is trained, and why."""
+        """Return the mode in which ``network`` is trained, and why.
+
+        One that draws random numbers in training is trained by each client itself, whatever the
+        mode: what a client draws must not depend on who else is in its batch.
+        """
+        if network.stochastic:
+            return "workers", "the model draws random numbers in training, each client its own"
         if self.mode != "auto":
             return self.mode, "as engine.mode says"
         return choose(network, self.device)
@@ -103,11 +109,20 @@ def _device(name: str) -> str:
     """Return the name if torch can compute there; raise `Refused` otherwise."""
     try:
         device = torch.device(name)
-    except RuntimeError:
+    except (RuntimeError, TypeError):
         raise Refused(f"engine.device={name} is no device; try cpu, cuda or cuda:1.") from None
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         raise Refused(
             f"engine.device={name} is not there: torch sees {torch.cuda.device_count()} GPUs. "
             "Set engine.device=cpu, or leave it out."
+        )
+    try:
+        computed = float(torch.ones(1, device=device) + 1) == 2
+    except Exception:  # each backend that torch only knows by name fails in its own way
+        computed = False
+    if not computed or (device.type == "cpu" and device.index):
+        raise Refused(
+            f"engine.device={name} exists in name only: torch cannot compute there on this "
+            "machine. Set engine.device=cpu, or leave it out."
         )
     return name

@@ -1,0 +1,91 @@
+"""Which arrays of a user's own are a data set: others are refused in a sentence."""
+
+from dataclasses import dataclass, replace
+
+import pytest
+import torch
+
+from fedunlearn.checks import Refused
+from fedunlearn.data import Dataset, Iid, NoPlanting, Records, Scenario, checked_federation
+from fedunlearn.models import Mlp
+
+IMAGES = torch.rand(40, 1, 4, 4, generator=torch.Generator().manual_seed(0))
+LABELS = torch.arange(40) % 3
+GOOD = Dataset(Records(IMAGES, LABELS), Records(IMAGES[:9], LABELS[:9]), ("a", "b", "c"))
+
+
+@dataclass(frozen=True, eq=False)
+class Own:
+    """A user's own data set."""
+
+    dataset: object
+
+    def load(self):
+        return self.dataset
+
+
+def federation(dataset):
+    return checked_federation(
+        Scenario(Own(dataset), Iid(clients=3), NoPlanting(), Mlp((4,)), (), 0)
+    )
+
+
+def spoiled(value):
+    images = IMAGES.clone()
+    images[3, 0, 1, 1] = value
+    return images
+
+
+def test_a_good_one_passes():
+    assert len(federation(GOOD).train) == 3
+
+
+SPOILED = {
+    "labels from 1": ({"labels": LABELS + 1}, r"labels go from 1 to 3; with 3 classes .*0 … 2"),
+    "negative labels": ({"labels": LABELS - 1}, r"labels go from -1 to 1"),
+    "int32 labels": ({"labels": LABELS.int()}, r"labels are torch.int32.*labels.long"),
+    "float labels": ({"labels": LABELS.float()}, r"labels are torch.float32.*int64"),
+    "one-hot labels": ({"labels": torch.eye(3)[LABELS].long()}, r"labels have shape \(\d+, 3\)"),
+    "a list of labels": ({"labels": LABELS.tolist()}, r"labels are a list, not a tensor \[n\]"),
+    "too few labels": ({"labels": LABELS[:5]}, r"images but 5 labels"),
+    "images in 0…255": ({"images": IMAGES * 255}, r"go from .* must lie in 0 … 1.*Divide bytes"),
+    "standardised images": ({"images": IMAGES - 0.5}, r"must lie in 0 … 1.*into the net"),
+    "a NaN pixel": ({"images": spoiled(torch.nan)}, r"NaN or infinite in 1 of \d+ records"),
+    "an infinite pixel": ({"images": spoiled(torch.inf)}, r"NaN or infinite in 1 of"),
+    "uint8 images": ({"images": (IMAGES * 255).byte()}, r"images are torch.uint8.*/ 255"),
+    "float64 images": ({"images": IMAGES.double()}, r"images are torch.float64.*images.float"),
+    "images without channels": ({"images": IMAGES[:, 0]}, r"shape \(\d+, 4, 4\).*\[n, c, h, w\]"),
+    "an array of images": ({"images": IMAGES.numpy()}, r"images are a ndarray, not a tensor"),
+    "images in no memory": ({"images": IMAGES.to("meta")}, r"images lie on meta"),
+    "no records": ({"images": IMAGES[:0], "labels": LABELS[:0]}, r"side holds no records"),
+}
+
+
+@pytest.mark.parametrize("kind", SPOILED)
+@pytest.mark.parametrize("side", ["train", "test"])
+def test_others_are_refused(kind, side):
+    fields, sentence = SPOILED[kind]
+    whole = Records(IMAGES[:20], LABELS[:20])
+    records = replace(whole, **{name: held[:20] for name, held in fields.items()})
+    with pytest.raises(Refused, match=sentence) as refused:
+        federation(replace(GOOD, **{side: records}))
+    said = str(refused.value)
+    assert said.startswith("dataset=Own")
+    assert {"train": "training", "test": "test"}[side] in said
+
+
+@pytest.mark.parametrize(
+    ("dataset", "sentence"),
+    [
+        ((IMAGES, LABELS), r"load\(\) returned a tuple, not a Dataset"),
+        (replace(GOOD, train=(IMAGES, LABELS)), r"training side is a tuple, not Records"),
+        (replace(GOOD, classes=("a",)), r"names 1 classes"),
+        (
+            replace(GOOD, test=Records(IMAGES[:9].repeat(1, 3, 1, 1), LABELS[:9])),
+            r"are \(1, 4, 4\) but test images \(3, 4, 4\)",
+        ),
+    ],
+)
+def test_what_is_no_data_set_is_refused(dataset, sentence):
+    with pytest.raises(Refused, match=sentence):
+        federation(dataset)
