@@ -1,6 +1,7 @@
 """The verb that strategies are handed, over any Flower Grid; every call is charged."""
 
-from collections.abc import Collection, Iterator
+import math
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -15,6 +16,7 @@ from flwr.app import (
 )
 from torch import Tensor
 
+from fedunlearn.checks import Refused
 from fedunlearn.data import ClientId
 from fedunlearn.flower.arrays import differences, pack, payload, unpack
 from fedunlearn.flower.identity import Connection
@@ -95,6 +97,10 @@ class GridClients:
         down = payload(content.array_records["arrays"])
         examples = [self._charged(client, down, reply) for client, reply in replies.items()]
         deltas = differences([unpack(reply) for reply in replies.values()], weights)
+        if self.ledger.moment.phase == "train" and not self.ledger.moment.request:
+            _require_converging(
+                weights, tuple(replies), deltas, round, (work or self.work).lr(round)
+            )
         return Updates(tuple(replies), deltas, torch.tensor(examples))
 
     def rounds(
@@ -158,3 +164,25 @@ class GridClients:
             seconds=float(str(metrics["seconds"])),
         )
         return int(str(metrics["num-examples"]))
+
+
+def _require_converging(
+    weights: Vector, clients: Sequence[ClientId], deltas: Tensor, round: int, lr: float
+) -> None:
+    """Raise `Refused` where ordinary training came to numbers that are not finite.
+
+    After a request that is a strategy's doing, and measured: it counts as diverged.
+    """
+    advice = "lower the learning rate, or clip gradients by training.work.clip_norm"
+    if not weights.isfinite().all():
+        raise Refused(
+            f"Training diverged before round {round}: the global model is not finite. The server's "
+            f"step (training.server) made it so; {advice}."
+        )
+    # One pass: a sum is finite unless one of its terms is not, or all of them are hopeless.
+    for client, total in zip(clients, deltas.sum(dim=1).tolist(), strict=True):
+        if not math.isfinite(total):
+            raise Refused(
+                f"Training diverged: the weights of client {client} are not finite after round "
+                f"{round}, with a learning rate of {lr:g}; {advice}."
+            )
