@@ -7,7 +7,7 @@ ArrayRecord of named float arrays and one MetricRecord with ``num-examples``.
 import copy
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import NoReturn, cast
+from typing import Any, NoReturn, cast
 
 import numpy as np
 import torch
@@ -40,6 +40,8 @@ class PlainClients:
     nodes: PlainNodes
     strategy: Strategy
     layout: Layout
+    kinds: Mapping[str, np.dtype[Any]]
+    """The names of all arrays in their order, and the types that the app gave them."""
     config: ConfigRecord
     """What the user sends with every training message."""
     ledger: Ledger
@@ -141,13 +143,25 @@ class PlainClients:
         return self.nodes.ask(messages, self.ids)
 
     def pack(self, weights: Vector) -> ArrayRecord:
-        """Return a model [d] as named arrays."""
-        named = self.layout.named(weights)
-        return ArrayRecord({name: Array(tensor.numpy()) for name, tensor in named.items()})
+        """Return a model [d] as named arrays, each of the type in which the app began with it."""
+        named = {**self.layout.named(weights), **self.layout.constants}
+        return ArrayRecord(
+            {name: Array(named[name].numpy().astype(kind)) for name, kind in self.kinds.items()}
+        )
 
     def flatten(self, arrays: ArrayRecord) -> Vector:
         """Copy named arrays into a vector [d] of float32."""
         return self.layout.flatten(tensors(arrays)).float()
+
+    def _require_constants(self, client: ClientId, arrays: ArrayRecord) -> None:
+        """Refuse a reply that changed an array of integers: that is no update."""
+        for name, constant in self.layout.constants.items():
+            if name not in arrays or not np.array_equal(arrays[name].numpy(), constant.numpy()):
+                raise Refused(
+                    f"Client {client} changed the array {name}, which is {constant.dtype}: only "
+                    "arrays of floating point are trained, so no method could unlearn it. Leave it "
+                    "out of what is sent, or send it back as it came."
+                )
 
     def _epochs(self, work: LocalWork) -> int:
         if replace(work, epochs=self.work.epochs) != self.work:
@@ -190,6 +204,7 @@ class PlainClients:
                     f"Client {client} must answer a train message with one ArrayRecord and a "
                     "MetricRecord that holds num-examples."
                 )
+            self._require_constants(client, arrays[0])
             examples.append(int(float(str(metrics["num-examples"]))))
             locals_[row] = self.flatten(arrays[0])
             self.ledger.charge(
@@ -203,8 +218,17 @@ class PlainClients:
 
 
 def tensors(arrays: ArrayRecord) -> dict[str, torch.Tensor]:
-    """Return named arrays as tensors."""
-    return {name: torch.from_numpy(array.numpy()) for name, array in arrays.items()}
+    """Return named arrays as tensors; raise `Refused` for those that hold no numbers."""
+    named: dict[str, torch.Tensor] = {}
+    for name, array in arrays.items():
+        try:
+            named[name] = torch.from_numpy(array.numpy())
+        except (TypeError, ValueError) as error:
+            raise Refused(
+                f"The array {name} is {array.dtype}, which torch does not know; arrays hold "
+                "floating-point numbers, integers or truth values."
+            ) from error
+    return named
 
 
 def _bytes(message: Message) -> int:

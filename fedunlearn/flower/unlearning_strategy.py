@@ -15,7 +15,7 @@ from fedunlearn.flower.identity import require_nodes
 from fedunlearn.flower.plain_clients import PlainClients, tensors
 from fedunlearn.flower.plain_nodes import PlainNodes
 from fedunlearn.history import History
-from fedunlearn.models import Layout
+from fedunlearn.models import Layout, Vector
 from fedunlearn.unlearning import (
     Access,
     FederationState,
@@ -95,7 +95,7 @@ class Unlearning(Strategy):
         named = tensors(initial_arrays)
         layout = Layout.of_tensors(named)
         require_nodes(grid, len(self.clients))
-        initial = layout.flatten(named)
+        initial = _checked(layout.flatten(named).float())
         result = Result(initial_arrays)
         self.curve = [Step(Moment("train", 0, 0), initial)]
         self.ledger = Ledger()
@@ -103,6 +103,7 @@ class Unlearning(Strategy):
             nodes=PlainNodes(grid, timeout),
             strategy=self.strategy,
             layout=layout,
+            kinds={name: array.numpy().dtype for name, array in initial_arrays.items()},
             config=train_config or ConfigRecord(),
             ledger=self.ledger,
             heard=lambda metrics: result.train_metrics_clientapp.update({len(self.curve): metrics}),
@@ -211,6 +212,15 @@ def _judge(
     metrics = evaluate_fn(key, arrays) if evaluate_fn else None
     if metrics is not None:
         result.evaluate_metrics_serverapp[key] = metrics
+
+
+def _checked(initial: Vector) -> Vector:
+    """Return the first model; raise `Refused` where it has nothing to train or is not finite."""
+    if not len(initial):
+        raise Refused("initial_arrays hold no array of floating point: there is nothing to train.")
+    if not initial.isfinite().all():
+        raise Refused("initial_arrays hold numbers that are NaN or infinite (as float32).")
+    return initial
 
 
 def _check_method(method: UnlearningStrategy) -> None:

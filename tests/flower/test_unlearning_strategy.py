@@ -452,8 +452,15 @@ class TestRefusals:
 
         with pytest.raises(Refused, match=r"bn.num_batches_tracked is a running statistic"):
             start("bn.num_batches_tracked", np.zeros((), dtype=np.int64))
-        with pytest.raises(Refused, match=r"weight is torch.float64"):
-            start("weight", np.zeros(3))
+        with pytest.raises(Refused, match=r"weight is torch.complex64"):
+            start("weight", np.zeros(3, dtype=np.complex64))
+        with pytest.raises(Refused, match=r"array name is <U1, which torch does not know"):
+            start("name", np.array(["a"]))
+        with pytest.raises(Refused, match="no array of floating point"):
+            start("count", np.zeros(3, dtype=np.int64))
+        for lost in (np.nan, np.inf, 1e300):
+            with pytest.raises(Refused, match="NaN or infinite"):
+                start("weight", np.full(3, lost))
 
     def test_clients_that_do_not_say_who_they_are(self):
         with pytest.raises(Refused, match="Add one line to the metrics that your train function"):
