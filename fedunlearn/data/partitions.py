@@ -87,7 +87,8 @@ class Dirichlet:
         _, classes, sizes = np.unique(labels, return_inverse=True, return_counts=True)
 
         def draw() -> Indices:
-            return apportion(sizes, rng.dirichlet([self.alpha] * self.clients, len(sizes)))
+            shares = rng.dirichlet([self.alpha] * self.clients, len(sizes))
+            return apportion(sizes, shares, rng)
 
         counts = draw_until(draw, self.minimum, f"partition.alpha={self.alpha:g}")
         return validate(deal(classes, counts, rng), len(labels), self.minimum)
@@ -209,7 +210,7 @@ class QuantitySkew:
 
         def draw() -> Indices:
             shares = rng.dirichlet([self.alpha] * self.clients, 1)
-            return apportion(np.array([len(labels)]), shares)
+            return apportion(np.array([len(labels)]), shares, rng)
 
         counts = draw_until(draw, self.minimum, f"partition.alpha={self.alpha:g}")
         return validate(deal(everything, counts, rng), len(labels), self.minimum)
