@@ -1,22 +1,31 @@
 """FedRecovery: subtract weighted residuals of all rounds, and hide the rest under noise.
 
     w = w_T - sum_i a_i r_i + N(0, sigma^2 I),    r_i = p_i / (1 - p_i) (D_i - U_i)
-    a_i = min(|U_i|^2 / sum_{j < i} |U_j|^2, max_weight)
+    a_i = |U_i|^2 / sum_j |U_j|^2                 weighting paper: they sum to 1 over all T rounds
 
-over all rounds i: U_i is the cohort's weighted mean update, D_i that of the leavers alone and p_i
-their share of the cohort's records, so that r_i is U_i less the mean of those who remain. Where
-only leavers took part, that is nobody, and r_i = U_i. The first round has no predecessors: a_1 = 1,
-for all began at a model that no leaver had touched. Every a_i = 1 gives FedAccum at interval 1.
-With noise the result is (epsilon, delta)-close to retraining if ``bound`` holds: see docs.
+U_i is the cohort's weighted mean update in round i, D_i that of the leavers alone and p_i their
+share of the cohort's records, so that r_i is U_i less the mean of those who remain. Where only
+leavers took part, that is nobody, and r_i = U_i. All T rounds' residuals together therefore weigh
+as much as one: the method changes little, and relies on its noise. Other code weighs otherwise:
+
+    rounds        T |U_i|^2 / sum_j |U_j|^2       an independent port: they sum to T
+    cumulative    |U_i|^2 / sum_{j < i} |U_j|^2   the port in FedAU's code, Liar-Mask/FedAU; a_1 = 1
+    ones          1                               FedAccum at interval 1
+
+If no round moved the model, the rounds share alike. After a single round a_1 = 1 in all readings,
+and the model is the retrained one. With noise the result is (epsilon, delta)-close to retraining
+if ``bound`` holds: see docs.
 
 Zhang, Zhu, Zhang, Xiong, Zhou. FedRecovery: Differentially Private Machine Unlearning for
-Federated Learning Frameworks. IEEE TIFS 2023. Its authors' code is not public. A public port takes
-``sum_{k remains} D_k / (n (n - 1))`` for r_i, which is what the others gave, five times over, and
-writes into the last of the stored models. The weights a_i are those of the ports.
+Federated Learning Frameworks. IEEE TIFS 2023, algorithm 2; its authors' code is not public. The
+port in FedAU's code takes ``sum_{k remains} D_k / (n (n - 1))`` for r_i, which is what the others
+gave, five times over, and writes into the last of the stored models.
 """
 
-from collections.abc import Iterator
+import math
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import ClassVar, Literal
 
 import torch
@@ -41,10 +50,11 @@ class FedRecovery:
 
     guarantee: ClassVar[Guarantee] = "none"  # nothing here shows that a bound holds
 
-    weighting: Literal["norms", "ones"] = "norms"
-    """Weights of the residuals: norms (``|U_i|^2`` over those of all rounds before) or ones."""
-    max_weight: checks.Positive | None = 1.0
-    """The most that a residual is subtracted; None: any."""
+    weighting: Literal["paper", "rounds", "cumulative", "ones"] = "paper"
+    """Weights of the residuals: paper (``|U_i|^2`` over those of all rounds), rounds (so many times
+    that), cumulative (over those of the rounds before) or ones."""
+    max_weight: checks.Positive | None = None
+    """The most that a residual is subtracted, which no source limits; None: any."""
     sigma: checks.NotNegative = 0.0
     """Standard deviation of the noise added to each parameter; 0: none."""
     bound: checks.Positive | None = None
@@ -54,7 +64,8 @@ class FedRecovery:
     delta: checks.Probability = 1e-5
     """Delta of the guarantee, if the bound holds."""
     mechanism: Mechanism = "analytic"
-    """How noise follows from a bound: analytic (the least) or classical (epsilon up to 1)."""
+    """How noise follows from a bound: analytic (the least), classical (epsilon up to 1) or renyi
+    (the paper's)."""
 
     def __post_init__(self) -> None:
         """Raise `Refused` for values outside their range and for noise that is named twice."""
@@ -86,33 +97,46 @@ class FedRecovery:
     def unlearn(self, request: Request, history: History, clients: Clients) -> Iterator[Vector]:
         """Yield the model without the residuals, with noise."""
         parameters = history.layout.parameters
-        removed, earlier = torch.zeros(parameters.stop, dtype=torch.float64), 0.0
-        for stored in history:
+        rounds = [stored for stored in history if stored.clients]
+        steps = (_step(stored.updates)[parameters].double() for stored in rounds)
+        weights = self.weights([float(step @ step) for step in steps])
+        removed = torch.zeros(parameters.stop, dtype=torch.float64)
+        for stored, weight in zip(rounds, weights, strict=True):
             updates = stored.updates
-            if not updates.clients:
-                continue
-            step = mean(updates.deltas, updates.examples)[parameters].double()
-            moved = float(step @ step)
             leaving = updates.only(request.clients)
             if leaving.clients:
-                removed += self._weight(moved, earlier) * _residual(step, updates, leaving)
-            earlier += moved
+                removed += weight * _residual(updates, leaving)[parameters].double()
         noise = torch.from_numpy(clients.rng(1).normal(scale=self.noise, size=len(removed)))
-        weights = history.final.clone()
-        weights[parameters] += (noise - removed).float()
-        yield weights
+        final = history.final.clone()
+        final[parameters] += (noise - removed).float()
+        yield final
 
-    def _weight(self, moved: float, earlier: float) -> float:
-        """Return a_i from ``|U_i|^2`` and the sum of those before it."""
-        if self.weighting == "ones":
-            return 1.0
-        ratio = moved / earlier if earlier else 1.0
-        return ratio if self.max_weight is None else min(ratio, self.max_weight)
+    def weights(self, moved: Sequence[float]) -> list[float]:
+        """Return a_i of rounds whose mean updates have the squared norms ``moved``."""
+        count, total = len(moved), sum(moved)
+        shares = [square / total if total else 1 / count for square in moved]
+        match self.weighting:
+            case "paper":
+                found = shares
+            case "rounds":
+                found = [count * share for share in shares]
+            case "cumulative":
+                earlier = [0.0, *accumulate(moved)]
+                found = [m / e if e else 1.0 for m, e in zip(moved, earlier, strict=False)]
+            case "ones":
+                found = [1.0] * count
+        most = math.inf if self.max_weight is None else self.max_weight
+        return [min(weight, most) for weight in found]
 
 
-def _residual(step: Vector, updates: Updates, leaving: Updates) -> Vector:
-    """Return ``step`` less the mean of those who remain; their rows need not be copied for it."""
+def _step(updates: Updates) -> Vector:
+    """Return the mean update of these clients, weighted by records."""
+    return mean(updates.deltas, updates.examples)
+
+
+def _residual(updates: Updates, leaving: Updates) -> Vector:
+    """Return U_i less the mean of those who remain; their rows need not be copied for it."""
     if len(leaving.clients) == len(updates.clients):
-        return step
+        return _step(updates)
     share = float(leaving.examples.sum() / updates.examples.sum().double())
-    return share / (1 - share) * (mean(leaving.deltas, leaving.examples)[: len(step)] - step)
+    return share / (1 - share) * (_step(leaving) - _step(updates))

@@ -49,7 +49,7 @@ class Sifu:
     sigma: checks.Positive = 0.05
     """Standard deviation of the noise on each parameter."""
     mechanism: Mechanism = "analytic"
-    """What the noise is worth: analytic (exact) or classical (the paper's)."""
+    """What the noise is worth: analytic (exact), classical (the paper's) or renyi (any epsilon)."""
     decay: checks.ShareAboveZero = 1.0
     """Factor on the bound from round to round; below 1 only if strongly convex."""
 

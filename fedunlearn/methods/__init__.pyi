@@ -6,6 +6,8 @@ from .gaussian_mechanism import analytic_epsilon as analytic_epsilon
 from .gaussian_mechanism import analytic_sigma as analytic_sigma
 from .gaussian_mechanism import classical_epsilon as classical_epsilon
 from .gaussian_mechanism import classical_sigma as classical_sigma
+from .gaussian_mechanism import renyi_epsilon as renyi_epsilon
+from .gaussian_mechanism import renyi_sigma as renyi_sigma
 from .lbfgs import product as product
 from .rollback import Restart as Restart
 from .rollback import cuts as cuts

@@ -4,6 +4,7 @@ import math
 
 import pytest
 from scipy.integrate import quad
+from scipy.optimize import minimize_scalar
 from scipy.stats import norm
 
 from fedunlearn.checks import Refused
@@ -14,6 +15,8 @@ from fedunlearn.methods.gaussian_mechanism import (
     analytic_sigma,
     classical_epsilon,
     classical_sigma,
+    renyi_epsilon,
+    renyi_sigma,
 )
 
 
@@ -63,6 +66,39 @@ def test_each_way_back(bound, epsilon, delta):
     assert analytic_epsilon(bound, sigma, delta) == pytest.approx(epsilon, rel=1e-4)
     rough = classical_sigma(bound, epsilon, delta)
     assert classical_epsilon(bound, rough, delta) == pytest.approx(epsilon)
+
+
+@pytest.mark.parametrize("delta", [0.5, 1e-5, 1e-12])
+@pytest.mark.parametrize("epsilon", [1e-6, 0.1, 1.0, 10.0, 900.0])
+@pytest.mark.parametrize("bound", [1e-3, 1.0, 50.0])
+def test_fedrecovery_s_noise_solves_its_equation(bound, epsilon, delta):
+    """sigma = d / (sqrt 2 (sqrt(L + epsilon) - sqrt L)), with beta for delta and L = ln(1/beta)."""
+    sigma = renyi_sigma(bound, epsilon, delta)
+    log = math.log(1 / delta)
+    roots = math.sqrt(2) * (math.sqrt(log + epsilon) - math.sqrt(log))
+    assert sigma * roots == pytest.approx(bound, rel=1e-5)
+    spent = bound**2 / (2 * sigma**2) + bound / sigma * math.sqrt(2 * log)
+    assert spent == pytest.approx(epsilon, rel=1e-9)
+    assert renyi_epsilon(bound, sigma, delta) == pytest.approx(epsilon, rel=1e-9)
+
+
+@pytest.mark.parametrize("sigma", [0.3, 1.0, 5.0])
+def test_its_epsilon_is_the_best_of_all_orders(sigma):
+    """a B^2 / (2 sigma^2) + L / (a - 1), least over orders a above 1."""
+    bound, log = 1.5, math.log(1e5)
+
+    def spent(order):
+        return order * bound**2 / (2 * sigma**2) + log / (order - 1)
+
+    best = minimize_scalar(spent, bounds=(1 + 1e-9, 1e3), method="bounded")
+    assert renyi_epsilon(bound, sigma, 1e-5) == pytest.approx(best.fun, rel=1e-6)
+
+
+@pytest.mark.parametrize("delta", [0.1, 0.01, 1e-5, 1e-9])
+@pytest.mark.parametrize("epsilon", [0.01, 1.0, 10.0, 100.0])
+def test_its_theorem_holds_for_every_epsilon_with_noise_to_spare(epsilon, delta):
+    assert analytic_delta(1, renyi_sigma(1, epsilon, delta), epsilon) < delta
+    assert renyi_sigma(1, epsilon, delta) > analytic_sigma(1, epsilon, delta)
 
 
 def test_much_noise_needs_no_epsilon_and_little_noise_a_large_one():

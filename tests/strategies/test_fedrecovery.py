@@ -6,6 +6,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 from fedunlearn.checks import Refused
 from fedunlearn.history import History, Needs, Round, Updates
@@ -19,6 +21,7 @@ from tests.support.unlearned import asked_of_clients, curve
 from tests.support.world import WORK, Scaled, World, finish
 
 ONES = FedRecovery(weighting="ones")
+READINGS = ("paper", "rounds", "cumulative", "ones")
 PARTLY = World(training=Training(rounds=8, cohort=0.5, work=WORK))
 
 
@@ -52,21 +55,60 @@ def unlearned(strategy, history, leavers):
 
 
 class TestEquations:
-    def test_a_worked_example(self):
+    @pytest.mark.parametrize(
+        ("weighting", "first", "second"),
+        [
+            ("paper", 10 / 14, 4 / 14),  # |U_1|^2 = 10 and |U_2|^2 = 4
+            ("rounds", 2 * 10 / 14, 2 * 4 / 14),
+            ("cumulative", 1, 4 / 10),
+            ("ones", 1, 1),
+        ],
+    )
+    def test_a_worked_example(self, weighting, first, second):
         """Two rounds of clients 0 and 1 with 1 and 3 records; client 0 leaves, p = 1/4."""
         history = made({0: (1, [4.0, 0]), 1: (3, [0, 4])}, {0: (1, [0.0, 8]), 1: (3, [0, 0])})
         assert history.final.tolist() == [1, 3 + 2]
         # U_1 = (1, 3), U_2 = (0, 2); r_1 = (1/3)(4 - 1, 0 - 3), r_2 = (1/3)(0, 8 - 2)
-        # a_1 = 1, a_2 = 4 / 10
-        assert unlearned(FedRecovery(), history, [0]).tolist() == pytest.approx(
-            [1 - 1, 5 + 1 - 0.4 * 2]
+        strategy = FedRecovery(weighting=weighting)
+        assert strategy.weights([10, 4]) == pytest.approx([first, second])
+        assert unlearned(strategy, history, [0]).tolist() == pytest.approx(
+            [1 - first, 5 + first - second * 2]
         )
+
+    def test_the_paper_is_the_default_and_has_no_cap(self):
+        assert FedRecovery() == FedRecovery(weighting="paper", max_weight=None)
+
+    @given(st.lists(st.just(0.0) | st.floats(1e-6, 1e6), min_size=1, max_size=30))
+    def test_the_paper_s_weights_sum_to_one_and_the_port_s_to_the_rounds(self, moved):
+        paper = FedRecovery().weights(moved)
+        assert sum(paper) == pytest.approx(1)
+        assert all(0 <= weight <= 1 + 1e-12 for weight in paper)
+        rounds = FedRecovery(weighting="rounds").weights(moved)
+        assert rounds == pytest.approx([len(moved) * weight for weight in paper])
+        cumulative = FedRecovery(weighting="cumulative").weights(moved)
+        earlier = np.cumsum([0.0, *moved[:-1]])
+        for weight, square, before in zip(cumulative, moved, earlier, strict=True):
+            assert weight == (pytest.approx(square / before) if before else 1)
+
+    def test_cumulative_weights_break_what_the_paper_s_proof_needs(self):
+        """It needs weights of at most 1."""
+        assert FedRecovery(weighting="cumulative").weights([1, 144]) == [1, 144]
+        assert FedRecovery(weighting="cumulative", max_weight=1).weights([1, 144]) == [1, 1]
 
     @pytest.mark.parametrize("leavers", [[1], [0, 3], [0, 1, 2]])
     @pytest.mark.parametrize("world", [World(), PARTLY], ids=["all", "half"])
     @pytest.mark.parametrize("most", [None, 1.0, 0.3])
-    def test_is_its_formula_with_the_mean_of_those_who_remain(self, world, leavers, most):
-        (model,), history = curve(FedRecovery(max_weight=most), leavers, world)
+    @pytest.mark.parametrize("weighting", READINGS)
+    def test_is_its_formula_with_the_mean_of_those_who_remain(
+        self, world, leavers, weighting, most
+    ):
+        strategy = FedRecovery(weighting=weighting, max_weight=most)
+        (model,), history = curve(strategy, leavers, world)
+        moved = [
+            float((kept.updates.examples.double() @ kept.updates.deltas.double()).square().sum())
+            / float(kept.updates.examples.sum()) ** 2
+            for kept in history
+        ]
         expected, earlier = history.final.double(), 0.0
         for kept in history:
             who, deltas, records = (
@@ -77,24 +119,39 @@ class TestEquations:
             stays = torch.tensor([float(client not in leavers) for client in who]).double()
             step = records @ deltas / records.sum()
             others = (records * stays) @ deltas / max(1, float(records @ stays))
-            weight = float(step @ step) / earlier if earlier else 1.0
-            earlier += float(step @ step)
+            square = float(step @ step)
+            weight = {
+                "paper": square / sum(moved),
+                "rounds": len(moved) * square / sum(moved),
+                "cumulative": square / earlier if earlier else 1.0,
+                "ones": 1.0,
+            }[weighting]
+            earlier += square
             expected = expected - min(weight, most or math.inf) * (step - others)
         torch.testing.assert_close(model, expected.float(), rtol=1e-5, atol=1e-5)
 
     def test_later_rounds_weigh_more_than_they_may_where_nothing_caps_them(self):
         history = made({0: (1, [1.0]), 1: (1, [0.0])}, {0: (1, [8.0]), 1: (1, [4.0])})
         # U = 1/2, 6; r = 1/2, 2; the second weight would be 144
-        assert unlearned(FedRecovery(max_weight=None), history, [0]).item() == 6.5 - 0.5 - 288
-        assert unlearned(FedRecovery(), history, [0]).item() == 6.5 - 0.5 - 2
-        assert unlearned(FedRecovery(max_weight=0.5), history, [0]).item() == 6.5 - 0.25 - 1
+        for most, first, second in ((None, 1, 144), (1.0, 1, 1), (0.5, 0.5, 0.5)):
+            strategy = FedRecovery(weighting="cumulative", max_weight=most)
+            found = unlearned(strategy, history, [0]).item()
+            assert found == 6.5 - first * 0.5 - second * 2
 
     def test_rounds_that_moved_nothing_do_not_count(self):
         still = {0: (1, [0.0]), 1: (1, [0.0])}
         moving = {0: (1, [3.0]), 1: (1, [1.0])}
-        for strategy in (FedRecovery(), FedRecovery(max_weight=None)):
+        for weighting in ("paper", "cumulative"):
+            strategy = FedRecovery(weighting=weighting)
             assert unlearned(strategy, made(still, still, moving), [0]).item() == 1
             assert unlearned(strategy, made(still, still), [0]).item() == 0
+
+    def test_rounds_share_alike_where_updates_cancelled_in_all_of_them(self):
+        against = {0: (1, [2.0]), 1: (1, [-2.0])}
+        for weighting, total in (("paper", 1), ("rounds", 3), ("cumulative", 3), ("ones", 3)):
+            strategy = FedRecovery(weighting=weighting)
+            found = unlearned(strategy, made(against, against, against), [0]).item()
+            assert found == pytest.approx(-2 * total)
 
 
 class TestIdentities:
@@ -112,15 +169,17 @@ class TestIdentities:
         torch.testing.assert_close(models[-1], accumulated[-1], rtol=1e-5, atol=1e-5)
         assert (models[-1] - history.final).norm() > 0.1
 
-    def test_one_round_alone_is_retraining(self):
-        """All began at a model that no leaver had touched; so the first weight must be 1."""
+    @pytest.mark.parametrize("weighting", READINGS)
+    def test_one_round_alone_is_retraining(self, weighting):
+        """All began at a model that no leaver had touched; so a lone weight must be 1."""
         world = World(training=Training(rounds=1, work=WORK))
-        models, _ = curve(FedRecovery(), [1, 2], world)
+        models, _ = curve(FedRecovery(weighting=weighting), [1, 2], world)
         retrained, _ = curve(Retrain(), [1, 2], world)
         torch.testing.assert_close(models[-1], retrained[-1])
 
-    @pytest.mark.parametrize("strategy", [FedRecovery(), ONES, FedRecovery(max_weight=None)])
-    def test_who_never_took_part_leaves_no_trace(self, strategy):
+    @pytest.mark.parametrize("weighting", READINGS)
+    def test_who_never_took_part_leaves_no_trace(self, weighting):
+        strategy = FedRecovery(weighting=weighting)
         history = made({0: (1, [4.0]), 1: (3, [1.0])}, {1: (3, [2.0])})
         assert torch.equal(unlearned(strategy, history, [2]), history.final)
         assert torch.equal(unlearned(strategy, history, []), history.final)
@@ -216,6 +275,11 @@ class TestNoise:
         assert analytic_delta(0.3, strategy.noise, 2.0) == pytest.approx(1e-3)
         unit, scaled = self.noise(FedRecovery(sigma=1.0)), self.noise(strategy)
         torch.testing.assert_close(scaled, strategy.noise * unit, rtol=1e-4, atol=1e-5)
+        paper = replace(strategy, mechanism="renyi")
+        assert paper.noise > strategy.noise
+        assert 0.3**2 / (2 * paper.noise**2) + 0.3 / paper.noise * math.sqrt(
+            2 * math.log(1000)
+        ) == pytest.approx(2)
         classical = FedRecovery(bound=0.3, epsilon=0.5, delta=1e-3, mechanism="classical")
         assert classical.noise == pytest.approx(0.6 * math.sqrt(2 * math.log(1250)))
 
@@ -250,7 +314,7 @@ def test_a_round_in_which_all_failed_is_skipped():
 @pytest.mark.parametrize(
     ("wrong", "sentence"),
     [
-        ({"weighting": "norm"}, "FedRecovery.weighting=norm does not exist; did you mean norms"),
+        ({"weighting": "round"}, "FedRecovery.weighting=round does not exist; did you mean rounds"),
         ({"max_weight": 0}, "FedRecovery.max_weight must be a number above 0"),
         ({"sigma": -1}, "FedRecovery.sigma must be a number at least 0"),
         ({"bound": 0}, "FedRecovery.bound must be a number above 0"),
