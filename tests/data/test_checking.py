@@ -1,6 +1,8 @@
 """Which arrays of a user's own are a data set: others are refused in a sentence."""
 
+import re
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -12,6 +14,10 @@ from fedunlearn.models import Mlp
 IMAGES = torch.rand(40, 1, 4, 4, generator=torch.Generator().manual_seed(0))
 LABELS = torch.arange(40) % 3
 GOOD = Dataset(Records(IMAGES, LABELS), Records(IMAGES[:9], LABELS[:9]), ("a", "b", "c"))
+
+
+PAGE = (Path(__file__).parents[2] / "docs" / "models-and-data.md").read_text()
+SENTENCES = re.findall(r'"([^"]+)"', PAGE)
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,6 +78,7 @@ def test_others_are_refused(kind, side):
     said = str(refused.value)
     assert said.startswith("dataset=Own")
     assert {"train": "training", "test": "test"}[side] in said
+    assert any(part in said for part in SENTENCES), "the page has no row for it"
 
 
 @pytest.mark.parametrize(
@@ -87,5 +94,6 @@ def test_others_are_refused(kind, side):
     ],
 )
 def test_what_is_no_data_set_is_refused(dataset, sentence):
-    with pytest.raises(Refused, match=sentence):
+    with pytest.raises(Refused, match=sentence) as refused:
         federation(dataset)
+    assert any(part in str(refused.value) for part in SENTENCES), "the page has no row for it"

@@ -186,6 +186,11 @@ class TestRefusals:
         with pytest.raises(Refused, match=r"engine.device=gpu is no device"):
             Local(device="gpu")
 
+    @pytest.mark.parametrize("name", ["meta", "vulkan", "cpu:7"])
+    def test_a_device_that_exists_in_name_only(self, name):
+        with pytest.raises(Refused, match=rf"engine.device={name} exists in name only"):
+            Local(device=name)
+
     def test_an_unknown_mode(self):
         with pytest.raises(Refused, match=r"Local\.mode=batch does not exist"):
             Local(mode="batch")
