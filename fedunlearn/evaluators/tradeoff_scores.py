@@ -58,9 +58,11 @@ def strangers(forget: Array, retained: Array, test: Array, seed: int = 0) -> flo
     """Return ToW-MIA's m: the share of the leavers' records that an attack calls non-members.
 
     All are probabilities that a model gives to records' own labels: of the leavers, [n], of
-    records that it was trained on, and of test records. A support-vector machine with a radial
-    kernel and C = 3, as in the paper, learns to tell the latter two apart, from equally many of
-    each, `MOST` at most. In [0, 1]; the goal is the retrained model's value. nan where a
+    records that it was trained on, and of test records. A support-vector machine with the kernel
+    ``exp(-(x - y)^2)`` and C = 3 learns to tell the latter two apart, from equally many of each,
+    `MOST` at most. The kernel's width is that of the attack's public copies, where gamma is
+    "auto", 1 / features, and the feature is one: ``Classification/evaluation/SVC_MIA.py`` in
+    OPTML-Group/Unlearn-Saliency. In [0, 1]; the goal is the retrained model's value. nan where a
     probability is nan. Raises ValueError where there are no records of a kind.
     """
     if not min(len(forget), len(retained), len(test)):
@@ -70,7 +72,7 @@ def strangers(forget: Array, retained: Array, test: Array, seed: int = 0) -> flo
     if np.isnan(known).any() or np.isnan(forget).any():
         return math.nan
     member = np.arange(2 * count) < count
-    attack = SVC(C=3.0).fit(known[:, None], member)
+    attack = SVC(C=3.0, gamma="auto").fit(known[:, None], member)
     return float(1 - attack.predict(np.asarray(forget)[:, None]).mean())
 
 

@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pandas as pd
 import pytest
+from sklearn.svm import SVC
 
 from fedunlearn.evaluators import strangers, tug_of_war
 from fedunlearn.evaluators.tradeoff_scores import tradeoffs
@@ -66,6 +67,24 @@ def test_strangers_look_like_test_records():
     assert strangers(forget, members, others) == 0.25
     assert strangers(forget, others, members) == 0.75
     assert strangers(forget[:30], members, others) == 0
+
+
+def test_the_kernel_of_strangers_has_the_width_of_its_source():
+    """exp(-(x - y)^2): "auto" is 1 / features, while "scale" is 1 / variance, narrower by far."""
+    rng = np.random.default_rng(3)
+    members, others, forget = rng.beta(6, 1, 200), rng.beta(2, 1, 200), rng.beta(3, 1, 400)
+    known = np.concatenate([members, others])[:, None]
+    member = np.arange(400) < 200
+    shares = {}
+    for name, gamma in (("source", 1.0), ("scale", 1 / known.var())):
+
+        def kernel(x, y, gamma=gamma):
+            return np.exp(-gamma * (x - y.T) ** 2)
+
+        attack = SVC(C=3, kernel=kernel).fit(known, member)
+        shares[name] = 1 - attack.predict(forget[:, None]).mean()
+    assert strangers(forget, members, others) == pytest.approx(shares["source"])
+    assert shares["source"] != pytest.approx(shares["scale"], abs=0.01)
 
 
 def test_strangers_learns_from_equally_many_of_each():
