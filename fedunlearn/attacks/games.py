@@ -135,8 +135,13 @@ def attack_results(
             area = detection.auc_of_models(records.model, records.judged)
             sizes = records.model.size, records.judged.size
             yield AttackResult(attack, "record", "auc", area, *sizes)
-            yield from _rates(attack, records.model, records.judged.ravel())
-        area = detection.auc(clients.model, clients.judged.ravel())
+            yield from _rates(attack, records.model, records.judged)
+        # One client's means are as many draws as models; several of a model go together.
+        area = (
+            detection.auc(clients.model, clients.judged.ravel())
+            if clients.model.size == 1
+            else detection.auc_of_models(clients.model, clients.judged)
+        )
         yield AttackResult(attack, "client", "auc", area, clients.model.size, clients.judged.size)
 
 
@@ -189,13 +194,22 @@ def _retrained(
 
 
 def _rates(attack: str, members: Floats, others: Floats) -> Iterator[AttackResult]:
-    """Yield what is known of records beside the area."""
-    gain = detection.advantage_in_sample(members, others)
+    """Yield what is known of records beside the area.
+
+    ``others`` are other records' scores [m], or those of the same records under other models
+    [J, n], whose intervals are over models.
+    """
+    gain = detection.advantage_in_sample(members, others.ravel())
+    over_models = others.ndim == 2
     values = {
-        "advantage": detection.advantage(members, others),
+        "advantage": detection.advantage_of_models(members, others)
+        if over_models
+        else detection.advantage(members, others),
         "advantage_in_sample": Estimate(gain, math.nan, math.nan),
         **{
-            f"tpr_at_{rate:g}": detection.tpr_at(members, others, rate)
+            f"tpr_at_{rate:g}": detection.tpr_at_of_models(members, others, rate)
+            if over_models
+            else detection.tpr_at(members, others, rate)
             for rate in FALSE_POSITIVE_RATES
         },
     }

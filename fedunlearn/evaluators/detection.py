@@ -6,10 +6,11 @@ or other models than these; nothing here fits what it judges, but for the one nu
 A statistic of scores that are not numbers is nan. Raises ValueError where either side is empty.
 
 Intervals take records for independent draws. Those of one model share its accidents: where the two
-sides are the same records under different models, use `auc_of_models`.
+sides are the same records under different models, use `auc_of_models` and its like.
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -75,12 +76,53 @@ def auc_of_models(
 ) -> Estimate:
     """Return the area of one model's scores against those of J other models, same records.
 
-    ``target`` is [n], ``others`` [J, n] of models none of which fitted the attack. The area is that
-    of n against J n scores; its interval says how far the area of one more such model would be from
-    0.5: with A_j the area of model j against all others,
-    ``area +- t_{J-1} s sqrt(1 + 1 / J)``, ``s^2 = (J - 1) / J^2 sum_j (A_j - 1/2)^2``.
-    Intervals over records would be too short, since the n records of a model rise and fall
-    together. Raises ValueError for fewer than two other models.
+    ``target`` is [n], ``others`` [J, n]; the area is that of n against J n scores, with the
+    interval of `_between_models` around it.
+    """
+    return _between_models(_area, 0.5, target, others, confidence)
+
+
+def advantage_of_models(
+    target: npt.ArrayLike, others: npt.ArrayLike, seed: int = 0, confidence: float = 0.95
+) -> Estimate:
+    """Return the `advantage` of one model's scores [n] over those of J others [J, n].
+
+    The interval is that of `_between_models`. It is nan for fewer than two records.
+    """
+    if np.asarray(target).size < 2:
+        return UNKNOWN
+    return _between_models(
+        lambda a, b: advantage(a, b, seed).value, 0, target, others, confidence, least=-1
+    )
+
+
+def tpr_at_of_models(
+    target: npt.ArrayLike, others: npt.ArrayLike, fpr: float, confidence: float = 0.95
+) -> Estimate:
+    """Return `tpr_at` of one model's scores [n] among those of J others [J, n].
+
+    The interval is that of `_between_models`.
+    """
+    size = np.asarray(others).size
+    chance = (math.floor(fpr * size) + 1) / (size + 1)
+    return _between_models(lambda a, b: tpr_at(a, b, fpr).value, chance, target, others, confidence)
+
+
+def _between_models(
+    statistic: Callable[[Floats, Floats], float],
+    chance: float,
+    target: npt.ArrayLike,
+    others: npt.ArrayLike,
+    confidence: float,
+    least: float = 0,
+) -> Estimate:
+    """Return a statistic of one model against J others, with an interval over models.
+
+    None of the models fitted the attack. The interval says how far the statistic of one more model
+    like the others would be from ``chance``: with A_j that of model j against all others,
+    ``A +- t_{J-1} s sqrt(1 + 1 / J)``, ``s^2 = (J - 1) / J^2 sum_j (A_j - chance)^2``, within
+    ``least`` and 1. Intervals over records would be too short, since the n records of a model rise
+    and fall together. Raises ValueError for fewer than two other models.
     """
     mine, theirs = np.asarray(target, np.float64), np.asarray(others, np.float64)
     count = len(theirs)
@@ -89,11 +131,11 @@ def auc_of_models(
     a, b = _sides(mine, theirs.ravel())
     if not _numbers(a, b):
         return UNKNOWN
-    area = _area(a, b)
-    each = [_area(theirs[j], np.delete(theirs, j, axis=0).ravel()) for j in range(count)]
-    spread = math.sqrt((count - 1) / count**2 * sum((one - 0.5) ** 2 for one in each))
+    value = statistic(a, b)
+    each = [statistic(theirs[j], np.delete(theirs, j, axis=0).ravel()) for j in range(count)]
+    spread = math.sqrt((count - 1) / count**2 * sum((one - chance) ** 2 for one in each))
     reach = t.ppf((1 + confidence) / 2, count - 1) * spread * math.sqrt(1 + 1 / count)
-    return Estimate(area, float(max(0, area - reach)), float(min(1, area + reach)))
+    return Estimate(value, float(max(least, value - reach)), float(min(1, value + reach)))
 
 
 def advantage_in_sample(members: npt.ArrayLike, others: npt.ArrayLike) -> float:

@@ -10,9 +10,11 @@ from fedunlearn.evaluators import Estimate, scores
 from fedunlearn.evaluators.detection import (
     advantage,
     advantage_in_sample,
+    advantage_of_models,
     auc,
     auc_of_models,
     tpr_at,
+    tpr_at_of_models,
 )
 from fedunlearn.results.attack_table import unresolved
 
@@ -99,6 +101,36 @@ def test_the_interval_between_models_knows_that_records_of_a_model_go_together()
         too_short += not naive.low <= 0.5 <= naive.high
     assert as_often_as_stated(inside, trials)
     assert too_short > 0.3 * trials
+
+
+@pytest.mark.parametrize("accident", [0.0, 1.0])
+def test_rates_of_a_model_like_the_others_have_chance_in_their_intervals(accident):
+    """95 % of the time; over records, the advantage's holds it in far fewer."""
+    trials, count, records, fpr = 60, 5, 30, 0.1
+    size = count * records
+    chance = (math.floor(fpr * size) + 1) / (size + 1)
+    inside, naive = [0, 0], 0
+    for seed in range(trials):
+        target, *rest = models(count + 1, records, seed, accident)
+        others = np.array(rest)
+        found = advantage_of_models(target, others), tpr_at_of_models(target, others, fpr)
+        over_records = advantage(target, others.ravel())
+        assert found[0].value == over_records.value
+        assert found[1].value == tpr_at(target, others.ravel(), fpr).value
+        naive += over_records.low <= 0 <= over_records.high
+        for place, null in enumerate((0, chance)):
+            inside[place] += found[place].low <= null <= found[place].high
+    for hits in inside:
+        assert as_often_as_stated(hits, trials)
+    if accident == 1:
+        assert not as_often_as_stated(naive, trials)
+
+
+def test_rates_of_a_model_unlike_all_others_lie_beyond_their_intervals():
+    target, *rest = models(9, 80, seed=0, accident=0.2)
+    others = np.array(rest)
+    assert advantage_of_models(target + 3, others).low > 0
+    assert tpr_at_of_models(target + 3, others, 0.1).low > 0.2
 
 
 def test_the_interval_between_models_by_hand():
