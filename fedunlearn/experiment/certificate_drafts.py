@@ -4,11 +4,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+
 from fedunlearn import files
 from fedunlearn.experiment.checkpoint import Notes
 from fedunlearn.experiment.experiment import Experiment
 from fedunlearn.experiment.provenance import commit
-from fedunlearn.results import Case
+from fedunlearn.results import NO_VERDICT, Case
 from fedunlearn.results.certificates import (
     Audited,
     Certificate,
@@ -24,10 +26,14 @@ def drafts(
     experiment: Experiment,
     folder: Path,
     summary: Sequence[Mapping[str, Any]],
+    answers: pd.DataFrame,
     notes: Notes,
     config: Mapping[str, object],
 ) -> Iterator[Certificate]:
-    """Draft a certificate for each row of a run's ``summary``.
+    """Draft a certificate for each row of a run's ``summary`` that could be judged.
+
+    Where a retrained model is no working model there is nothing to compare with, and no
+    certificate: `NO_VERDICT` in ``answers``, the run's own.
 
     What all strategies read of a seed was removed once for all of them: ``notes`` say what, and
     what the model before each request was.
@@ -35,9 +41,14 @@ def drafts(
     fingerprint, running = config_hash(config), commit()
     before = {original[:3]: original.model_hash for original in notes.originals}
     erased = {(note["seed"], note["request"]): note for note in notes.erased}
+    said = answers.set_index(["strategy", "request"])
+    unjudged = set(answers.loc[answers["answer"] == NO_VERDICT, "request"])
     for row in summary:
         seed, name, number = row["seed"], row["strategy"], row["request"]
+        if number in unjudged:
+            continue
         note = erased[seed, number]
+        found = said.loc[(name, number)] if (name, number) in said.index else None
         after = folder / Case(seed, name, number).model_file
         served = Served(
             round=experiment.requests[number - 1].after,
@@ -52,6 +63,8 @@ def drafts(
             summary,
             served,
             thresholds=experiment.thresholds,
+            answer="" if found is None else str(found["answer"]),
+            reason="" if found is None else str(found["reason"]),
             config_sha256=fingerprint,
             commit=running,
         )

@@ -84,7 +84,7 @@ def run(
             folder.verdicts(judge(table, experiment.margins).to_dict("records"))
             said = answers(table, load_clients(path), experiment.margins)
             folder.answers(said.to_dict("records"))
-            chain.issue(path, drafts(prepared.experiment, path, running.summary, notes, config))
+            chain.issue(path, drafts(experiment, path, running.summary, said, notes, config))
         checkpoint.clear()
     return pd.DataFrame(rows)
 

@@ -1,5 +1,6 @@
 from .answer_table import answer_notes as answer_notes
 from .answer_table import printed_answers as printed_answers
+from .answering import NO_VERDICT as NO_VERDICT
 from .answering import answers as answers
 from .attack_table import ATTACK_COLUMNS as ATTACK_COLUMNS
 from .attack_table import ATTACKS_FILE as ATTACKS_FILE

@@ -20,6 +20,9 @@ from fedunlearn.results.references import other_references
 from fedunlearn.results.run_files import ANSWERS, CASE, COSTS, GAP
 from fedunlearn.results.wording import who
 
+NO_VERDICT = "no verdict"
+"""The answer where a retrained model is no working model."""
+
 SHIFT = 2.0
 """The shift in standard deviations of retraining for which a design's power is told."""
 
@@ -76,7 +79,7 @@ def _word(
 ) -> tuple[str, str]:
     """Return the word for a strategy, and a sentence that says why."""
     if useless:
-        return "no verdict", useless
+        return NO_VERDICT, useless
     lost = _broken(case, margins)
     if lost:
         return "broken", lost

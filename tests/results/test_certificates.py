@@ -602,7 +602,16 @@ class TestJson:
         assert leaves.pop("hyperparameters._target_") == ["strategies.federaser.FedEraser"]
         hashes = ["config", "model_before", "model_after"]
         texts = {
-            *("strategy", "issued", "fedunlearn", "commit", "verdict", "previous"),
+            *(
+                "strategy",
+                "issued",
+                "answer",
+                "reason",
+                "fedunlearn",
+                "commit",
+                "verdict",
+                "previous",
+            ),
             *(f"{name}_sha256" for name in hashes),
             *("metrics.metric", "metrics.verdict", "purged.files.action", "purged.files.file"),
         }
@@ -766,6 +775,17 @@ EXAMPLE = replace(
     issued="2025-11-21T15:16:00Z",
     fedunlearn="0.1.0",
 )
+
+
+@pytest.mark.parametrize("answer", ["remembers", "damaged", "broken", "as retrained", "undecided"])
+def test_no_threshold_says_forgotten_where_the_run_tells_models_apart(answer):
+    rows = cases()
+    made = replace(drafted(rows[3], rows), answer=answer, reason="It lies far away.")
+    told = answer in ("remembers", "damaged", "broken")
+    assert made.forgotten is (False if told else drafted(rows[3], rows).forgotten)
+    assert ("the run's answer is that the strategy" in made.verdict) == told
+    assert f"The run's answer: {answer}. It lies far away." in text(made)
+    assert decode(encode(made)) == made
 
 
 class TestCommand:

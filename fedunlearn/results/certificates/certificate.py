@@ -102,6 +102,10 @@ class Certificate:
     commit: str | None
     """The git commit of the code, where it ran from a checkout."""
     issued: str
+    answer: str = ""
+    """The word of answers.csv for the strategy; empty where there is none."""
+    reason: str = ""
+    """Why that is the answer."""
     previous: str = FIRST
     """SHA-256 of the JSON file of the certificate before this one; `chain.issue` sets it."""
 
@@ -150,12 +154,12 @@ class Certificate:
     @property
     def forgotten(self) -> bool | None:
         """Whether all is within the thresholds and the audit clean; None where none are set."""
-        return conclusion(self.metrics, self.served.audit.findings)[0]
+        return conclusion(self.metrics, self.served.audit.findings, self.answer)[0]
 
     @property
     def verdict(self) -> str:
         """The same as a sentence."""
-        return conclusion(self.metrics, self.served.audit.findings)[1]
+        return conclusion(self.metrics, self.served.audit.findings, self.answer)[1]
 
 
 def draft(
@@ -166,10 +170,13 @@ def draft(
     thresholds: Thresholds,
     config_sha256: str,
     commit: str | None,
+    answer: str = "",
+    reason: str = "",
 ) -> Certificate:
     """Write the certificate of one row of a run's ``summary``, to be issued in a chain.
 
     ``summary`` holds the rows of all seeds: the spread of the retrained values comes from them.
+    ``answer`` and ``reason`` are the run's about the strategy, where there are any.
     """
     clients = str(row["clients"])
     return Certificate(
@@ -187,6 +194,8 @@ def draft(
         fedunlearn=__version__,
         commit=commit,
         issued=datetime.now(UTC).strftime(TIME),
+        answer=answer,
+        reason=reason,
     )
 
 

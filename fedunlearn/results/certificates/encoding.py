@@ -51,6 +51,8 @@ _CERTIFICATE: dict[str, Any] = {
     "audit": {"findings": [str], "files": int, "objects": int, "blank": int},
     "costs": {name: int if kind == "int64" else float for name, kind in COSTS.items()},
     "metrics": [_JUDGED],
+    "answer": str,
+    "reason": str,
     "forgotten": (bool, NoneType),
     "verdict": str,
     "previous": str,
@@ -84,6 +86,8 @@ def encode(certificate: Certificate) -> bytes:
         "audit": asdict(served.audit),
         "costs": certificate.costs,
         "metrics": [{**asdict(m), "gap": m.gap, "verdict": m.verdict} for m in certificate.metrics],
+        "answer": certificate.answer,
+        "reason": certificate.reason,
         "forgotten": certificate.forgotten,
         "verdict": certificate.verdict,
         "previous": certificate.previous,
@@ -126,6 +130,8 @@ def decode(content: bytes) -> Certificate:
         fedunlearn=found["fedunlearn"],
         commit=found["commit"],
         issued=found["issued"],
+        answer=found["answer"],
+        reason=found["reason"],
         previous=found["previous"],
     )
     if encode(certificate) != content:

@@ -31,6 +31,9 @@ def _lines(made: Certificate) -> Iterator[str]:
     yield ""
     yield f"**Verdict: {made.verdict}.**"
     yield ""
+    if made.answer:
+        yield f"The run's answer: {made.answer}. {made.reason}"
+        yield ""
     for heading, lines in _sections(made).items():
         yield f"## {heading}"
         yield ""

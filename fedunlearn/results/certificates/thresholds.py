@@ -121,8 +121,22 @@ def judged(
     return tuple(found)
 
 
-def conclusion(metrics: Sequence[Judged], findings: Sequence[str]) -> tuple[bool | None, str]:
-    """Return whether the leavers are forgotten (None: nobody said what counts), and a sentence."""
+ANSWERED = {
+    "remembers": "still remembers the leavers",
+    "damaged": "is damaged where they had been",
+    "broken": "is no working model",
+}
+"""Answers of the run that no threshold can turn into forgetting, as they go on."""
+
+
+def conclusion(
+    metrics: Sequence[Judged], findings: Sequence[str], answer: str = ""
+) -> tuple[bool | None, str]:
+    """Return whether the leavers are forgotten (None: nobody said what counts), and a sentence.
+
+    ``answer`` is the run's about the strategy: where that tells its models from retrained ones,
+    thresholds cannot say otherwise.
+    """
     asked = [m for m in metrics if m.threshold is not None]
     exceeded = _gaps(asked, "exceeded")
     faults = []
@@ -131,6 +145,8 @@ def conclusion(metrics: Sequence[Judged], findings: Sequence[str]) -> tuple[bool
         faults.append(f"the audit found what is left of the leavers ({count})")
     if exceeded:
         faults.append(f"exceeds the configured thresholds of {', '.join(exceeded)}")
+    if answer in ANSWERED:
+        faults.append(f"the run's answer is that the strategy {ANSWERED[answer]}")
     if faults:
         return False, "; ".join(faults)
     if not asked:
