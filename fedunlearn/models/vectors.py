@@ -16,11 +16,19 @@ def mean(deltas: Tensor, examples: Tensor) -> Vector:
 
     ``deltas`` is [k, d], ``examples`` [k] holds the records n_k of each client. The weights are
     normalised in float64, so scaling all of them changes nothing.
-    Raises ValueError for an empty cohort.
+    Raises ValueError for an empty cohort, and for weights that are negative, not finite or sum to
+    nothing.
     """
     if len(deltas) == 0:
         raise ValueError("The mean of no updates is undefined; skip a round that nobody is in.")
-    weights = examples.double() / examples.double().sum()
+    counts = examples.double()
+    total = float(counts.sum())
+    if not 0 < total < float("inf") or bool((counts < 0).any()):
+        raise ValueError(
+            f"The weights of a mean must be finite, none below zero and one above, not "
+            f"{examples.tolist()}."
+        )
+    weights = counts / total
     return torch.matmul(weights.to(deltas.dtype), deltas)
 
 

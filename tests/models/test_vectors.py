@@ -20,6 +20,28 @@ def test_scaling_all_examples_changes_nothing(examples, factor):
     torch.testing.assert_close(one, mean(deltas, torch.tensor(examples) * factor))
 
 
+@pytest.mark.parametrize(
+    "weights",
+    [
+        [0, 0],
+        [-1, 1],
+        [3, -1],
+        [-2, -3],
+        [float("nan"), 1.0],
+        [float("inf"), 1.0],
+        [1e308, 1.7e308],
+    ],
+)
+def test_weights_that_sum_to_nothing_or_are_none_make_no_mean(weights):
+    with pytest.raises(ValueError, match=r"^The weights of a mean must be finite"):
+        mean(torch.ones(2, 3), torch.tensor(weights, dtype=torch.float64))
+
+
+def test_who_weighs_nothing_does_not_count():
+    deltas = torch.tensor([[1.0, 2.0], [5.0, 5.0]])
+    assert torch.equal(mean(deltas, torch.tensor([3, 0])), deltas[0])
+
+
 def test_the_mean_of_nothing_is_an_error():
     with pytest.raises(ValueError, match="mean of no updates"):
         mean(torch.empty(0, 3), torch.empty(0))
