@@ -52,6 +52,9 @@ class TensorArray(Array):
 WEIGHTS = "weights"
 """The name of the model in a message."""
 
+SUMS = "sums"
+"""The name of sums over a client's records in a reply."""
+
 OTHER = "other"
 """The name of a second model, which some local work compares with."""
 
@@ -79,13 +82,35 @@ def differences(vectors: Sequence[Vector], start: Vector) -> Tensor:
     Where the vectors are the rows of a matrix already, as the replies of a cohort are, they are
     not copied one by one. Raises RuntimeError for no vectors.
     """
-    first = vectors[0] if vectors else torch.empty(0)
+    rows = _rows(vectors)
+    return torch.stack(list(vectors)).sub_(start) if rows is None else rows - start
+
+
+def lengths(tensors: Sequence[Tensor]) -> Tensor:
+    """Return the Euclidean lengths of k tensors of one shape, [k]: nan or inf where any number is.
+
+    It is inf as well where the sum of squares overflows.
+    """
+    vectors = [tensor.reshape(-1) for tensor in tensors]
+    rows = _rows(vectors)
+    if rows is not None and rows.is_floating_point():
+        length: Tensor = torch.linalg.vector_norm(rows, dim=1)
+        return length
+    one_by_one = [v if v.is_floating_point() else v.double() for v in vectors]
+    return torch.tensor([float(torch.linalg.vector_norm(vector)) for vector in one_by_one])
+
+
+def _rows(vectors: Sequence[Vector]) -> Tensor | None:
+    """Return the matrix [k, d] whose rows k vectors [d] are, or None where they lie apart."""
+    if not vectors:
+        return None
+    first = vectors[0]
     memory, begin, step = first.untyped_storage().data_ptr(), first.storage_offset(), len(first)
     for place, vector in enumerate(vectors):
         apart = vector.untyped_storage().data_ptr() != memory
         if apart or vector.storage_offset() != begin + place * step or not vector.is_contiguous():
-            return torch.stack(list(vectors)).sub_(start)
-    return first.as_strided((len(vectors), step), (step, 1)) - start
+            return None
+    return first.as_strided((len(vectors), step), (step, 1))
 
 
 def payload(arrays: ArrayRecord) -> int:

@@ -17,10 +17,11 @@ from functools import lru_cache
 
 from flwr.app import ArrayRecord, ConfigRecord, Context, Message, MetricRecord, RecordDict
 from flwr.clientapp import ClientApp
+from flwr.clientapp.typing import ClientAppCallable
 from torch import Tensor
 
 from fedunlearn.data import ClientId, Scenario, build_federation, shards_on
-from fedunlearn.flower.arrays import OTHER, WEIGHTS, TensorArray, unpack
+from fedunlearn.flower.arrays import OTHER, SUMS, WEIGHTS, TensorArray, unpack
 from fedunlearn.flower.identity import introduction, partition_of
 from fedunlearn.flower.messages import client_kinds, decode
 from fedunlearn.local import ChunkedTrainer, LocalWork, train_locally
@@ -76,7 +77,7 @@ def build_client_app(
     ``kinds`` are classes of a user's own that describe work; see `messages.kinds_in`. They and
     ``scenario`` are all that travels to other processes; each divides the data once for itself.
     """
-    app, own = ClientApp(), frozenset(kinds)
+    app, own = ClientApp(mods=[_stay_alive]), frozenset(kinds)
 
     @app.query()
     def hello(message: Message, context: Context) -> Message:
@@ -110,9 +111,17 @@ def build_client_app(
         network = build_federation(scenario).network
         total = ridge.sums(network, weights, records.images, records.labels).cpu()
         metrics = _metrics(len(records), len(records), time.perf_counter() - started)
-        return _reply(message, total, metrics, "sums")
+        return _reply(message, total, metrics, SUMS)
 
     return app
+
+
+def _stay_alive(message: Message, context: Context, answer: ClientAppCallable) -> Message:
+    """Let nothing end the process that other clients work in as well: it is this one's failure."""
+    try:
+        return answer(message, context)
+    except SystemExit as error:
+        raise RuntimeError(f"The client's work ended in SystemExit({error.code}).") from error
 
 
 def train_together(

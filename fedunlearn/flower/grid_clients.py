@@ -1,26 +1,19 @@
 """The verb that strategies are handed, over any Flower Grid; every call is charged."""
 
-import math
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
-from flwr.app import (
-    ArrayRecord,
-    ConfigRecord,
-    ConfigRecordValues,
-    Message,
-    MetricRecord,
-    RecordDict,
-)
+from flwr.app import ConfigRecord, ConfigRecordValues, Message, RecordDict
 from torch import Tensor
 
 from fedunlearn.checks import Refused
 from fedunlearn.data import ClientId
-from fedunlearn.flower.arrays import differences, pack, payload, unpack
+from fedunlearn.flower.arrays import SUMS, WEIGHTS, differences, pack, payload
 from fedunlearn.flower.identity import Connection
 from fedunlearn.flower.messages import encode
+from fedunlearn.flower.replies import NOT_FINITE, Form, Reply, Wanted, form_of, judge
 from fedunlearn.history import Updates
 from fedunlearn.local import LocalWork
 from fedunlearn.models import Vector
@@ -34,6 +27,8 @@ from fedunlearn.unlearning import (
     run_rounds,
     server_rng,
 )
+
+ADVICE = "lower the learning rate, or clip gradients by training.work.clip_norm"
 
 
 @dataclass(frozen=True)
@@ -91,16 +86,21 @@ class GridClients:
             "stream": self.access.stream,
         }
         content = RecordDict({"arrays": pack(weights, other), "config": ConfigRecord(config)})
-        replies = self._exchange(content, clients, "train")
+        moment = self.ledger.moment
+        ordinary = moment.phase == "train" and not moment.request
+        if ordinary and not weights.isfinite().all():
+            raise Refused(
+                f"Training diverged before round {round}: the global model is not finite. The "
+                f"server's step (training.server) made it so; {ADVICE}."
+            )
+        wanted = Wanted({WEIGHTS: form_of(weights)}, work=True, diverging=not ordinary)
+        rate = (work or self.work).lr(round)
+        when = f"If training diverged: round {round}, with a learning rate of {rate:g}; {ADVICE}."
+        replies = self._exchange(content, clients, "train", wanted, when)
         if not replies:
             return Updates((), weights.new_empty(0, len(weights)), torch.empty(0).long())
-        down = payload(content.array_records["arrays"])
-        examples = [self._charged(client, down, reply) for client, reply in replies.items()]
-        deltas = differences([unpack(reply) for reply in replies.values()], weights)
-        if self.ledger.moment.phase == "train" and not self.ledger.moment.request:
-            _require_converging(
-                weights, tuple(replies), deltas, round, (work or self.work).lr(round)
-            )
+        deltas = differences([reply.arrays[WEIGHTS] for reply in replies.values()], weights)
+        examples = [reply.examples for reply in replies.values()]
         return Updates(tuple(replies), deltas, torch.tensor(examples))
 
     def rounds(
@@ -116,10 +116,10 @@ class GridClients:
         head = self.unlabelled.network.head  # a model without one is refused before anybody works
         config = ConfigRecord({"seed": self.seed})
         content = RecordDict({"arrays": pack(weights), "config": config})
-        replies = self._exchange(content, tuple(sorted(self.ids)), "query.statistics")
-        for client, reply in replies.items():
-            self._charged(client, payload(content.array_records["arrays"]), reply)
-        return {client: unpack(reply, "sums").view(head.sums) for client, reply in replies.items()}
+        wanted = Wanted({SUMS: Form(head.sums, "float64")}, work=True)
+        asked = tuple(sorted(self.ids))
+        replies = self._exchange(content, asked, "query.statistics", wanted)
+        return {client: reply.arrays[SUMS] for client, reply in replies.items()}
 
     def rng(self, round: int) -> np.random.Generator:
         """Return the server's random numbers of an unlearning round."""
@@ -130,59 +130,32 @@ class GridClients:
         return cohort(self.ids, size, self.seed, round)
 
     def _exchange(
-        self, content: RecordDict, clients: tuple[ClientId, ...], kind: str
-    ) -> dict[ClientId, RecordDict]:
-        """Send ``content`` to ``clients``; return the good replies, ascending by client."""
-        nodes = self.connection.nodes
+        self,
+        content: RecordDict,
+        clients: tuple[ClientId, ...],
+        kind: str,
+        wanted: Wanted,
+        diverged: str = "",
+    ) -> dict[ClientId, Reply]:
+        """Send ``content`` to ``clients``; return and charge the good replies, ascending by client.
+
+        Raises `ClientFailed` if more are missing or bad than training tolerates; ``diverged`` is
+        added where one is not finite.
+        """
+        nodes, timeout = self.connection.nodes, self.training.timeout
         messages = [Message(content, nodes[client], kind) for client in clients]
-        answers = self.connection.grid.send_and_receive(messages)
-        by_node = {answer.metadata.src_node_id: answer for answer in answers}
-        replies: dict[ClientId, RecordDict] = {}
-        failures: list[str] = []
-        for client in clients:
-            reply = by_node.get(nodes[client])
-            if reply is None:
-                failures.append(f"Client {client} did not answer.")
-            elif reply.has_error():
-                failures.append(f"Client {client} failed: {reply.error.reason}")
-            else:
-                replies[client] = reply.content
-        if len(failures) > self.training.tolerated_failures:
-            raise ClientFailed("\n".join(failures))
-        return replies
-
-    def _charged(self, client: ClientId, down: int, reply: RecordDict) -> int:
-        """Charge one exchange to the ledger; return the client's record count."""
-        metrics, arrays = reply["metrics"], reply["arrays"]
-        assert isinstance(metrics, MetricRecord)
-        assert isinstance(arrays, ArrayRecord)
-        self.ledger.charge(
-            client,
-            down=down,
-            up=payload(arrays),
-            samples=int(str(metrics["samples"])),
-            seconds=float(str(metrics["seconds"])),
-        )
-        return int(str(metrics["num-examples"]))
-
-
-def _require_converging(
-    weights: Vector, clients: Sequence[ClientId], deltas: Tensor, round: int, lr: float
-) -> None:
-    """Raise `Refused` where ordinary training came to numbers that are not finite.
-
-    After a request that is a strategy's doing, and measured: it counts as diverged.
-    """
-    advice = "lower the learning rate, or clip gradients by training.work.clip_norm"
-    if not weights.isfinite().all():
-        raise Refused(
-            f"Training diverged before round {round}: the global model is not finite. The server's "
-            f"step (training.server) made it so; {advice}."
-        )
-    # One pass: a sum is finite unless one of its terms is not, or all of them are hopeless.
-    for client, total in zip(clients, deltas.sum(dim=1).tolist(), strict=True):
-        if not math.isfinite(total):
-            raise Refused(
-                f"Training diverged: the weights of client {client} are not finite after round "
-                f"{round}, with a learning rate of {lr:g}; {advice}."
+        answers = self.connection.grid.send_and_receive(messages, timeout=timeout)
+        judged = judge(messages, answers, wanted, timeout)
+        if len(judged.wrong) > self.training.tolerated_failures:
+            failed = [client for client in clients if nodes[client] in judged.wrong]
+            lines = [f"Client {client} {judged.wrong[nodes[client]]}" for client in failed]
+            if diverged and any(NOT_FINITE in line for line in lines):
+                lines.append(diverged)
+            raise ClientFailed("\n".join(lines))
+        down = payload(content.array_records["arrays"])
+        replies = {c: judged.good[nodes[c]] for c in clients if nodes[c] in judged.good}
+        for client, reply in replies.items():
+            self.ledger.charge(
+                client, down=down, up=reply.nbytes, samples=reply.samples, seconds=reply.seconds
             )
+        return replies

@@ -12,6 +12,7 @@ from flwr.serverapp import Grid
 
 from fedunlearn.checks import Refused
 from fedunlearn.data import ClientId
+from fedunlearn.flower.replies import paired
 from fedunlearn.unlearning import ClientFailed
 
 
@@ -26,6 +27,15 @@ class Connection:
 
 IDENTITY = "partition-id"
 """The key under which Flower tells a client its partition, and the client tells the server."""
+
+ANONYMOUS = (
+    "The clients do not say who they are. Add one line to the metrics that your train function "
+    f'returns: "{IDENTITY}": context.node_config["{IDENTITY}"]. If round 1 does not ask every '
+    "client, answer a query with it as well (docs/flower.md)."
+)
+
+SECONDS_TO_ANSWER = 3600.0
+"""How long nodes may take to tell who they are: they may wait for each other's processes."""
 
 SECONDS_TO_CONNECT = 120.0
 """How long nodes may take to register: Flower starts the ServerApp beside them, not after."""
@@ -44,19 +54,24 @@ def introduction(context: Context) -> MetricRecord:
 def handshake(grid: Grid, clients: int) -> Connection:
     """Ask every node which client it plays.
 
-    Raises `ClientFailed` if a client fails, and `Refused` as `nodes_by_client` does.
+    Raises `ClientFailed` if a client fails or says what no client is, and `Refused` as
+    `nodes_by_client` does.
     """
-    replies = queried(grid, wait_for(grid, clients))
-    for reply in replies:
-        if reply.has_error():
-            raise ClientFailed(f"A client failed in the handshake: {reply.error.reason}")
-    return Connection(grid, nodes_by_client(replies, clients))
+    good, wrong = queried(grid, wait_for(grid, clients), SECONDS_TO_ANSWER)
+    if wrong:
+        lines = [
+            f"The client on node {node}, asked who it is, {why}" for node, why in wrong.items()
+        ]
+        raise ClientFailed("\n".join(lines))
+    return Connection(grid, nodes_by_client(good.values(), clients))
 
 
-def queried(grid: Grid, nodes: Iterable[int], timeout: float | None = None) -> list[Message]:
-    """Ask ``nodes`` which clients they play and return the replies, with errors among them."""
+def queried(
+    grid: Grid, nodes: Iterable[int], timeout: float
+) -> tuple[dict[int, Message], dict[int, str]]:
+    """Ask ``nodes`` which clients they play; return replies and what is wrong as `paired` does."""
     messages = [Message(RecordDict(), node, "query") for node in nodes]
-    return list(grid.send_and_receive(messages, timeout=timeout))
+    return paired(messages, grid.send_and_receive(messages, timeout=timeout), timeout)
 
 
 def nodes_by_client(replies: Iterable[Message], clients: int) -> dict[ClientId, int]:
@@ -64,27 +79,32 @@ def nodes_by_client(replies: Iterable[Message], clients: int) -> dict[ClientId, 
 
     Raises `Refused` unless they tell that they are the clients 0 … clients - 1, each once.
     """
-    pairs = [(client_of(reply), reply.metadata.src_node_id) for reply in replies]
-    nodes = {client: node for client, node in pairs if client is not None}
-    if any(client is None for client, _ in pairs):
-        raise Refused(
-            "The clients do not say who they are. Add one line to the metrics that your train "
-            f'function returns: "{IDENTITY}": context.node_config["{IDENTITY}"]. If round 1 does '
-            "not ask every client, answer a query with it as well (docs/flower.md)."
+    claims = [(reply.metadata.src_node_id, claim_of(reply)) for reply in replies]
+    claims.sort(key=lambda claim: claim[0])
+    if any(claim is None for _, claim in claims):
+        raise Refused(ANONYMOUS)
+    nodes: dict[ClientId, int] = {}
+    wrong: list[str] = []
+    for node, claim in claims:
+        client = next((client for client in range(clients) if client == claim), None)
+        if client is None:
+            wrong.append(f"The client on node {node} says that it is client {claim}.")
+        elif client in nodes:
+            wrong.append(f"Nodes {nodes[client]} and {node} both say that they are client {claim}.")
+        else:
+            nodes[client] = node
+    if wrong or len(nodes) != clients:
+        names = ", ".join(sorted((str(claim) for _, claim in claims), key=lambda c: (len(c), c)))
+        wrong.append(
+            f"Expected the clients 0 to {clients - 1}, each once; their {IDENTITY}s are [{names}]."
         )
-    names = sorted(client for client, _ in pairs if client is not None)
-    if names != list(range(clients)):
-        raise Refused(
-            f"Expected the clients 0 to {clients - 1}, each once; their {IDENTITY}s are {names}."
-        )
+        raise Refused(" ".join(wrong))
     return dict(sorted(nodes.items()))
 
 
-def client_of(reply: Message) -> ClientId | None:
-    """Return the client who wrote ``reply``, or None if it does not tell."""
-    if reply.has_error() or IDENTITY not in metrics_of(reply):
-        return None
-    return int(str(metrics_of(reply)[IDENTITY]))
+def claim_of(reply: Message) -> int | float | list[int] | list[float] | None:
+    """Return who the client that wrote ``reply`` says it is, or None if it does not tell."""
+    return None if reply.has_error() else metrics_of(reply).get(IDENTITY)
 
 
 def metrics_of(reply: Message) -> MetricRecord:

@@ -4,10 +4,11 @@ import contextlib
 import gc
 import itertools
 import logging
+import time
 import traceback
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import Future
+from concurrent.futures import Future, wait
 
 from flwr.app import Context, Error, Message, RecordDict
 from flwr.clientapp import ClientApp
@@ -34,7 +35,8 @@ class InProcessGrid(Grid):
     """Runs each message's client on a thread of its own, with one torch thread.
 
     Messages are shared, not copied: a ClientApp must not change what it receives, which Flower
-    asks of it anyway. An exception in a client becomes an error reply with its traceback.
+    asks of it anyway. Whatever a client raises becomes an error reply with its traceback, also what
+    would end a process, such as SystemExit.
     """
 
     def __init__(
@@ -43,7 +45,8 @@ class InProcessGrid(Grid):
         """Play ``clients`` clients by ``app`` on ``workers`` threads.
 
         ``together``, where it is given, answers all ``train`` messages of a round as one batch, in
-        the thread that sends them: waking another one takes a tenth of a small round.
+        the thread that sends them: waking another one takes a tenth of a small round. If that
+        fails, the clients work one by one, so that the error names its client.
         """
         # Flower stamps every message with the identity of the process that makes it.
         TaskIdentity.run_id, TaskIdentity.node_id, TaskIdentity.task_id = 1, 1, 1
@@ -63,7 +66,8 @@ class InProcessGrid(Grid):
         self._pool = pool(self._threads)
         self._numbers = itertools.count()
         self._working: list[Future[None]] = []
-        self._replies: dict[str, Message] = {}
+        self._waiting: deque[Message] = deque()
+        self._replies: dict[str, tuple[float, Message]] = {}
         # The collector would look through torch's objects again and again, for every few thousand
         # messages; none of them becomes garbage while clients train.
         gc.freeze()
@@ -106,29 +110,58 @@ class InProcessGrid(Grid):
         if self._together is not None and all(each.message_type == "train" for each in details):
             self._answer_together(batch)
             return ids
-        waiting = deque(batch)
-        for _ in range(min(self._threads, len(batch))):
-            self._working.append(self._pool.submit(self._answer_each, waiting))
+        self._hand_out(batch)
         return ids
 
     def pull_messages(self, message_ids: Iterable[str]) -> Iterable[Message]:
         """Return the replies, in the order of the ids; waits for them."""
-        while self._working:
-            self._working.pop().result()
-        return [self._replies.pop(message_id) for message_id in message_ids]
+        return self._pulled(message_ids, None)
 
     def send_and_receive(
         self, messages: Iterable[Message], *, timeout: float | None = None
     ) -> Iterable[Message]:
-        """Hand out messages and wait for all replies; a function call knows no time limit."""
-        return self.pull_messages(self.push_messages(messages))
+        """Hand out messages; return the replies that are there after ``timeout`` seconds.
 
-    def _answer_each(self, waiting: deque[Message]) -> None:
+        No thread can be stopped: a client who is late works on, and what it answers is dropped.
+        """
+        deadline = None if timeout is None else time.monotonic() + timeout
+        return self._pulled(self.push_messages(messages), deadline)
+
+    def _pulled(self, message_ids: Iterable[str], deadline: float | None) -> list[Message]:
+        """Wait for clients, until ``deadline`` if there is one; return what has come by then."""
+        left = None if deadline is None else max(0.0, deadline - time.monotonic())
+        done, late = wait(self._working, left)
+        self._working.clear()
+        for work in done:
+            work.result()
+        replies = [self._replies.pop(each) for each in message_ids if each in self._replies]
+        if late:
+            self._leave_behind()
+        return [reply for at, reply in replies if deadline is None or at <= deadline]
+
+    def _leave_behind(self) -> None:
+        """Go on with other threads; what those that are late answer goes where nobody looks."""
+        self._pool.shutdown(wait=False, cancel_futures=True)
+        self._pool = pool(self._threads)
+        self._waiting.clear()
+        self._replies = dict(self._replies)
+
+    def _hand_out(self, messages: Sequence[Message]) -> None:
+        """Let threads take messages, one after another, until none is left."""
+        self._waiting = deque(messages)
+        for _ in range(min(self._threads, len(messages))):
+            work = self._pool.submit(self._answer_each, self._waiting, self._replies)
+            self._working.append(work)
+
+    def _answer_each(
+        self, waiting: deque[Message], replies: dict[str, tuple[float, Message]]
+    ) -> None:
         """Take messages, which other threads take from as well, until none is left."""
         with contextlib.suppress(IndexError):
             while True:
                 message = waiting.popleft()
-                self._replies[message.metadata.message_id] = self._answer(message)
+                reply = self._answer(message)
+                replies[message.metadata.message_id] = (time.monotonic(), reply)
 
     def _answer_together(self, messages: Sequence[Message]) -> None:
         """Answer as one batch; if that fails, one by one, so that the error names its client."""
@@ -138,15 +171,19 @@ class InProcessGrid(Grid):
         ]
         try:
             answers = self._together(messages, clients)
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             log.warning("Clients cannot train as one batch, so each trains by itself: %s", error)
-            self._answer_each(deque(messages))
+            self._hand_out(messages)
         else:
             for message, answer in zip(messages, answers, strict=True):
-                self._replies[message.metadata.message_id] = answer
+                self._replies[message.metadata.message_id] = (time.monotonic(), answer)
 
     def _answer(self, message: Message) -> Message:
         try:
-            return self._app(message, self._contexts[message.metadata.dst_node_id])
-        except Exception:  # whatever a client raises is the server's to judge
+            reply = self._app(message, self._contexts[message.metadata.dst_node_id])
+        except BaseException:  # in a thread of the pool, where Ctrl-C never comes
             return Message(Error(CLIENT_ERROR, traceback.format_exc()), reply_to=message)
+        if isinstance(reply, Message):
+            return reply
+        wrong = f"It answered with {type(reply).__name__}, which is no Message."
+        return Message(Error(CLIENT_ERROR, wrong), reply_to=message)

@@ -18,8 +18,9 @@ from flwr.serverapp.strategy import Strategy
 from fedunlearn.checks import Refused
 from fedunlearn.data import ClientId
 from fedunlearn.flower.arrays import payload
-from fedunlearn.flower.identity import IDENTITY, metrics_of
+from fedunlearn.flower.identity import IDENTITY
 from fedunlearn.flower.plain_nodes import PlainNodes
+from fedunlearn.flower.replies import Form, Reply, Wanted
 from fedunlearn.history import Updates
 from fedunlearn.local import LocalWork
 from fedunlearn.models import Layout, Vector
@@ -101,7 +102,7 @@ class PlainClients:
         if who is not None:
             asked, content = self.access.chosen(who), messages[0].content
             messages = [Message(content, self.nodes.of[client], "train") for client in asked]
-        return self._updates(weights, messages, self.ask(messages), epochs)
+        return self._updates(weights, messages, self._train(messages), epochs)
 
     def rounds(
         self, weights: Vector, first: int, last: int, work: LocalWork | None = None
@@ -117,10 +118,14 @@ class PlainClients:
         epochs = self._epochs(work or self.work)
         for number in range(first, last + 1):
             messages = self._ordinary(strategy, weights, number, epochs)
-            replies = self.ask(messages)
+            replies = self._train(messages)
             # Recorded first: some strategies take the arrays out of the replies.
             updates = self._updates(weights, messages, replies, epochs)
-            arrays, metrics = strategy.aggregate_train(number, list(replies.values()))
+            if not replies:
+                yield updates, weights
+                continue
+            received = [reply.message for reply in replies.values()]
+            arrays, metrics = strategy.aggregate_train(number, received)
             if metrics is not None:
                 metrics.pop(IDENTITY, None)
                 self.heard(metrics)
@@ -138,9 +143,33 @@ class PlainClients:
         """Return the server's random numbers of an unlearning round."""
         return server_rng(self.seed, self.access.gone, round)
 
-    def ask(self, messages: Sequence[Message]) -> dict[ClientId, Message]:
-        """Send ``messages``, one a client; return the replies, as `PlainNodes.ask` does."""
-        return self.nodes.ask(messages, self.ids)
+    def evaluate(self, messages: Sequence[Message]) -> list[Message]:
+        """Send messages that evaluate a model, one a client; return the good replies."""
+        wanted = Wanted(examples=False, weights=self._weights, same_metrics=bool(self._weights))
+        replies = self.nodes.ask(messages, self.ids, wanted)
+        return [reply.message for reply in replies.values()]
+
+    def _train(self, messages: Sequence[Message]) -> dict[ClientId, Reply]:
+        """Send messages to train, one a client; a good reply holds such arrays as were sent."""
+        sent = [record for m in messages[:1] for record in m.content.array_records.values()]
+        forms = (
+            {name: Form(tuple(array.shape), array.dtype) for name, array in sent[0].items()}
+            if sent
+            else {}
+        )
+        wanted = Wanted(
+            forms,
+            weights=self._weights,
+            unchanged=self.layout.constants,
+            same_metrics=bool(self._weights),
+        )
+        return self.nodes.ask(messages, self.ids, wanted)
+
+    @property
+    def _weights(self) -> tuple[str, ...]:
+        """The metric by which a strategy of Flower's own weighs clients; empty for any other."""
+        key = getattr(self.strategy, "weighted_by_key", None)
+        return () if key is None else (key,)
 
     def pack(self, weights: Vector) -> ArrayRecord:
         """Return a model [d] as named arrays, each of the type in which the app began with it."""
@@ -152,16 +181,6 @@ class PlainClients:
     def flatten(self, arrays: ArrayRecord) -> Vector:
         """Copy named arrays into a vector [d] of float32."""
         return self.layout.flatten(tensors(arrays)).float()
-
-    def _require_constants(self, client: ClientId, arrays: ArrayRecord) -> None:
-        """Refuse a reply that changed an array of integers: that is no update."""
-        for name, constant in self.layout.constants.items():
-            if name not in arrays or not np.array_equal(arrays[name].numpy(), constant.numpy()):
-                raise Refused(
-                    f"Client {client} changed the array {name}, which is {constant.dtype}: only "
-                    "arrays of floating point are trained, so no method could unlearn it. Leave it "
-                    "out of what is sent, or send it back as it came."
-                )
 
     def _epochs(self, work: LocalWork) -> int:
         if replace(work, epochs=self.work.epochs) != self.work:
@@ -189,32 +208,23 @@ class PlainClients:
         self,
         weights: Vector,
         messages: Sequence[Message],
-        replies: Mapping[ClientId, Message],
+        replies: Mapping[ClientId, Reply],
         epochs: int,
     ) -> Updates:
         """Charge every exchange to the ledger and return what the clients learnt."""
         sent = {message.metadata.dst_node_id: message for message in messages}
         locals_ = weights.new_empty(len(replies), len(weights))
-        examples: list[int] = []
         for row, (client, reply) in enumerate(replies.items()):
-            metrics = metrics_of(reply)
-            arrays = list(reply.content.array_records.values())
-            if "num-examples" not in metrics or len(arrays) != 1:
-                raise Refused(
-                    f"Client {client} must answer a train message with one ArrayRecord and a "
-                    "MetricRecord that holds num-examples."
-                )
-            self._require_constants(client, arrays[0])
-            examples.append(int(float(str(metrics["num-examples"]))))
-            locals_[row] = self.flatten(arrays[0])
+            locals_[row] = self.layout.flatten(reply.arrays)
             self.ledger.charge(
                 client,
                 down=_bytes(sent[self.nodes.of[client]]),
-                up=_bytes(reply),
-                samples=examples[-1] * epochs,
-                seconds=float(str(metrics.get("seconds", "nan"))),
+                up=reply.nbytes,
+                samples=reply.examples * epochs,
+                seconds=reply.seconds,
             )
-        return Updates(tuple(replies), locals_ - weights, torch.tensor(examples).long())
+        examples = torch.tensor([reply.examples for reply in replies.values()], dtype=torch.int64)
+        return Updates(tuple(replies), locals_ - weights, examples)
 
 
 def tensors(arrays: ArrayRecord) -> dict[str, torch.Tensor]:

@@ -1,13 +1,15 @@
 """Nodes of a Flower Grid whose app tells only in its replies which clients they play."""
 
-from collections.abc import Iterable, Sequence, Set
+from collections.abc import Sequence, Set
 from dataclasses import dataclass, field
 
 from flwr.app import Message
 from flwr.serverapp import Grid
 
+from fedunlearn.checks import Refused
 from fedunlearn.data import ClientId
-from fedunlearn.flower.identity import client_of, nodes_by_client, queried
+from fedunlearn.flower.identity import ANONYMOUS, claim_of, nodes_by_client, queried
+from fedunlearn.flower.replies import BadReply, Reply, Wanted, judge
 from fedunlearn.flower.scoped_grid import Present
 from fedunlearn.unlearning import ClientFailed
 
@@ -19,6 +21,8 @@ class PlainNodes:
     grid: Grid
     timeout: float
     """Seconds to wait for replies."""
+    tolerated_failures: int = 0
+    """Clients that may fail each time, once it is known who is who."""
     of: dict[ClientId, int] = field(default_factory=dict)
     """Which node plays which client; empty until the first replies."""
 
@@ -27,41 +31,56 @@ class PlainNodes:
         nodes = [self.of[client] for client in clients] if self.of else self.grid.get_node_ids()
         return Present(self.grid, frozenset(nodes))
 
-    def ask(self, messages: Sequence[Message], clients: Set[ClientId]) -> dict[ClientId, Message]:
-        """Send ``messages``, one a client of ``clients``; return the replies, ascending by client.
+    def ask(
+        self, messages: Sequence[Message], clients: Set[ClientId], wanted: Wanted
+    ) -> dict[ClientId, Reply]:
+        """Send ``messages``, one a client of ``clients``; return good replies, ascending by client.
 
-        Raises `ClientFailed` if any client fails or does not answer, and `Refused` if nobody can
-        tell who is who. Apps are queried only where train replies do not tell: Flower logs every
-        query that an app does not know as an error.
+        Raises `ClientFailed` if more clients than are tolerated fail, do not answer or send what
+        is not ``wanted``, none before it is known who is who; and `Refused` if nobody can tell
+        that. Apps are queried only where train replies do not tell: Flower logs every query that
+        an app does not know as an error.
         """
         if not self.of and len(messages) < len(clients):
             self.of.update(self._queried(len(clients)))
-        answers = self.present(clients).send_and_receive(messages, timeout=self.timeout)
-        by_node = {answer.metadata.src_node_id: answer for answer in answers}
-        self._require_all(by_node, (message.metadata.dst_node_id for message in messages))
+        answers = list(self.present(clients).send_and_receive(messages, timeout=self.timeout))
+        judged = judge(messages, answers, wanted, self.timeout, self._require_same)
+        if len(judged.wrong) > (self.tolerated_failures if self.of else 0):
+            claims = {answer.metadata.src_node_id: claim_of(answer) for answer in answers}
+            raise ClientFailed(
+                "\n".join(
+                    f"{self._name(n, claims.get(n))} {y}" for n, y in sorted(judged.wrong.items())
+                )
+            )
         if not self.of:
-            identified = all(client_of(reply) is not None for reply in by_node.values())
+            replies = [reply.message for reply in judged.good.values()]
+            identified = all(claim_of(reply) is not None for reply in replies)
             self.of.update(
-                nodes_by_client(by_node.values(), len(clients))
+                nodes_by_client(replies, len(clients))
                 if identified
                 else self._queried(len(clients))
             )
-        return {c: by_node[node] for c, node in sorted(self.of.items()) if node in by_node}
+        return {c: judged.good[node] for c, node in sorted(self.of.items()) if node in judged.good}
 
-    def _require_all(self, replies: dict[int, Message], nodes: Iterable[int]) -> None:
-        """Raise `ClientFailed` unless every one of ``nodes`` replied without an error."""
-        names = {node: f"Client {client}" for client, node in self.of.items()}
-        failures: list[str] = []
-        for node in nodes:
-            name = names.get(node, f"The client on node {node}")
-            if node not in replies:
-                failures.append(f"{name} did not answer within {self.timeout:g} seconds.")
-            elif replies[node].has_error():
-                failures.append(f"{name} failed: {replies[node].error.reason}")
-        if failures:
-            raise ClientFailed("\n".join(failures))
+    def _name(self, node: int, claim: object) -> str:
+        """Return how a sentence about the client on ``node`` begins."""
+        known = {node: client for client, node in self.of.items()}
+        if node in known:
+            return f"Client {known[node]}"
+        said = "" if claim is None else f", which says that it is client {claim},"
+        return f"The client on node {node}{said}"
+
+    def _require_same(self, node: int, reply: Message) -> None:
+        """Raise `BadReply` if a client says that it is another than before."""
+        claim = claim_of(reply)
+        known = [client for client, other in self.of.items() if other == node]
+        if claim is not None and known not in ([], [claim]):
+            raise BadReply(f"it says that it is client {claim}")
 
     def _queried(self, clients: int) -> dict[ClientId, int]:
         """Ask every node which of ``clients`` clients it plays."""
-        replies = queried(self.grid, self.grid.get_node_ids(), self.timeout)
-        return nodes_by_client(replies, clients)
+        good, wrong = queried(self.grid, self.grid.get_node_ids(), self.timeout)
+        if wrong:
+            lines = [f"The client on node {n}, asked who it is, {why}" for n, why in wrong.items()]
+            raise Refused("\n".join([ANONYMOUS, *lines]))
+        return nodes_by_client(good.values(), clients)

@@ -46,7 +46,8 @@ class Unlearning(Strategy):
     ``withdrawals`` maps a training round to the clients who leave after it; ``clients`` is the
     size of the federation, whose members are 0 … clients - 1. Each stretch of ordinary
     rounds starts from a copy of ``strategy`` as it is given: after a request its momentum would be
-    made of past updates, the leavers' among them.
+    made of past updates, the leavers' among them. Each time that clients are asked, so many as
+    ``tolerated_failures`` says may fail, or send what cannot be used, once it is known who is who.
     """
 
     def __init__(
@@ -57,8 +58,10 @@ class Unlearning(Strategy):
         *,
         clients: int,
         recovery: recovery.Recovery = recovery.NoRecovery(),
+        tolerated_failures: int = 0,
     ) -> None:
         checks.whole("clients", clients)
+        checks.whole("tolerated_failures", tolerated_failures, at_least=0)
         _check_method(method)
         _check_wrapped(strategy)
         self.strategy = strategy
@@ -66,6 +69,7 @@ class Unlearning(Strategy):
         self.requests = tuple(Request(frozenset(who), r) for r, who in withdrawals.items())
         self.clients = frozenset(range(clients))
         self.recovery = recovery
+        self.tolerated_failures = tolerated_failures
         self.curve: list[Step] = []
         """Every model in its order; the keys of Flower's Result are positions in this list."""
         self.ledger = Ledger()
@@ -100,7 +104,7 @@ class Unlearning(Strategy):
         self.curve = [Step(Moment("train", 0, 0), initial)]
         self.ledger = Ledger()
         clients = PlainClients(
-            nodes=PlainNodes(grid, timeout),
+            nodes=PlainNodes(grid, timeout, self.tolerated_failures),
             strategy=self.strategy,
             layout=layout,
             kinds={name: array.numpy().dtype for name, array in initial_arrays.items()},
@@ -148,8 +152,7 @@ class Unlearning(Strategy):
         """Let the clients who are present evaluate a model, as the wrapped strategy does it."""
         copied = ConfigRecord(dict(config or {}))  # strategies write into it
         messages = self.configure_evaluate(key, result.arrays, copied, clients.present)
-        replies = clients.ask(list(messages))
-        metrics = self.aggregate_evaluate(key, list(replies.values()))
+        metrics = self.aggregate_evaluate(key, clients.evaluate(list(messages)))
         if metrics is not None:
             result.evaluate_metrics_clientapp[key] = metrics
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from fedunlearn import checks, randomness
-from fedunlearn.checks import Count, CountFromZero, ShareAboveZero
+from fedunlearn.checks import Count, CountFromZero, Positive, ShareAboveZero
 from fedunlearn.data import ClientId
 from fedunlearn.history import Updates
 from fedunlearn.local import LocalWork
@@ -27,6 +27,8 @@ class Training:
     """Share of the clients that a round asks."""
     tolerated_failures: CountFromZero = 0
     """Clients of a round that may fail before the run stops."""
+    timeout: Positive | None = None
+    """Seconds to wait for the replies of a round; null: as long as they take."""
     work: LocalWork = field(default_factory=LocalWork)
     """What a client does in a round."""
     server: ServerOptimizer = field(default_factory=FedAvg)

@@ -406,7 +406,7 @@ class TestEngines:
 
 
 def test_a_plain_flower_app_is_refused():
-    clients = PlainClients(*[None] * 7)
+    clients = PlainClients(*[None] * 8)
     with pytest.raises(Refused, match="plain Flower app cannot be asked"):
         clients.statistics(torch.zeros(3))
 
