@@ -8,7 +8,7 @@ from omegaconf import DictConfig
 from fedunlearn.data import build_federation
 from fedunlearn.experiment import Experiment
 from fedunlearn.experiment.estimate import LEGEND, Pace, estimate, estimated_costs
-from fedunlearn.results import plain_console
+from fedunlearn.results import decidable, plain_console
 
 from . import configured
 from .compare import strategies
@@ -28,6 +28,7 @@ def app(comparison: tuple[Experiment, Sequence[int]]) -> None:
     console.print("", estimated_costs(costs), LEGEND, pace.describe(), sep="\n")
     if picked:
         console.print(picked)
+    console.print(decidable(len(seeds), experiment.references))
 
 
 def read(cfg: DictConfig) -> tuple[Experiment, Sequence[int]]:

@@ -38,6 +38,7 @@ from .metric_cards import PLANTED as PLANTED
 from .metric_cards import card_or_plain as card_or_plain
 from .metric_cards import overall as overall
 from .normalised_distances import normalised as normalised
+from .power import decidable as decidable
 from .references import as_one_reference as as_one_reference
 from .references import further_references as further_references
 from .references import gaps as gaps

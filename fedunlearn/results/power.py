@@ -39,3 +39,18 @@ def power(shift: float, seeds: int, references: int, measures: int) -> float:
         others = {str(place): models[:, 1:, place] for place in places}
         found += told_apart(own, others, ARRANGEMENTS)[0] <= LEVEL
     return found / DRAWS
+
+
+def decidable(seeds: int, references: int, measures: int = 12) -> str:
+    """Say in a sentence what a design can tell, before anything is trained."""
+    design = f"{seeds} seed{'s' * (seeds != 1)} x {references} reference{'s' * (references != 1)}"
+    if not enough(seeds, references, 1 - LEVEL):
+        least = next(n for n in range(1, 20) if enough(seeds, n, 1 - LEVEL))
+        return f"{design} cannot tell anything from chance; references={least} or more seeds could."
+    shares = [
+        f"{power(shift, seeds, references, measures):.0%} of {shift:g}" for shift in (1, 2, 3)
+    ]
+    return (
+        f"{design} tell models apart that lie some standard deviations of retraining away: "
+        f"{', '.join(shares)}; retrained models in at most {LEVEL:.0%} of runs."
+    )

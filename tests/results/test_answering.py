@@ -1,6 +1,7 @@
 """One word a strategy: each way to it, by tables whose answer is known."""
 
 import math
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -10,7 +11,7 @@ import pytest
 from fedunlearn.checks import Refused
 from fedunlearn.results.answering import answers, majority
 from fedunlearn.results.margins import Margins, Measured
-from fedunlearn.results.power import power
+from fedunlearn.results.power import decidable, power
 from fedunlearn.results.run_files import ANSWERS, COSTS
 
 CLIENTS = pd.DataFrame(
@@ -199,3 +200,10 @@ class TestPower:
 
     def test_it_is_nothing_where_there_are_too_few_models(self):
         assert power(9.0, 1, 3, 8) == 0
+
+    def test_it_is_told_in_a_sentence_before_anything_is_trained(self):
+        assert decidable(1, 3).startswith("1 seed x 3 references cannot tell anything from chance")
+        assert "references=19" in decidable(1, 3)
+        shares = [int(n) for n in re.findall(r"(\d+)% of \d", decidable(3, 3, 4))]
+        assert len(shares) == 3
+        assert shares == sorted(shares)
