@@ -6,9 +6,13 @@
 U_t is the mean update of round t's cohort, D_t that of the leavers in it and p_t their share of
 its records; so a term is how far from its end the round would have ended without them, infinitely
 far where nobody would have been left. Psi* = epsilon sigma / sqrt(2 ln(1.25 / delta)) is how much
-the noise hides (``mechanism`` classical); a, ``decay``, is how much a round brings two models
-together, below 1 only where every loss is strongly convex. Where Psi = 0 there is nothing to hide,
-and no noise.
+the noise hides (``mechanism`` classical). Where Psi = 0 there is nothing to hide, and no noise.
+
+"Certified" means: if the following hold, which nothing here shows. (1) A round drives two models at
+most a, ``decay``, times as far apart. The default of 1 is a theorem for convex smooth losses and
+small steps, values below 1 for strongly convex ones; rounds of a net may expand, by factors above 1
+that nobody knows. (2) The server takes plain averages with a learning rate of 1. (3) Only the noisy
+model and what is made of it are seen, and not the place T, which depends on the leavers' updates.
 
 Fraboni, Van Waerebeke, Scaman, Vidal, Kameni, Lorenzi. SIFU: Sequential Informed Federated
 Unlearning for Efficient and Provable Client Unlearning in Federated Optimization. AISTATS 2024,
@@ -40,7 +44,7 @@ from fedunlearn.unlearning import (
 class Sifu:
     """Roll back as far as noise ``sigma`` gives (``epsilon``, ``delta``), and train again."""
 
-    guarantee: ClassVar[Guarantee] = "certified"
+    guarantee: ClassVar[Guarantee] = "certified"  # under the assumptions above
 
     epsilon: checks.Positive = 10.0
     """Epsilon of the guarantee; smaller is stricter."""
@@ -50,8 +54,9 @@ class Sifu:
     """Standard deviation of the noise on each parameter."""
     mechanism: Mechanism = "analytic"
     """What the noise is worth: analytic (exact), classical (the paper's) or renyi (any epsilon)."""
-    decay: checks.ShareAboveZero = 1.0
-    """Factor on the bound from round to round; below 1 only if strongly convex."""
+    decay: checks.Positive = 1.0
+    """Factor on the bound from round to round, assumed: below 1 only if every loss is strongly
+    convex, above 1 where rounds drive models apart, as those of a net may."""
 
     def __post_init__(self) -> None:
         """Raise `Refused` for values outside their range."""

@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -195,8 +196,20 @@ class TestUnlearn:
         assert not (model[:3] == 7).any()
         assert torch.equal(final, torch.full((5,), 7.0))
 
+    def test_an_expansion_that_is_known_may_be_stated_and_never_lowers_the_bound(self):
+        """Psi <- a Psi + increment: a net's rounds may drive models apart, with a above 1."""
+        with World().open() as clients:
+            history = World().trained(clients, Sifu().needs).history
+        plain, expanding = Sifu(), Sifu(decay=1.5)
+        once = plain.bounds(history, frozenset({1}))
+        more = expanding.bounds(history, frozenset({1}))
+        steps = [after - before for before, after in pairwise(once)]
+        for place in range(len(steps)):
+            assert more[place + 1] == pytest.approx(1.5 * more[place] + steps[place])
+        assert more[-1] > once[-1]
+
     def test_wrong_hyperparameters_are_refused(self):
-        for wrong in ({"epsilon": 0}, {"delta": 1}, {"sigma": 0}, {"decay": 1.1}):
+        for wrong in ({"epsilon": 0}, {"delta": 1}, {"sigma": 0}, {"decay": 0}):
             with pytest.raises(Refused, match=f"Sifu.{next(iter(wrong))}"):
                 Sifu(**wrong)
         with pytest.raises(Refused, match="did you mean analytic"):
