@@ -1,5 +1,6 @@
 """Fast-FedUL against its recursion, written again, and against what its public code gets wrong."""
 
+import math
 from dataclasses import replace
 
 import pytest
@@ -48,6 +49,24 @@ def test_follows_its_recursion(world, leavers, alpha, theta):
     expected = by_hand(history, leavers, alpha, theta)
     torch.testing.assert_close(models[0], expected, rtol=1e-4, atol=1e-6)
     assert not torch.allclose(models[0], history.final, atol=1e-3)
+
+
+@pytest.mark.parametrize("world", [World(), PARTIAL], ids=["full", "partial"])
+@pytest.mark.parametrize("alpha", [0.07, 0.2, 0.5])
+def test_it_takes_out_what_a_decay_with_each_later_round_leaves(world, alpha):
+    """w_T - sum_t (prod_{s > t} b_s) sum_u p_u D_u^t: the recursion solved, without a recursion."""
+    leavers = {0, 3}
+    (model,), history = curve(FastFedUL(alpha), sorted(leavers), world)
+    shares, decays = [], []
+    for kept in history:
+        records = kept.updates.examples.double() / kept.updates.examples.sum()
+        leaving = torch.tensor([client in leavers for client in kept.clients])
+        shares.append((records * leaving) @ kept.updates.deltas.double())
+        decays.append(1 - alpha * float(records[~leaving].sum()))
+    expected = history.final.double()
+    for place, share in enumerate(shares):
+        expected = expected - math.prod(decays[place + 1 :]) * share
+    torch.testing.assert_close(model, expected.float(), rtol=1e-4, atol=1e-6)
 
 
 @pytest.mark.parametrize("world", [World(), PARTIAL], ids=["full", "partial"])
