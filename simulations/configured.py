@@ -17,6 +17,9 @@ from fedunlearn.unlearning import Request
 
 from .search_path import not_found
 
+HOW = ("resume", "overwrite")
+"""Keys that tell how a process treats the folder that it finds."""
+
 SEVERAL = 3
 """References of each seed, unless the configuration says otherwise."""
 
@@ -169,8 +172,12 @@ def seeds(values: object) -> Sequence[int]:
 
 
 def content(cfg: DictConfig, strategies: Mapping[str, DictConfig]) -> dict[str, object]:
-    """Return the configuration with the values of every strategy run, for the manifest."""
-    return {**plain(cfg), "strategies": {name: plain(part) for name, part in strategies.items()}}
+    """Return the configuration with the values of every strategy run, for the manifest.
+
+    That is what a run is, not whether this process begins it or goes on with it.
+    """
+    whole = {name: part for name, part in plain(cfg).items() if name not in HOW}
+    return {**whole, "strategies": {name: plain(part) for name, part in strategies.items()}}
 
 
 def plain(cfg: DictConfig) -> dict[str, object]:

@@ -126,6 +126,8 @@ def _of_round(
 ) -> set[tuple[ClientId, int]]:
     """Add windows of a round; return client and round of each update that is not constant."""
     stored, updates = on_disk(kept), kept.updates
+    if not updates.deltas.shape[1]:
+        return set()  # of this round only the model and who took part are kept
     written = TopK(0.1) if stored is None else stored.encoding
     chosen = dict.fromkeys([*encodings.SIMPLE.values(), written])
     places = {client: row for row, client in enumerate(updates.clients) if client in leavers}
