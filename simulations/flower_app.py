@@ -67,8 +67,8 @@ def carry_out(grid: Grid, context: Context, console: Console) -> None:
         "engine": {"_target_": f"{GivenGrid.__module__}.{GivenGrid.__qualname__}"},
     }
     path = wanted.folder
-    resume = bool(wanted.cfg.resume)
-    summary = run(experiment, wanted.seeds, path, content, console, resume=resume)
+    how = {name: bool(wanted.cfg[name]) for name in configured.HOW}
+    summary = run(experiment, wanted.seeds, path, content, console, **how)
     drawn = show(console, path, summary, experiment.margins, figures=wanted.cfg.figures)
     experiment.logger.figures(path, drawn)
     console.print(f"\nfedunlearn finished: {path}", highlight=False, soft_wrap=True, markup=False)

@@ -20,6 +20,7 @@ from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from fedunlearn.checks import Refused, nearest
+from fedunlearn.experiment import require_free
 from fedunlearn.files import require_space
 from fedunlearn.unlearning import ClientFailed
 
@@ -62,7 +63,10 @@ def check_command_line(check: Callable[[Any], object]) -> None:
             cfg = composed(overrides)
             check(cfg)
             tuning.prepare(cfg)
-        require_space(Path(cfg.hydra.sweep.dir if args.multirun else cfg.hydra.run.dir))
+        place = Path(cfg.hydra.sweep.dir if args.multirun else cfg.hydra.run.dir)
+        if not (cfg.resume or cfg.overwrite):
+            require_free(place, below=args.multirun)
+        require_space(place)
 
 
 def require_one_configuration(command: str) -> None:

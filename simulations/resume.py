@@ -11,7 +11,7 @@ from fedunlearn.checks import Refused
 MULTIRUN = "multirun.yaml"
 """Hydra's own file in the folder of a multirun."""
 
-OWN = ("hydra.run.dir=", "hydra.sweep.dir=", "hydra.mode=", "resume=")
+OWN = ("hydra.run.dir=", "hydra.sweep.dir=", "hydra.mode=", "resume=", "overwrite=")
 """Overrides that say where and how, which is said anew."""
 
 

@@ -32,7 +32,8 @@ def carry_out(
     path = Path(HydraConfig.get().runtime.output_dir)
     experiment = configured.experiment(cfg, strategies)
     content = configured.content(cfg, strategies)
-    summary = run(experiment, seeds, path, content, console, resume=cfg.resume)
+    how = {name: bool(cfg[name]) for name in configured.HOW}
+    summary = run(experiment, seeds, path, content, console, **how)
     drawn = show(console, path, summary, experiment.margins, figures=cfg.figures)
     experiment.logger.figures(path, drawn)
     return summary

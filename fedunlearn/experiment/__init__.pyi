@@ -10,5 +10,6 @@ from .experiment import Experiment as Experiment
 from .provenance import split_hash as split_hash
 from .reference_seeds import seed_of as seed_of
 from .reference_seeds import training_seed as training_seed
+from .resume import require_free as require_free
 from .saved_models import saved_model as saved_model
 from .whole_run import run as run

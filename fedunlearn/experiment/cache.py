@@ -8,7 +8,7 @@ the experimenter, and no server that has to forget would keep it.
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -21,7 +21,7 @@ from fedunlearn.checks import Refused
 from fedunlearn.experiment.checkpoint import Checkpoint, Loaded, RunState
 from fedunlearn.history import round_files
 from fedunlearn.locks import in_turn
-from fedunlearn.results import require_this_version
+from fedunlearn.results import MODELS, require_checksum, require_this_version
 from fedunlearn.sealed_files import DamagedFile
 
 FACTS = "facts.json"
@@ -68,20 +68,22 @@ class Entry:
         with in_turn(self.folder.parent / f".{self.folder.name}.lock"):
             yield
 
-    def put(self, state: RunState, run: Path, models: Sequence[str]) -> None:
+    def put(self, state: RunState, run: Path, models: Mapping[str, str]) -> None:
         """Fill the entry: where the run in ``run`` stands, its rows since it began, and ``models``.
 
-        Rounds on disk are linked, or copied where links cannot be. Raises `Refused` where the disk
-        refuses; then there is no entry.
+        ``models`` are the SHA-256 of files of the run by name. Rounds on disk are linked, or copied
+        where links cannot be. Raises `Refused` where the disk refuses, and for a model that is not
+        what the run wrote; then there is no entry.
         """
         partial = self.folder.with_name(f".{self.folder.name}.partial")
         files.remove(partial)
         Checkpoint(partial).save(state)
         for name, first, last in zip(TABLES, state.began, state.sizes, strict=True):
             files.write(partial / name, (run / name).read_bytes()[first:last])
-        for name in models:
-            files.write(partial / "models" / name, (run / "models" / name).read_bytes())
-        made = {"made": datetime.now(UTC).isoformat(timespec="seconds"), "models": list(models)}
+        for name, checksum in models.items():
+            path = files.write(partial / MODELS / name, (run / MODELS / name).read_bytes())
+            require_checksum(path, checksum)
+        made = {"made": datetime.now(UTC).isoformat(timespec="seconds"), "models": dict(models)}
         tables = {name: files.sha256(partial / name) for name in TABLES}
         text = json.dumps({"facts": self.facts, "tables": tables, **made}, indent=2, sort_keys=True)
         files.write(partial / FACTS, f"{text}\n".encode())
@@ -95,12 +97,12 @@ class Entry:
         described = _described(self.folder)
         if described["facts"] != json.loads(json.dumps(self.facts)):
             raise DamagedFile(self.folder / FACTS, "it belongs to another training")
-        tables = [_table(self.folder / name, described) for name in TABLES]
+        tables = [_whole(self.folder / name, described["tables"].get(name)) for name in TABLES]
         loaded = Checkpoint(self.folder).load()
         if loaded is None:
             raise DamagedFile(self.folder, "it lacks its checkpoint")
-        folder = self.folder / "models"
-        models = {name: _bytes(folder / name) for name in described["models"]}
+        folder = self.folder / MODELS
+        models = {name: _whole(folder / name, sha) for name, sha in described["models"].items()}
         return Taken(loaded, tables[0], tables[1], models)
 
 
@@ -169,17 +171,14 @@ def _described(folder: Path) -> dict[str, Any]:
     return described
 
 
-def _bytes(path: Path) -> bytes:
+def _whole(path: Path, checksum: object) -> bytes:
     try:
-        return path.read_bytes()
+        content = path.read_bytes()
     except OSError as error:
         raise DamagedFile(path, error) from error
-
-
-def _table(path: Path, described: Mapping[str, Any]) -> bytes:
-    if not path.is_file() or files.sha256(path) != described["tables"].get(path.name):
+    if hashlib.sha256(content).hexdigest() != checksum:
         raise DamagedFile(path, "its content does not match its checksum")
-    return path.read_bytes()
+    return content
 
 
 def require(folder: Path) -> Cache:

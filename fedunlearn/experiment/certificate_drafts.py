@@ -1,12 +1,10 @@
 """The certificates of a run, drafted from what its seeds noted."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from fedunlearn import files
 from fedunlearn.experiment.checkpoint import Notes
 from fedunlearn.experiment.experiment import Experiment
 from fedunlearn.experiment.provenance import commit
@@ -24,11 +22,11 @@ from fedunlearn.results.certificates import (
 
 def drafts(
     experiment: Experiment,
-    folder: Path,
     summary: Sequence[Mapping[str, Any]],
     answers: pd.DataFrame,
     notes: Notes,
     config: Mapping[str, object],
+    checksums: Mapping[str, str],
 ) -> Iterator[Certificate]:
     """Draft a certificate for each row of a run's ``summary`` that could be judged.
 
@@ -36,7 +34,7 @@ def drafts(
     certificate: `NO_VERDICT` in ``answers``, the run's own.
 
     What all strategies read of a seed was removed once for all of them: ``notes`` say what, and
-    what the model before each request was.
+    what the model before each request was, and ``checksums`` what that after it is.
     """
     fingerprint, running = config_hash(config), commit()
     before = {original[:3]: original.model_hash for original in notes.originals}
@@ -49,12 +47,11 @@ def drafts(
             continue
         note = erased[seed, number]
         found = said.loc[(name, number)] if (name, number) in said.index else None
-        after = folder / Case(seed, name, number).model_file
         served = Served(
             round=experiment.requests[number - 1].after,
             hyperparameters=hyperparameters(experiment.branches[name]),
             model_before=before[seed, name, number],
-            model_after=files.sha256(after),
+            model_after=checksums[Case(seed, name, number).model_file],
             purged=tuple(map(_purged, note["purged"])),
             audit=Audited(tuple(note["findings"]), note["files"], note["objects"], note["blank"]),
         )

@@ -11,13 +11,13 @@ from torch import Tensor
 
 from fedunlearn import files, sealed_files
 from fedunlearn.experiment.checkpointed_rounds import StateFiles
+from fedunlearn.experiment.seed_references import SeedReferences
 from fedunlearn.history import History
-from fedunlearn.models import Vector
 from fedunlearn.results import SHARED
 from fedunlearn.sealed_files import DamagedFile
-from fedunlearn.unlearning import FederationState, Phase
+from fedunlearn.unlearning import FederationState
 
-VERSION = "2"
+VERSION = "3"
 """Of the format; a checkpoint of another one is refused."""
 
 HISTORY = "history"
@@ -68,7 +68,8 @@ class Notes:
 class RunState:
     """Where a run stands within a stage; everything random follows from the seed."""
 
-    seed: int
+    references: SeedReferences
+    """The retrained models of the seed so far."""
     stage: Stage
     shared: FederationState
     """Where the stages to come start: where the shared training ended; untrained for none."""
@@ -76,10 +77,6 @@ class RunState:
     """Where the federation stands in this stage."""
     purging: Mapping[str, Any] | None = None
     """What is being removed from the disk for the latest request; see `erasure`."""
-    references: Mapping[tuple[int, Phase], Vector] = field(default_factory=dict)
-    """The retrained model of each request, by phase."""
-    reference_values: Mapping[int, Mapping[str, float]] = field(default_factory=dict)
-    """The metrics of the reference at the end of each request."""
     summary: Sequence[Mapping[str, Any]] = ()
     """The rows of the run's summary so far."""
     notes: Notes = field(default_factory=Notes)
@@ -87,6 +84,13 @@ class RunState:
     """Bytes of metrics.csv and ledger.csv when this stage began."""
     sizes: tuple[int, int] = (0, 0)
     """Bytes of metrics.csv and ledger.csv that belong to finished work."""
+    checksums: Mapping[str, str] = field(default_factory=dict)
+    """The SHA-256 of each file of the run as it was written, of the two tables up to ``sizes``."""
+
+    @property
+    def seed(self) -> int:
+        """Whose models these are."""
+        return self.references.seed
 
 
 class Checkpoint:
@@ -109,19 +113,20 @@ class Checkpoint:
         for name, one in (("shared", state.shared), ("current", state.current)):
             parts, states[name] = self._states.describe(one)
             tensors |= {f"{name}.{part}": tensor for part, tensor in parts.items()}
-        for (request, phase), weights in state.references.items():
+        for (request, phase), weights in state.references.models.items():
             tensors[f"reference.{request}.{phase}"] = weights
         plain = {
             "seed": state.seed,
             "stage": state.stage.strategy,
             "states": states,
             "purging": state.purging,
-            "reference_values": [*state.reference_values.items()],
+            "reference_values": [*state.references.values.items()],
             "summary": list(state.summary),
             "originals": list(state.notes.originals),
             "erased": list(state.notes.erased),
             "began": state.began,
             "sizes": state.sizes,
+            "checksums": dict(state.checksums),
         }
         text = json.dumps(plain).encode()
         tensors[PLAIN] = torch.frombuffer(bytearray(text), dtype=torch.int8)
@@ -168,24 +173,22 @@ class Loaded:
         metrics, ledger = self.plain["sizes"]
         return metrics, ledger
 
+    @property
+    def checksums(self) -> dict[str, str]:
+        """The SHA-256 of each file of the run as it was written."""
+        return dict(self.plain["checksums"])
+
     def state(self, empty: History) -> RunState:
         """Rebuild all of it; ``empty`` is the history before round 1 of the seed.
 
         Raises `DamagedFile` for a round that is not as it was written.
         """
         return RunState(
-            seed=self.seed,
+            references=self._references,
             stage=Stage(self.plain["stage"]),
             shared=self._state("shared", empty),
             current=self._state("current", empty),
             purging=self.plain["purging"],
-            references={
-                (int(request), phase): weights  # type: ignore[misc]
-                for name, weights in self.tensors.items()
-                if name.startswith("reference.")
-                for _, request, phase in [name.split(".")]
-            },
-            reference_values=dict(self.plain["reference_values"]),
             summary=self.summary,
             notes=Notes(
                 originals=tuple(Original(*each) for each in self.plain["originals"]),
@@ -193,7 +196,19 @@ class Loaded:
             ),
             began=tuple(self.plain["began"]),
             sizes=self.sizes,
+            checksums=self.checksums,
         )
+
+    @property
+    def _references(self) -> SeedReferences:
+        models = {
+            (int(request), phase): weights
+            for name, weights in self.tensors.items()
+            if name.startswith("reference.")
+            for _, request, phase in [name.split(".")]
+        }
+        values = dict(self.plain["reference_values"])
+        return SeedReferences(self.seed, models, values)  # type: ignore[arg-type]
 
     def _state(self, name: str, empty: History) -> FederationState:
         mine = {

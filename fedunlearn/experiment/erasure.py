@@ -42,17 +42,15 @@ class Erasure:
         plan = [Purge(**{**step, "file": self.folder / step["file"]}) for step in steps]
         history = purged(state.current.history, plan)
         current = replace(state.current, history=history)
+        roots = {"state": replace(state, current=current), **self.roots}
         report = audit(
             self.folder,
             unpacked(state.purging["prints"]),
             files_of(history.rounds),
-            {
-                "state": replace(state, current=replace(state.current, history=history)),
-                **self.roots,
-            },
+            roots,
             rounds=self.rounds,
             caches=self.caches,
-            expected=state.references.values(),
+            expected=state.references.models.values(),
         )
         noted = {
             "seed": state.seed,
@@ -60,7 +58,7 @@ class Erasure:
             "purged": steps,
             "findings": [self._relative(finding.what) for finding in report.findings],
             "files": report.files,
-            "objects": report.objects,
+            "objects": len(roots),  # what they lead to depends on the process
             "blank": len(report.blank),
         }
         return replace(state, current=current, purging=None, notes=state.notes.with_erased(noted))

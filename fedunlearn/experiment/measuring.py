@@ -1,6 +1,6 @@
 """What is measured of one seed: every model as it comes about, next to the retrained ones."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from concurrent.futures import Executor
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -12,7 +12,7 @@ from fedunlearn.evaluators import Evaluator, Snapshot
 from fedunlearn.experiment.experiment import Experiment
 from fedunlearn.experiment.progress import Progress
 from fedunlearn.experiment.run_folder import RunFolder
-from fedunlearn.models import Vector
+from fedunlearn.experiment.seed_references import SeedReferences
 from fedunlearn.results import PLANTED, overall
 from fedunlearn.unlearning import FederationState, Ledger, Moment, Phase, Request, Step, Steps
 
@@ -53,9 +53,10 @@ class Measuring:
         return self.federation.scenario.seed
 
     @property
-    def references(self) -> dict[tuple[int, Phase], Vector]:
-        """The retrained model [d] of each request, by phase."""
-        return {key: snapshot.weights for key, snapshot in self.retrained.items()}
+    def references(self) -> SeedReferences:
+        """The retrained models of this seed so far."""
+        models = {key: snapshot.weights for key, snapshot in self.retrained.items()}
+        return SeedReferences(self.seed, models, dict(self.retrained_values))
 
     def follow(
         self, steps: Steps, name: str, ledger: Ledger
@@ -87,14 +88,16 @@ class Measuring:
             self.retrained[request, each.step.moment.phase] = self._snapshot(each.step)
         self.retrained_values[request] = measured[-1].values
 
-    def restore(
-        self,
-        references: Mapping[tuple[int, Phase], Vector],
-        values: Mapping[int, Mapping[str, float]],
-    ) -> None:
-        """Take up the references, and their metrics, where another process left them."""
+    def restore(self, references: SeedReferences) -> None:
+        """Take up the references, and their metrics, where another process left them.
+
+        Raises ValueError for those of another seed: its models are no reference here.
+        """
+        if references.seed != self.seed:
+            raise ValueError(f"References of seed {references.seed} in seed {self.seed}.")
+        values = references.values
         self.retrained_values |= {request: dict(each) for request, each in values.items()}
-        for (request, phase), weights in references.items():
+        for (request, phase), weights in references.models.items():
             if (request, phase) not in self.retrained:
                 step = Step(Moment(phase, request, 1), weights)
                 self.retrained[request, phase] = self._snapshot(step)

@@ -11,13 +11,34 @@ from fedunlearn.results import MANIFEST, require_this_version
 
 log = logging.getLogger(__name__)
 
-FREE = {"resume", "checkpoint", "figures", "minimise", "logger"}
+FREE = {"resume", "overwrite", "checkpoint", "figures", "minimise", "logger"}
 """Parts of the configuration that no number depends on."""
 
 
 def finished(folder: Path) -> bool:
     """Whether the run in ``folder`` is through."""
     return bool(_manifest(folder)["status"] == "finished")
+
+
+def require_free(folder: Path, *, below: bool = False) -> None:
+    """Raise `Refused` where a finished run lies in ``folder``, or ``below`` it."""
+    found = folder.rglob(MANIFEST) if below else [folder / MANIFEST]
+    for path in sorted(found):
+        if path.exists() and not _stopped(path):
+            raise Refused(
+                f"{path.parent} holds a finished run, which would be lost. Choose another folder "
+                "with hydra.run.dir=FOLDER (hydra.sweep.dir=FOLDER for a multirun), show this one "
+                f"with run={folder}, or replace it with overwrite=true."
+            )
+
+
+def _stopped(manifest: Path) -> bool:
+    """Whether a run surely did not get to its end: what cannot be read may have."""
+    try:
+        status = json.loads(manifest.read_text(encoding="utf-8"))["status"]
+        return status in ("running", "failed")
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
 
 
 def require_same(folder: Path, manifest: Mapping[str, object]) -> None:

@@ -4,6 +4,7 @@ The columns are in `runs`, which also reads the files back.
 """
 
 import csv
+import hashlib
 import io
 import json
 import math
@@ -26,9 +27,12 @@ from fedunlearn.results import (
     LEDGER,
     MANIFEST,
     METRICS,
+    MODELS,
     VERDICTS,
     Case,
+    require_checksum,
     summary_columns,
+    unlike_written,
 )
 from fedunlearn.unlearning import Charge, Moment
 
@@ -46,6 +50,7 @@ class RunFolder:
         path: Path,
         needed_bytes: int = 0,
         sizes: tuple[int, int] | None = None,
+        checksums: Mapping[str, str] | None = None,
         log: Log | None = None,
         free_on: Callable[[Path], int] = files.free_bytes,
     ) -> None:
@@ -53,15 +58,19 @@ class RunFolder:
 
         ``needed_bytes`` must be free on the disk, and `files.MARGIN` more. Given ``sizes``, the
         folder is one that a run was killed in: metrics.csv and ledger.csv are cut to so many
-        bytes, and everything else stays. ``log`` is given a copy of all rows of metrics.csv, those
+        bytes, and everything else stays, unless it is not what ``checksums`` say that the run
+        wrote: then `Refused` is raised. ``log`` is given a copy of all rows of metrics.csv, those
         that stay included. ``free_on`` is as for `files.require_space`.
         """
         self.path = path
         self._log = log or Silent()
         files.require_space(path, needed_bytes, free_on)
         metrics, ledger = sizes or (None, None)
-        self._metrics = _Growing(path / "metrics.csv", METRICS, metrics)
-        self._ledger = _Growing(path / "ledger.csv", LEDGER, ledger)
+        self._checksums = dict(checksums or {})
+        grown = [self._checksums.pop(name, None) for name in ("metrics.csv", "ledger.csv")]
+        self._require_models()
+        self._metrics = _Growing(path / "metrics.csv", METRICS, metrics, grown[0])
+        self._ledger = _Growing(path / "ledger.csv", LEDGER, ledger, grown[1])
         self._clients: dict[int, list[Sequence[object]]] = {}
         if sizes is None:
             self._table("clients.csv", list(CLIENTS), [])
@@ -73,6 +82,17 @@ class RunFolder:
     def sizes(self) -> tuple[int, int]:
         """Bytes of metrics.csv and of ledger.csv so far."""
         return self._metrics.size, self._ledger.size
+
+    @property
+    def checksums(self) -> dict[str, str]:
+        """The SHA-256 of what was written of each file so far, but for the manifest."""
+        grown = {"metrics.csv": self._metrics.sha256, "ledger.csv": self._ledger.sha256}
+        return dict(sorted({**self._checksums, **grown}.items()))
+
+    def require_intact(self) -> None:
+        """Raise `Refused` for a file that is not what was written."""
+        for name, wanted in self.checksums.items():
+            require_checksum(self.path / name, wanted)
 
     def __enter__(self) -> Self:
         """Return the folder, to be closed at the end of the block."""
@@ -141,27 +161,47 @@ class RunFolder:
         text = json.dumps(content, indent=2, ensure_ascii=False)
         files.write(self.path / MANIFEST, f"{text}\n".encode())
 
-    def copied(self, metrics: bytes, ledger: bytes) -> None:
-        """Add rows as another run wrote them."""
+    def copied(self, metrics: bytes, ledger: bytes, models: Mapping[str, bytes]) -> None:
+        """Add rows and models, by the names of their files, as another run wrote them."""
+        for name, content in models.items():
+            self._write(f"{MODELS}/{name}", content)
         self._metrics.write(metrics)
         self._ledger.write(ledger)
         replay(self._log, metrics)
 
     def model(self, case: Case, layout: Layout, weights: Vector) -> Path:
         """Write the `Case.model_file`: tensors by name, as load_state_dict takes them."""
-        return files.write(self.path / case.model_file, save(layout.saved(weights)))
+        return self._write(case.model_file, save(layout.saved(weights)))
+
+    def _write(self, name: str, content: bytes) -> Path:
+        path = files.write(self.path / name, content)
+        self._checksums[name] = hashlib.sha256(content).hexdigest()
+        return path
+
+    def _require_models(self) -> None:
+        """Raise `Refused` for a model that is not what was written: no other file is kept."""
+        for name, wanted in self._checksums.items():
+            if name.startswith(f"{MODELS}/"):
+                require_checksum(self.path / name, wanted)
 
     def _table(self, name: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-        files.write(self.path / name, _lines([columns, *rows]).encode())
+        self._write(name, _lines([columns, *rows]).encode())
 
 
 class _Growing:
     """A table that rows are added to; nothing waits in a buffer."""
 
-    def __init__(self, path: Path, columns: Iterable[str], size: int | None) -> None:
+    def __init__(
+        self, path: Path, columns: Iterable[str], size: int | None, checksum: str | None
+    ) -> None:
         self._path = path
+        self._digest = hashlib.sha256()
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
+            if size is not None:
+                self._digest.update(path.read_bytes()[:size])
+                if checksum not in (None, self.sha256):
+                    raise unlike_written(path)
             self._stream = path.open("wb" if size is None else "r+b", buffering=0)
             if size is not None:
                 self._stream.seek(self._stream.truncate(size))
@@ -175,6 +215,11 @@ class _Growing:
         """Bytes so far."""
         return self._stream.tell()
 
+    @property
+    def sha256(self) -> str:
+        """Of all that was written so far."""
+        return self._digest.hexdigest()
+
     def add(self, rows: Iterable[Sequence[object]]) -> None:
         """Write rows; raises `Refused` where the disk takes only a part of them."""
         self.write(_lines(rows).encode())
@@ -183,7 +228,9 @@ class _Growing:
         """Write whole rows; raises as `add`."""
         try:
             while content:
-                content = content[self._stream.write(content) :]
+                written = self._stream.write(content)
+                self._digest.update(content[:written])
+                content = content[written:]
         except OSError as error:
             raise files.unwritable(self._path, error) from error
 

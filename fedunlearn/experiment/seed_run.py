@@ -33,6 +33,7 @@ from fedunlearn.experiment.erasure import Erasure
 from fedunlearn.experiment.experiment import Experiment
 from fedunlearn.experiment.measuring import Measuring
 from fedunlearn.experiment.run_folder import RunFolder
+from fedunlearn.experiment.seed_references import SeedReferences
 from fedunlearn.experiment.shared_stages import Sharing, reference_kind
 from fedunlearn.flower import Connection, GridClients
 from fedunlearn.history import Needs, RecordRound, opened
@@ -71,14 +72,15 @@ class SeedRun:
         of the seeds before, with those of this seed.
         """
         state = self._start(notes) if saved is None else saved.state(self._untrained.history)
-        self.measuring.restore(state.references, state.reference_values)
+        self.measuring.restore(state.references)
         while state.stage != DONE:
             state = self._next(state)
         return state.notes
 
     def _start(self, notes: Notes) -> RunState:
         start = self._untrained
-        return RunState(self._seed, TRAINING, start, start, notes=notes, began=self.folder.sizes)
+        none = SeedReferences(self._seed)
+        return RunState(none, TRAINING, start, start, notes=notes, began=self.folder.sizes)
 
     def _next(self, state: RunState) -> RunState:
         """Carry out the rest of a stage, and return the beginning of the next one."""
@@ -92,7 +94,7 @@ class SeedRun:
         name = state.stage.strategy
         if is_reference(name):
             state = self._once(reference_kind(name), state, self._branch)
-            self.measuring.restore(state.references, state.reference_values)
+            self.measuring.restore(state.references)
         else:
             state = self._branch(state)
         state = self._beginning(state)
@@ -182,7 +184,6 @@ class SeedRun:
             current=current,
             notes=notes,
             references=self.measuring.references,
-            reference_values=self.measuring.retrained_values,
         )
 
     def _trained(
@@ -222,7 +223,8 @@ class SeedRun:
 
     def _save_state(self, state: RunState, *, now: bool = False) -> None:
         """Write the checkpoint, unless it was written a moment ago."""
-        state = replace(state, summary=self.summary, sizes=self.folder.sizes)
+        state = replace(state, summary=self.summary)
+        state = replace(state, sizes=self.folder.sizes, checksums=self.folder.checksums)
         self.schedule.save(state, now=now)
 
     def _save_model(self, name: str, request: int, weights: Vector) -> None:

@@ -54,17 +54,21 @@ class Sharing:
             current=state.current if state.stage == TRAINING else none,
             summary=[row for row in self.rows if (row["seed"], row["strategy"]) == case],
             notes=Notes(originals=tuple(o for o in state.notes.originals if o[:2] == case)),
+            checksums={},
         )
-        saved = {file.name: Case.parse(file.stem) for file in self._models.glob("seed*-request*")}
-        models = [name for name, each in saved.items() if (each.seed, each.strategy) == case]
-        entry.put(own, self.folder.path, sorted(models))
+        written = {Path(name): checksum for name, checksum in self.folder.checksums.items()}
+        saved = {path: Case.parse(path.stem) for path in written if path.parent.name == MODELS}
+        models = {
+            path.name: written[path]
+            for path, each in saved.items()
+            if (each.seed, each.strategy) == case
+        }
+        entry.put(own, self.folder.path, models)
 
     def _taken(self, taken: Taken, state: RunState) -> RunState:
         """Go on from an entry; its rounds, rows and models become those of the run's folder."""
         entry = taken.loaded.state(untrained(state.current).history)
-        self.folder.copied(taken.metrics, taken.ledger)
-        for name, content in taken.models.items():
-            files.write(self._models / name, content)
+        self.folder.copied(taken.metrics, taken.ledger, taken.models)
         self.rows.extend(map(dict, entry.summary))
         self.folder.summary(with_gaps(self.rows))
         history = self._linked(entry.current.history)
@@ -76,10 +80,6 @@ class Sharing:
             began=state.began,
             notes=replace(state.notes, originals=originals),
         )
-
-    @property
-    def _models(self) -> Path:
-        return self.folder.path / MODELS
 
     def _linked(self, history: History) -> History:
         """Give the rounds of an entry a second name in the run's folder, which may replace them."""

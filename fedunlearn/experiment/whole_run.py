@@ -21,13 +21,25 @@ from fedunlearn.experiment.experiment import Experiment
 from fedunlearn.experiment.measuring import Measuring
 from fedunlearn.experiment.prepared import Prepared, prepare
 from fedunlearn.experiment.progress import Progress
-from fedunlearn.experiment.resume import finished, require_same
+from fedunlearn.experiment.resume import finished, require_free, require_same
 from fedunlearn.experiment.run_folder import RunFolder
 from fedunlearn.experiment.seed_run import SeedRun
 from fedunlearn.experiment.shared_stages import Sharing, facts
 from fedunlearn.flower import Connection
 from fedunlearn.locks import alone
-from fedunlearn.results import MANIFEST, answers, judge, load, load_clients, with_gaps
+from fedunlearn.results import (
+    ATTACKS_FILE,
+    CHECKSUMS,
+    MANIFEST,
+    MODELS,
+    TABLES,
+    answers,
+    judge,
+    load,
+    load_clients,
+    require_written,
+    with_gaps,
+)
 from fedunlearn.results.certificates import chain
 from fedunlearn.threads import cores, pool
 from fedunlearn.unlearning import FedAvg
@@ -46,12 +58,14 @@ def run(
     console: Console,
     *,
     resume: bool = False,
+    overwrite: bool = False,
 ) -> pd.DataFrame:
     """Run ``experiment`` once a seed, write the results into ``path``, and return the summary.
 
     ``config`` goes to the manifest. With ``resume``, go on where a killed run in ``path`` stood;
-    what it finished is not done again. Raises `Refused` for whatever cannot be done, before any
-    training starts, and where another process works in ``path``.
+    what it finished is not done again; with ``overwrite``, a finished one is replaced. Raises
+    `Refused` for whatever cannot be done, before any training starts, and where another process
+    works in ``path``.
     """
     torch.set_num_threads(1)  # cores are used by threads that each play a client
     prepared = prepare(experiment, seeds)
@@ -63,15 +77,19 @@ def run(
         if resume and (path / MANIFEST).exists():
             require_same(path, manifest)
             if finished(path):
+                require_written(path)
+                checkpoint.clear()
                 return load(path).summary
             loaded = checkpoint.load()
         if loaded is None:
+            if not overwrite:
+                require_free(path)
             _clear(path, checkpoint)
         files.remove_partials(path)
-        sizes = None if loaded is None else loaded.sizes
+        sizes, checksums = (None, None) if loaded is None else (loaded.sizes, loaded.checksums)
         with (
             experiment.logger.start(path, config, resumed=resume) as log,
-            RunFolder(path, prepared.needed_bytes, sizes, log) as folder,
+            RunFolder(path, prepared.needed_bytes, sizes, checksums, log) as folder,
             Progress(len(seeds) * experiment.length, console) as progress,
             pool(cores()) as threads,
             _status(folder, manifest),
@@ -80,11 +98,14 @@ def run(
             notes = running.seeds(loaded)
             rows = with_gaps(running.summary)
             log.summary(rows)
+            folder.summary(rows)
             table = pd.DataFrame(rows)
             folder.verdicts(judge(table, experiment.margins).to_dict("records"))
             said = answers(table, load_clients(path), experiment.margins)
             folder.answers(said.to_dict("records"))
-            chain.issue(path, drafts(experiment, path, running.summary, said, notes, config))
+            folder.require_intact()
+            summary, written = running.summary, folder.checksums
+            chain.issue(path, drafts(experiment, summary, said, notes, config, written))
         checkpoint.clear()
     return pd.DataFrame(rows)
 
@@ -175,7 +196,8 @@ def _clear(path: Path, checkpoint: Checkpoint) -> None:
     """Delete what an earlier run in ``path`` leaves that this one does not replace."""
     checkpoint.clear()
     files.remove(path / HISTORY)
-    files.remove(path / chain.CERTIFICATES_FOLDER)
+    for name in (chain.CERTIFICATES_FOLDER, MODELS, *TABLES, ATTACKS_FILE):
+        files.remove(path / name)
 
 
 @contextmanager
@@ -187,4 +209,4 @@ def _status(folder: RunFolder, manifest: Mapping[str, object]) -> Iterator[None]
     except BaseException:
         folder.manifest({"status": "failed", **manifest})
         raise
-    folder.manifest({"status": "finished", **manifest})
+    folder.manifest({"status": "finished", **manifest, CHECKSUMS: folder.checksums})

@@ -17,6 +17,13 @@ from .branches import reference_name as reference_name
 from .branches import reference_number as reference_number
 from .case import MODELS as MODELS
 from .case import Case as Case
+from .checksums import CHECKSUMS as CHECKSUMS
+from .checksums import MANIFEST as MANIFEST
+from .checksums import TABLES as TABLES
+from .checksums import listed_checksums as listed_checksums
+from .checksums import require_checksum as require_checksum
+from .checksums import require_written as require_written
+from .checksums import unlike_written as unlike_written
 from .client_impact import who_pays as who_pays
 from .joint_test import told_apart as told_apart
 from .looks import DASHES as DASHES
@@ -54,7 +61,6 @@ from .run_files import CLIENTS as CLIENTS
 from .run_files import COSTS as COSTS
 from .run_files import GAP as GAP
 from .run_files import LEDGER as LEDGER
-from .run_files import MANIFEST as MANIFEST
 from .run_files import METRICS as METRICS
 from .run_files import VERDICTS as VERDICTS
 from .run_files import Run as Run

@@ -1,6 +1,7 @@
 """The files of a run as tables: their columns, and loading one run or many."""
 
 import csv
+import hashlib
 import io
 import json
 import os
@@ -8,16 +9,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import yaml
 
 from fedunlearn import files
 from fedunlearn.checks import Refused
+from fedunlearn.results.checksums import MANIFEST, listed_checksums, unlike_written
 from fedunlearn.results.versions import require_this_version
-
-MANIFEST = "manifest.json"
-"""The file that says what a run is made of, and whether it is through."""
 
 MOMENT = {"seed": "int64", "strategy": "str", "request": "int64", "phase": "str", "round": "int64"}
 """Where a row belongs. Training before the first request has request 0 and strategy ``shared``;
@@ -107,20 +107,19 @@ class Run:
 def load(folder: Path) -> Run:
     """Read a run's folder; raises `Refused` for files that are missing or not as written.
 
+    Of a finished run the checksums in its manifest tell that.
+
     So it does for a run of another version of fedunlearn.
     """
-    manifest = folder / MANIFEST
-    try:
-        content = json.loads(_text(manifest))
-    except json.JSONDecodeError as error:
-        raise Refused(f"{manifest} is not JSON: {error}.") from error
+    content = _manifest(folder)
     if isinstance(content, dict):
         require_this_version(folder, content.get("versions"))
+    sums = listed_checksums(folder, content)
     return Run(
         folder=folder,
-        metrics=_read(folder / "metrics.csv", METRICS),
-        ledger=_read(folder / "ledger.csv", LEDGER),
-        summary=_read(folder / "summary.csv", {**CASE, **COSTS}, others=True),
+        metrics=_read(folder / "metrics.csv", METRICS, sums),
+        ledger=_read(folder / "ledger.csv", LEDGER, sums),
+        summary=_read(folder / "summary.csv", {**CASE, **COSTS}, sums, others=True),
         clients=load_clients(folder),
         manifest=content,
     )
@@ -128,17 +127,17 @@ def load(folder: Path) -> Run:
 
 def load_clients(folder: Path) -> pd.DataFrame:
     """Read a run's clients.csv; raises `Refused` where it is missing or not as written."""
-    return _read(folder / "clients.csv", CLIENTS)
+    return _read(folder / "clients.csv", CLIENTS, _listed(folder))
 
 
 def load_answers(folder: Path) -> pd.DataFrame:
     """Read a run's answers.csv; raises `Refused` where it is missing or not as written."""
-    return _read(folder / "answers.csv", ANSWERS)
+    return _read(folder / "answers.csv", ANSWERS, _listed(folder))
 
 
 def load_verdicts(folder: Path) -> pd.DataFrame:
     """Read a run's verdicts.csv; raises `Refused` where it is missing or not as written."""
-    return _read(folder / "verdicts.csv", VERDICTS)
+    return _read(folder / "verdicts.csv", VERDICTS, _listed(folder))
 
 
 def load_many(folders: Sequence[Path]) -> Run:
@@ -199,9 +198,28 @@ def summary_columns(rows: Sequence[Mapping[str, object]]) -> list[str]:
     return [*CASE, *values, *(name for name in measured if name.endswith(GAP)), *COSTS]
 
 
-def _read(path: Path, columns: Mapping[str, str], *, others: bool = False) -> pd.DataFrame:
-    """Read a table and check its columns; ``others`` may stand between the ones named."""
-    found, *rows = list(csv.reader(io.StringIO(_text(path)))) or [[]]
+def _manifest(folder: Path) -> Any:
+    path = folder / MANIFEST
+    try:
+        return json.loads(_text(path))
+    except json.JSONDecodeError as error:
+        raise Refused(f"{path} is not JSON: {error}.") from error
+
+
+def _listed(folder: Path) -> dict[str, str]:
+    """Return the checksums in the manifest of a run, where it has one."""
+    return listed_checksums(folder, _manifest(folder)) if (folder / MANIFEST).exists() else {}
+
+
+def _read(
+    path: Path,
+    columns: Mapping[str, str],
+    sums: Mapping[str, str],
+    *,
+    others: bool = False,
+) -> pd.DataFrame:
+    """Read a table and check it; ``others`` may stand between the columns named."""
+    found, *rows = list(csv.reader(io.StringIO(_text(path, sums.get(path.name))))) or [[]]
     if not set(columns) <= set(found) or (len(found) > len(columns) and not others):
         raise Refused(
             f"{path} has the columns {', '.join(found)}; expected {', '.join(columns)}. Was it "
@@ -225,9 +243,12 @@ def _typed(column: pd.Series, kind: str) -> pd.Series:
     return column.replace("", "nan").astype(kind)  # type: ignore[call-overload, no-any-return]
 
 
-def _text(path: Path) -> str:
+def _text(path: Path, checksum: str | None = None) -> str:
     try:
-        return path.read_text(encoding="utf-8")
+        content = path.read_bytes()
+        if checksum not in (None, hashlib.sha256(content).hexdigest()):
+            raise unlike_written(path)
+        return content.decode("utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise Refused(
             f"{path} cannot be read ({error}); {path.parent} is not the folder of a whole run."

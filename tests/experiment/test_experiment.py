@@ -233,9 +233,9 @@ def test_several_requests_with_training_between_and_recovery(tmp_path):
 
 def test_a_probe_that_does_not_take_is_reported(tmp_path):
     weak = replace(SMALL, planting=Backdoor(share=0.02), strategies={})
-    assert set(carried_out(weak, tmp_path).probe) == {"did not take"}
+    assert set(carried_out(weak, tmp_path / "weak").probe) == {"did not take"}
     clean = replace(SMALL, planting=Unplanted(), strategies={})
-    summary = carried_out(clean, tmp_path)
+    summary = carried_out(clean, tmp_path / "clean")
     assert set(summary.probe) == {""}
     assert "attack_success_rate" not in summary
 

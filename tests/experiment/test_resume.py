@@ -2,6 +2,7 @@
 
 import os
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -11,6 +12,8 @@ from rich.console import Console
 from fedunlearn.checks import Refused
 from fedunlearn.experiment import run
 from fedunlearn.experiment.checkpoint import TRAINING, Checkpoint, RunState, Stage
+from fedunlearn.experiment.measuring import Measuring
+from fedunlearn.experiment.seed_references import SeedReferences
 from fedunlearn.experiment.whole_run import LOCK
 from fedunlearn.flower import GridClients
 from fedunlearn.history import History, OnDisk, Round, Updates, Window, round_files
@@ -124,6 +127,26 @@ class TestStages:
 
 
 class TestRefusals:
+    def test_a_finished_folder_is_replaced_only_where_that_is_said(self, undisturbed, tmp_path):
+        kept, whole, _ = undisturbed
+        metrics = (whole / "metrics.csv").read_bytes()
+        with pytest.raises(Refused, match=r"holds a finished run.*run=.*overwrite=true"):
+            carry_out(whole, kept, resume=False)
+        assert (whole / "metrics.csv").read_bytes() == metrics
+
+    @pytest.mark.parametrize("name", ["models/seed0-shared-request0.safetensors", "metrics.csv"])
+    def test_a_file_that_was_damaged_meanwhile_ends_the_run(self, name, tmp_path, monkeypatch):
+        interrupted(monkeypatch, tmp_path, "memory", GridClients, "train", 20)
+        (tmp_path / name).write_bytes(b"")
+        with pytest.raises(Refused, match=f"{name} is not as the run wrote it"):
+            carry_out(tmp_path, "memory")
+
+    def test_references_of_another_seed_are_none(self):
+        federation = SimpleNamespace(scenario=SimpleNamespace(seed=1))
+        measuring = Measuring(WAVES, federation, None, None, None)
+        with pytest.raises(ValueError, match="References of seed 0 in seed 1"):
+            measuring.restore(SeedReferences(0))
+
     def test_another_configuration_is_not_mixed_in(self, undisturbed):
         kept, whole, _ = undisturbed
         other = replace(WAVES, store=KEPT[kept])
@@ -166,7 +189,7 @@ def test_another_process_overwrites_no_round_that_is_still_wanted(tmp_path):
         sent = Updates((0, 1), torch.full((2, 3), value), torch.tensor([1, 1]))
         return FederationState(replace(empty, rounds=(Round(1, sent, 2),)), frozenset({0, 1}))
 
-    Checkpoint(tmp_path).save(RunState(0, TRAINING, course(1.0), course(1.0)))
+    Checkpoint(tmp_path).save(RunState(SeedReferences(0), TRAINING, course(1.0), course(1.0)))
     for value in (2.0, 3.0):  # two more processes
         checkpoint = Checkpoint(tmp_path)
         at = checkpoint.load().state(empty)
@@ -183,7 +206,7 @@ def test_what_a_policy_and_a_request_left_in_a_history_goes_on(tmp_path):
     sums = {4: torch.arange(6.0, dtype=torch.float64).view(2, 3)}
     history = replace(empty, window=Window(3, (0.5, 1 / 3)), forgot=2, statistics=sums)
     course = FederationState(history, frozenset({4}), round=5, request=1)
-    Checkpoint(tmp_path).save(RunState(0, Stage("a"), course, course))
+    Checkpoint(tmp_path).save(RunState(SeedReferences(0), Stage("a"), course, course))
     found = Checkpoint(tmp_path).load().state(empty).current
     assert (found.history.window, found.history.forgot) == (history.window, 2)
     assert torch.equal(found.history.statistics[4], sums[4])

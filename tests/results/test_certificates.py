@@ -46,7 +46,7 @@ CONFIG = {
     "by": {3: "x", "a": 1},
 }
 THRESHOLDS = Thresholds({"forget_accuracy_gap": 0.05, "attack_success_rate_gap": 0.05})
-AUDIT = Audited((), files=12, objects=3456)
+AUDIT = Audited((), files=12, objects=3)
 PURGED = (
     Purged("history/seed0/training/round-000001.safetensors", (0,), 1040, "rewritten"),
     Purged("history/seed0/training/round-000003.safetensors", (0,), 2080, "deleted"),
@@ -124,12 +124,12 @@ def cases(seeds=(0, 1), requests=(1, 2)):
 
 def written(path, rows):
     with RunFolder(path) as folder:
-        folder.manifest({"status": "finished", "config": CONFIG})
         folder.summary(rows)
         for case in rows:
             served = Case(case["seed"], case["strategy"], case["request"])
             for each in (served, Case(served.seed, "shared", 0)):
                 folder.model(each, LAYOUT, weights(each.seed, each.strategy, each.request))
+        folder.manifest({"status": "finished", "config": CONFIG, "files": folder.checksums})
     return path
 
 
@@ -729,7 +729,10 @@ class TestText:
         )
         assert "round-000003.safetensors | 0 | 2,080 | deleted |" in shown
         assert "3,120 bytes in 2 files." in shown
-        assert "Searched 12 files and 3,456 objects in memory: nothing of them is left." in shown
+        assert (
+            "Searched 12 files and all that 3 objects in memory lead to: nothing of them is left."
+            in shown
+        )
         assert "- interval: `2`" in shown
         for fingerprint in (made.model_before, made.model_after, made.config_sha256, digest(made)):
             assert fingerprint in shown

@@ -1,15 +1,46 @@
 """What lies in the folder of a run."""
 
-import pandas as pd
+import csv
+import io
+import json
+import re
+
+SECONDS = "seconds"
 
 
 def contents(folder):
-    """Return what a run wrote, without what the clock or the process had to do with."""
+    """Return each file of a run but Hydra's, without what only the clock decides.
+
+    That is the column of seconds, when a certificate was issued, and the hashes of files that
+    hold either.
+    """
     found = {
         path.relative_to(folder).as_posix(): path.read_bytes()
         for path in folder.rglob("*")
-        if path.is_file() and path.suffix in (".safetensors", ".csv")
+        if path.is_file()
+        and not path.relative_to(folder).as_posix().startswith((".hydra/", ".lock"))
     }
-    for name in ("summary.csv", "ledger.csv"):
-        found[name] = pd.read_csv(folder / name).drop(columns="seconds").to_csv()
-    return found
+    return {name: _timeless(name, content) for name, content in found.items()}
+
+
+def _timeless(name, content):
+    if name in ("ledger.csv", "summary.csv"):
+        return _without_seconds(content.decode())
+    if name == "manifest.json":
+        manifest = json.loads(content)
+        for timed in ("ledger.csv", "summary.csv", "answers.csv"):
+            manifest.get("files", {}).pop(timed, None)
+        return json.dumps(manifest)
+    if name.startswith("certificates/"):
+        text = re.sub(r'"(issued|previous)": "[^"]*"', "", content.decode())
+        text = re.sub(r'"seconds": [-+.e0-9]+', "", text)
+        text = re.sub(r"Issued \S+", "", text)
+        text = re.sub(r"\| (this|previous) certificate.*", "", text)
+        return re.sub(r"\| seconds \|.*", "", text)
+    return content
+
+
+def _without_seconds(text):
+    rows = list(csv.reader(io.StringIO(text)))
+    place = rows[0].index(SECONDS)
+    return [[cell for number, cell in enumerate(row) if number != place] for row in rows]

@@ -56,7 +56,7 @@ class Audited:
     files: int
     """How many files were searched."""
     objects: int
-    """How many objects in memory were searched."""
+    """From how many objects in memory the search started; it follows all that they lead to."""
     blank: int = 0
     """How many updates were too short or too common to be recognised, and not looked for."""
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from fedunlearn import files
 from fedunlearn.checks import Refused
-from fedunlearn.results import require_this_version
+from fedunlearn.results import require_this_version, require_written
 from fedunlearn.results.certificates.certificate import FIRST, Certificate, config_hash
 from fedunlearn.results.certificates.encoding import decode, digest, encode
 from fedunlearn.results.certificates.text import text
@@ -59,7 +59,8 @@ def verify(folder: Path) -> Chain:
 
     Raises `Refused`, naming the file, for a byte that was changed, a certificate that is missing
     between others, an unknown file among them, a model or a configuration that is not the
-    certified one. The last certificates of a chain can be removed unnoticed; compare its head.
+    certified one, a table or a model that is not the one whose SHA-256 the manifest lists. The
+    last certificates of a chain can be removed unnoticed; compare its head.
     """
     configuration = _configuration(folder / "manifest.json")
     chain = _chain(folder / CERTIFICATES_FOLDER, unfinished=False)
@@ -90,6 +91,7 @@ def verify(folder: Path) -> Chain:
                     f"{CERTIFICATES_FOLDER}/{certificate.name}.json certifies: "
                     "it was changed or replaced."
                 )
+    require_written(folder, absent=deleted)
     return chain
 
 

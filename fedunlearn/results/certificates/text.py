@@ -82,7 +82,8 @@ def _purged(purged: Sequence[Purged]) -> Iterator[str]:
 
 def _audited(audit: Audited) -> Iterator[str]:
     left = "this is left of the leavers." if audit.findings else "nothing of them is left."
-    yield f"Searched {audit.files:,} files and {audit.objects:,} objects in memory: {left}"
+    files, objects = f"{audit.files:,} files", f"{audit.objects:,} objects"
+    yield f"Searched {files} and all that {objects} in memory lead to: {left}"
     if audit.blank:
         updates = "1 update" if audit.blank == 1 else f"{audit.blank:,} updates"
         yield ""
