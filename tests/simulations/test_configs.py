@@ -111,14 +111,29 @@ def test_compare_takes_names_all_and_the_chosen_strategy_s_fields(conf):
 def test_compare_takes_variants_of_a_strategy(conf):
     cfg = composed("strategies=[puf,{puf: {eta: 20}},{pga: {stop: 3, work: {epochs: 4}}}]")
     chosen = compare.strategies(cfg, "federaser")
-    assert list(chosen) == ["puf", "puf(eta=20)", "pga(stop=3,epochs=4)"]
-    plain, varied, _ = (configured.experiment(cfg, chosen).strategies[name] for name in chosen)
+    assert list(chosen) == ["none", "puf", "puf(eta=20)", "pga(stop=3,epochs=4)"]
+    made = configured.experiment(cfg, chosen).strategies
+    plain, varied = made["puf"], made["puf(eta=20)"]
     assert (plain.eta, varied) == (composed("strategy=puf").strategy.eta, replace(plain, eta=20))
-    assert list(compare.strategies(composed("strategies=[{puf: {eta: null}}]"), "")) == [
-        "puf(eta=null)"
-    ]
+    nobody = compare.strategies(composed("strategies=[{puf: {eta: null}}]"), "")
+    assert list(nobody) == ["none", "puf(eta=null)"]
     pga = configured.experiment(cfg, chosen).strategies["pga(stop=3,epochs=4)"]
     assert pga == replace(PGA(), stop=3, work=replace(PGA().work, epochs=4))
+
+
+def test_the_untouched_model_is_in_every_comparison_once(conf):
+    """What there was to forget: without it no answer says that there was nothing."""
+    for named in ("[retrain,finetune]", "[finetune,none]", "[none]"):
+        chosen = compare.strategies(composed(f"strategies={named}"), "federaser")
+        assert list(chosen).count("none") == 1
+    assert list(compare.with_untouched({"puf": {}})) == ["none", "puf"]
+
+
+@pytest.mark.parametrize(("seeds", "references"), [([0], 1), ([0, 1], 3), ([4, 5, 6], 3)])
+def test_a_single_seed_has_one_reference_unless_the_user_says_otherwise(conf, seeds, references):
+    cfg = composed("references=null")
+    assert configured.settled(cfg, seeds).references == references
+    assert configured.settled(composed("references=7"), seeds).references == 7
 
 
 @pytest.mark.parametrize(
