@@ -70,9 +70,9 @@ class Noted(Silent):
         self.told.append((seed, strategy, moment, dict(values)))
 
 
-def carried_out(experiment, folder, seeds=(0, 1), *, resume=False):
+def carried_out(experiment, folder, seeds=(0, 1), **how):
     settings, console = {"strategy": {"interval": 2}}, Console(file=io.StringIO())
-    return run(experiment, seeds, folder, settings, console, resume=resume)
+    return run(experiment, seeds, folder, settings, console, **how)
 
 
 def broken_off(experiment, folder, measures):
@@ -149,7 +149,7 @@ class TestFacts:
             folder.metrics(0, "shared", Moment("train", 0, 1), {"a": 0.25})
             kept = folder.sizes
             folder.metrics(0, "shared", Moment("train", 0, 2), {"a": 0.5})
-            folder.copied(b"0,x,1,unlearn,0,a,0.75\n", b"")
+            folder.copied(b"0,x,1,unlearn,0,a,0.75\n", b"", {})
         assert log.told == [
             (0, "shared", Moment("train", 0, 1), {"a": 0.25}),
             (0, "shared", Moment("train", 0, 2), {"a": 0.5}),
@@ -346,7 +346,7 @@ class TestMlFlow:
         uri = f"file://{tmp_path / 'mlruns'}"
         logged = replace(WAVES, logger=MlFlow(uri, "mine"), recovery=Plain(rounds=1))
         for _ in range(2):
-            carried_out(logged, tmp_path / "run", [0])
+            carried_out(logged, tmp_path / "run", [0], overwrite=True)
         there = client(uri)
         (group,) = there.search_experiments(filter_string="name = 'mine'")
         names = [run_.info.run_name for run_ in there.search_runs([group.experiment_id])]
