@@ -44,15 +44,6 @@ def experiment(cfg: DictConfig, strategies: Mapping[str, DictConfig]) -> Experim
     training = build("training", cfg.training)
     chosen = cfg.get("strategy")
     build("devices", cfg.devices)  # which `fedunlearn cost` will want
-    evaluators = OmegaConf.to_container(cfg.evaluators, resolve=True)
-    assert isinstance(evaluators, dict)
-    measures, final = (
-        tuple(
-            build(f"evaluators.{kind}[{place}]", measure)
-            for place, measure in enumerate(evaluators.pop(kind, ()))
-        )
-        for kind in ("measures", "final")
-    )
     history = OmegaConf.to_container(cfg.history, resolve=True)
     assert isinstance(history, dict)
     allowed = history.pop("budget", None)
@@ -68,9 +59,7 @@ def experiment(cfg: DictConfig, strategies: Mapping[str, DictConfig]) -> Experim
             for name, part in strategies.items()
         },
         reference=build("reference", cfg.reference),
-        evaluation=Evaluation(
-            measures=measures, final=final, **{str(k): v for k, v in evaluators.items()}
-        ),
+        evaluation=evaluation(cfg.evaluators),
         recovery=build("recovery", cfg.recovery),
         store=build("history", history),
         policy=build("policy", cfg.policy),
@@ -87,6 +76,19 @@ def experiment(cfg: DictConfig, strategies: Mapping[str, DictConfig]) -> Experim
         split=cfg.split,
         references=SEVERAL if cfg.references is None else cfg.references,
     )
+
+
+def evaluation(evaluators: DictConfig) -> Evaluation:
+    """Build what is measured, and how often; a wrong value is named by its place in the list."""
+    values: dict[str, Any] = plain(evaluators)
+    measures, final = (
+        tuple(
+            build(f"evaluators.{kind}[{place}]", measure)
+            for place, measure in enumerate(values.pop(kind, ()))
+        )
+        for kind in ("measures", "final")
+    )
+    return Evaluation(measures=measures, final=final, **values)
 
 
 def rebuilt(run: Run) -> Experiment:

@@ -6,6 +6,7 @@ from concurrent.futures import Executor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import torch
@@ -96,16 +97,8 @@ def run(
         ):
             running = Running(prepared, folder, progress, threads, checkpoint)
             notes = running.seeds(loaded)
-            rows = with_gaps(running.summary)
+            rows = running.conclude(notes, config)
             log.summary(rows)
-            folder.summary(rows)
-            table = pd.DataFrame(rows)
-            folder.verdicts(judge(table, experiment.margins).to_dict("records"))
-            said = answers(table, load_clients(path), experiment.margins)
-            folder.answers(said.to_dict("records"))
-            folder.require_intact()
-            summary, written = running.summary, folder.checksums
-            chain.issue(path, drafts(experiment, summary, said, notes, config, written))
         checkpoint.clear()
     return pd.DataFrame(rows)
 
@@ -150,6 +143,20 @@ class Running:
 
             experiment.engine.run(scenario, job, experiment.kinds)
         return notes
+
+    def conclude(self, notes: Notes, config: Mapping[str, object]) -> list[dict[str, Any]]:
+        """Judge all models, write what was found, certify it, and return the summary's rows."""
+        experiment, folder = self.prepared.experiment, self.folder
+        rows = with_gaps(self.summary)
+        folder.summary(rows)
+        table = pd.DataFrame(rows)
+        folder.verdicts(judge(table, experiment.margins).to_dict("records"))
+        said = answers(table, load_clients(folder.path), experiment.margins)
+        folder.answers(said.to_dict("records"))
+        folder.require_intact()
+        certificates = drafts(experiment, self.summary, said, notes, config, folder.checksums)
+        chain.issue(folder.path, certificates)
+        return rows
 
     def _seed_run(self, federation: Federation, connection: Connection) -> SeedRun:
         experiment = self.prepared.experiment

@@ -62,8 +62,8 @@ def train_cohort(
     state = work.optimizer.start(active)
     steps = groups(drawn, [sizes[row] for row in order], starts.device)
     for count, step in enumerate(steps, start=1):
-        parts = [gradients(active, group) for group in step]
-        gradient, *square = (_gathered(step, each) for each in zip(*parts, strict=True))
+        parts = zip(*(gradients(active, group) for group in step), strict=True)
+        gradient, *square = (_gathered(step, each) for each in parts)
         busy = len(gradient)
         weights, carried = active[:busy], tuple(each[:busy] for each in state)
         before = None if held is None else weights.clone()

@@ -342,11 +342,15 @@ class TestRefusals:
         assert flower.config["init_args"]["num_cpus"] == 3
 
     @pytest.mark.parametrize(
-        "address", ["", 6379, "local", "127.0.0.1:x", "127.0.0.1:99999", "ray://127.0.0.1:1"]
+        "address", ["", "6379", "local", "127.0.0.1:x", "127.0.0.1:99999", "ray://127.0.0.1:1"]
     )
     def test_an_address_that_is_none(self, address):
         with pytest.raises(Refused, match=rf"^engine\.address={address}: no Ray cluster"):
             Ray(address=address)
+
+    def test_an_address_that_is_no_text(self):
+        with pytest.raises(Refused, match=r"address must be text or null, not 6379"):
+            Ray(address=6379)
 
     def test_a_cluster_that_is_not_there(self):
         started = time.monotonic()

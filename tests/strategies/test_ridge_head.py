@@ -169,7 +169,8 @@ class TestExactness:
         weights = rig.trained().forgets(1)
         test = rig.here.dataset.test
         right = rig.here.network(weights, test.images).argmax(1) == test.labels
-        assert right.float().mean() > 0.4  # seeds 0 to 7 of this split: 0.42 to 0.62
+        largest = test.labels.bincount().max() / len(test.labels)
+        assert right.float().mean() > 4 * largest
 
 
 class TestCosts:
