@@ -8,7 +8,7 @@ from statistics import median
 import torch
 
 from benchmarks import report
-from fedunlearn.attacks import pools, without
+from fedunlearn.attacks import Setup, pools, without
 from fedunlearn.data import Digits, Iid, NoPlanting, Scenario, build_federation
 from fedunlearn.flower import Local
 from fedunlearn.local import Threads
@@ -65,8 +65,9 @@ def trained(name: str, references: int, rounds: int) -> Bank:
     """Retrain ``references`` models as `fedunlearn attack` does, and look at what they learnt."""
     scenario = Scenario(Digits(), Iid(CLIENTS), NoPlanting(), MODELS[name], (LEAVER,), seed=0)
     here, trainer = build_federation(scenario), Local().trainer(scenario)
-    held, present = pools(here, [LEAVER]), range(here.clients)
-    bank = without(here, held, present, trainer, Training(rounds), rounds, references)
+    training = Training(rounds)
+    setup = Setup(here, pools(here, [LEAVER]), range(here.clients), trainer, training)
+    bank = without(setup, rounds, references)
     began, cpu = time.perf_counter(), time.process_time()
     models = torch.cat(list(bank.trained()))
     seconds, cpu = time.perf_counter() - began, time.process_time() - cpu

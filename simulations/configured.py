@@ -12,9 +12,10 @@ from fedunlearn import checks
 from fedunlearn.checks import FieldRefused, Refused
 from fedunlearn.experiment import Evaluation, Experiment
 from fedunlearn.history import budget
-from fedunlearn.results import Run
+from fedunlearn.results import MANIFEST, Run
 from fedunlearn.unlearning import Request
 
+from .offered import require_offered
 from .search_path import not_found
 
 HOW = ("resume", "overwrite")
@@ -25,15 +26,13 @@ SEVERAL = 3
 
 
 def settled(cfg: DictConfig, seeds: Sequence[int]) -> DictConfig:
-    """Return the configuration with a number of references: of a single seed 1, else `SEVERAL`.
+    """Set the number of references where it is open: of a single seed 1, else `SEVERAL`.
 
     No number of them up to 18 can tell anything from chance under a single seed.
     """
-    if cfg.references is not None:
-        return cfg
-    found = cfg.copy()
-    found.references = 1 if len(seeds) == 1 else SEVERAL
-    return found
+    if cfg.references is None:
+        cfg.references = 1 if len(seeds) == 1 else SEVERAL
+    return cfg
 
 
 def experiment(cfg: DictConfig, strategies: Mapping[str, DictConfig]) -> Experiment:
@@ -105,6 +104,7 @@ def rebuilt(run: Run) -> Experiment:
         "cache": None,
         "logger": None,
     }
+    require_offered(here, run.folder / MANIFEST)
     cfg = OmegaConf.create(here)
     try:
         return experiment(cfg, cfg.strategies)

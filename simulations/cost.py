@@ -13,7 +13,7 @@ from rich.console import Console
 
 from fedunlearn import files
 from fedunlearn.checks import Refused
-from fedunlearn.results import Run, find_runs, load, plain_console
+from fedunlearn.results import MANIFEST, Run, find_runs, load, plain_console
 from fedunlearn.results.costing import (
     BREAK_EVEN_LEGEND,
     COSTS_LEGEND,
@@ -27,6 +27,7 @@ from fedunlearn.unlearning import UnlearningStrategy
 
 from .configured import build
 from .guard import CONF, composed, sentences
+from .offered import require_offered
 
 
 def main() -> None:
@@ -63,12 +64,14 @@ def chosen(overrides: list[str]) -> Devices:
 def devices_of(run: Run) -> Devices:
     """Return the devices of a run's own configuration; runs older than those cost no network."""
     part = _config(run).get("devices")
+    require_offered(part, run.folder / MANIFEST)
     made: Devices = Devices() if part is None else build("devices", part)
     return made
 
 
 def gathering(run: Run) -> frozenset[str]:
     """Return the strategies of a run for which clients gathered statistics before training."""
+    require_offered(_config(run).get("strategies", {}), run.folder / MANIFEST)
     strategies: dict[str, UnlearningStrategy] = {
         name: build(f"strategy={name}", part)
         for name, part in _config(run).get("strategies", {}).items()

@@ -86,15 +86,16 @@ def table(values: Iterable[tuple[str, str, Hyperparameter]]) -> list[str]:
 def all_classes() -> str:
     """Return tables of the values of all classes that conf/ names, but strategies, in Markdown."""
     lines, told = [], set()
-    for group in sorted(path for path in CONF.iterdir() if path.is_dir()):
+    groups = {g.name: sorted(g.glob("*.yaml")) for g in sorted(CONF.iterdir()) if g.is_dir()}
+    for group, paths in {"answer": [CONF / "config.yaml"], **groups}.items():
         found = {
             cls: None
-            for path in sorted(group.glob("*.yaml"))
+            for path in paths
             for cls in classes(path.read_text())
             if hyperparameters(cls) and cls not in told and not is_strategy(cls)
         }
         told |= set(found)
-        lines += [f"## {group.name}", ""] if found else []
+        lines += [f"## {group}", ""] if found else []
         for cls in found:
             rows = [(one.name, one.default, one) for one in hyperparameters(cls)]
             lines += [f"### {cls.__name__}", "", _about(cls), "", *table(rows), ""]

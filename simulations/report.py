@@ -17,6 +17,7 @@ from .configured import build
 from .cost import chosen
 from .docs_tables import idea, stored, workers
 from .guard import sentences
+from .offered import require_offered
 
 DEVICES = ("silos", "phones")
 """Of conf/devices: those on which the time to forget is told."""
@@ -46,6 +47,7 @@ def declared(folder: Path) -> Declared:
     found: dict[str, UnlearningStrategy] = {}
     for name, part in config.get("strategies", {}).items():
         with suppress(Refused):
+            require_offered(part, manifest)
             found[name] = build(f"strategy={name}", OmegaConf.create(part))
     devices = {name: chosen([f"devices={name}"]) for name in DEVICES} if config else {}
     return Declared(

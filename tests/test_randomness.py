@@ -88,6 +88,7 @@ def drawing(source):
         and isinstance(node.func, ast.Attribute)
         and isinstance(node.func.value, ast.Attribute)
         and ast.unparse(node.func.value) in ("np.random", "numpy.random")
+        and node.func.attr != "get_state"  # which makes none
         and node.func.attr in MAKERS | {name for name in dir(np.random) if name.islower()}
     ]
 

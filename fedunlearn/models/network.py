@@ -206,7 +206,11 @@ class Network:
         """Return this thread's own module, and where it looks up each part."""
         found = self._own.copies.get((device, training))
         if found is None:
-            module = copy.deepcopy(self._module).to(device).train(training)
+            module = copy.deepcopy(self._module).train(training)
+            for part in module.modules():  # functorch forbids module.to within its transforms
+                for held in (part._parameters, part._buffers):
+                    moved = {n: t.to(device) for n, t in held.items() if t is not None}
+                    held.update(cast(dict[str, Any], moved))
             found = self._own.copies[device, training] = module, self._slots(module)
         return found
 

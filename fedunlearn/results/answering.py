@@ -46,10 +46,13 @@ def answers(
 
 
 def majority(clients: pd.DataFrame) -> float:
-    """Return the share of the largest class among all clients' records."""
-    counts = clients.groupby("label")[["train", "heldout"]].sum().sum(axis=1)
-    counts = counts / max(clients["seed"].nunique(), 1)
-    return float(counts.max() / counts.sum()) if counts.sum() else 0.0
+    """Return the share of the largest class among records held out, as a model's accuracy goes.
+
+    What clients train on may be poisoned; it counts where nothing is held out.
+    """
+    counts = clients.groupby("label")[["train", "heldout"]].sum()
+    column = counts["heldout"] if counts["heldout"].sum() else counts["train"]
+    return float(column.max() / column.sum()) if column.sum() else 0.0
 
 
 def _of_request(

@@ -540,7 +540,10 @@ class TestCommand:
         assert rows["federaser"][4:7] == ["8", "4", "2"]
         assert "finetune" not in rows
         assert "mean of 2" in said
-        assert " ".join(said.split()).endswith("drawing figures come on top.")
+        assert " ".join(said.split()).endswith(
+            "drawing figures come on top. 2 seeds x 3 references cannot tell anything from chance; "
+            "references=4 or more seeds could."
+        )
         assert "all strategies start from" in said
 
     def test_it_reads_what_compare_reads(self, told, monkeypatch):
@@ -554,7 +557,11 @@ class TestCommand:
             told("seeds=[8,9]", "strategies=[fedaccum,federaser]", "strategy.interval=3")
         ((experiment, seeds),) = seen
         assert seeds == [8, 9]
-        assert experiment.strategies == {"fedaccum": FedAccum(), "federaser": FedEraser(interval=3)}
+        assert experiment.strategies == {
+            "none": Nothing(),
+            "fedaccum": FedAccum(),
+            "federaser": FedEraser(interval=3),
+        }
 
     @pytest.mark.parametrize(
         ("arguments", "sentence"),

@@ -182,9 +182,8 @@ def test_mlflow_s_names_are_checked(value):
 
 def test_without_a_logger_nothing_is_added_to_the_folder(tmp_path):
     carried_out(replace(WAVES, logger=NoLogger()), tmp_path, [0])
-    assert {path.name for path in tmp_path.iterdir() if path.is_dir()} == {
-        *("models", "certificates")
-    }
+    folders = {path.name for path in tmp_path.iterdir() if path.is_dir()}
+    assert folders == {"models"}  # no certificates: the model retrained so briefly is none
 
 
 @pytest.fixture(scope="module")

@@ -15,7 +15,7 @@ from fedunlearn.results.power import decidable, power
 from fedunlearn.results.run_files import ANSWERS, COSTS
 
 CLIENTS = pd.DataFrame(
-    {"seed": 0, "client": 0, "label": ["0", "1"], "train": [60, 20], "heldout": [20, 0]}
+    {"seed": 0, "client": 0, "label": ["0", "1"], "train": [60, 20], "heldout": [8, 2]}
 )
 SD = 0.01
 MEANS = {
@@ -108,6 +108,7 @@ def test_a_reference_that_is_no_model_gives_no_verdict(accuracy, reason):
     assert set(said["answer"]) == {"no verdict"}
     assert reason in said["reason"].iloc[0]
     assert majority(CLIENTS) == 0.8
+    assert majority(CLIENTS.assign(heldout=0)) == 0.75
 
 
 @pytest.mark.parametrize(("seeds", "references"), [(1, 3), (2, 2), (1, 1), (4, 1)])

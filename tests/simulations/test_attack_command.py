@@ -23,6 +23,15 @@ SMALL = [
 WAVES = ["withdrawal.timeline=[{after: 2, clients: [0]}, {after: 3, clients: [1, 2]}]"]
 
 
+@pytest.fixture(autouse=True)
+def own_folder(tmp_path_factory, monkeypatch):
+    """A user's folder that offers the data set: a class that nobody offers is not built."""
+    folder = tmp_path_factory.mktemp("own")
+    (folder / "conf/dataset").mkdir(parents=True)
+    (folder / "conf/dataset/few.yaml").write_text("_target_: tests.support.world.FewDigits\n")
+    monkeypatch.chdir(folder)
+
+
 def finished(folder, *overrides, seeds=(0,)):
     """Run a small comparison into ``folder``."""
     with initialize_config_dir(version_base="1.3", config_dir=guard.CONF):

@@ -85,7 +85,7 @@ class TestRunConfig:
 
     def test_withdraw_asks_for_one_strategy_and_seed(self):
         found = asked(config("/results", TINY))
-        assert list(found.strategies) == ["federaser"]
+        assert list(found.strategies) == ["none", "federaser"]
         assert found.experiment.strategies["federaser"].interval == 1
         assert list(found.seeds) == [4]
         assert found.folder.parent == Path("/results/outputs/withdraw")

@@ -44,7 +44,8 @@ def parts():
         elif "_target_" in cfg:
             cfg.pop("budget", None)  # which is none of the store's
             yield group, settled(cfg)
-    yield "reference", OmegaConf.to_container(OmegaConf.load(CONF / "config.yaml"))["reference"]
+    whole = OmegaConf.to_container(OmegaConf.load(CONF / "config.yaml"))
+    yield from ((name, whole[name]) for name in ("reference", "answer"))
 
 
 def settled(part):

@@ -15,7 +15,7 @@ from fedunlearn.evaluators import BackdoorProbe, Forgetting, Utility
 from fedunlearn.experiment import Evaluation, Experiment, run
 from fedunlearn.flower import Local
 from fedunlearn.history import InMemory, OnDisk
-from fedunlearn.local import LocalWork
+from fedunlearn.local import LocalWork, Sgd
 from fedunlearn.models import Mlp
 from fedunlearn.unlearning import Plain, Request, Training
 from strategies.fedaccum import FedAccum
@@ -28,7 +28,9 @@ WAVES = Experiment(
     partition=Dirichlet(clients=5),
     planting=Backdoor(),
     model=Mlp((8,)),
-    training=Training(rounds=7, cohort=0.8, work=LocalWork(epochs=1)),
+    training=Training(
+        rounds=7, cohort=0.8, work=LocalWork(epochs=2, optimizer=Sgd(0.3))
+    ),  # enough for a retrained model that works, so that there are certificates
     requests=(Request(frozenset({1}), 4), Request(frozenset({3}), 6)),
     strategies={"fedaccum": FedAccum(), "federaser": FedEraser(interval=2)},
     reference=Retrain(),

@@ -68,7 +68,8 @@ class Targets:
         targets = torch.tensor(rng.normal(size=(len(self.sizes), 1, 1, D)), dtype=torch.float32)
         owners = torch.tensor([i for i, size in enumerate(self.sizes) for _ in range(size)])
         records = Records(targets[owners], owners)
-        return Dataset(records, records.take(torch.arange(2)), tuple(map(str, range(D))))
+        classes = tuple(map(str, range(max(D, len(self.sizes)))))
+        return Dataset(records, records.take(torch.arange(2)), classes)
 
 
 @dataclass(frozen=True)
