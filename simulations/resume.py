@@ -1,12 +1,16 @@
 """`run=FOLDER`: the command line with which a killed run, or multirun, was begun."""
 
 import os
+import re
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from fedunlearn.checks import Refused
+
+from .offered import offered
 
 MULTIRUN = "multirun.yaml"
 """Hydra's own file in the folder of a multirun."""
@@ -46,8 +50,34 @@ def begun(command: str, arguments: list[str]) -> list[str]:
         ),
         [],
     )
-    _go(Path(hydra["runtime"]["cwd"]))
+    there = Path(hydra["runtime"]["cwd"])
+    _require_trusted(folder, kept, [there, *map(Path, directory[1:])])
+    _go(there)
     return [*directory, *(["-m"] if many else []), *kept, place, "resume=true"]
+
+
+def _require_trusted(folder: Path, overrides: Iterable[str], places: Iterable[Path]) -> None:
+    """Raise `Refused` where a run's folder would bring code with it.
+
+    It may name classes that a configuration on this machine offers, and folders outside itself.
+    """
+    again = "Repeat the command that began the run, with hydra.run.dir=FOLDER resume=true."
+    known = offered()
+    for override in overrides:
+        if override.lstrip("+~").startswith("hydra.searchpath"):
+            raise Refused(f"The run in {folder} was begun with {override}. {again}")
+        for target in re.findall(r"_target_['\"]?\s*[=:]\s*['\"]?([\w.]+)", override):
+            if target not in known:
+                raise Refused(
+                    f"The run in {folder} was begun with {override}, but no configuration on this "
+                    f"machine offers {target}: what lies in a folder runs no code. {again}"
+                )
+    for place in places:
+        if place.resolve().is_relative_to(folder.resolve()):
+            raise Refused(
+                f"The run in {folder} reads its configuration from {place}, within itself: what "
+                f"lies in a folder runs no code. {again}"
+            )
 
 
 def _hydra(path: Path) -> Any:

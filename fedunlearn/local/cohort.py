@@ -41,8 +41,7 @@ def train_cohort(
     ``starts`` is the model that all start from, [d], or one for each, [k, d]; ``other`` [d] is the
     second model of `train_locally`, the same for all. Row i is what `train_locally` returns for
     ``clients[i]``, up to rounding: every client sees the batches that its generator in ``rngs``
-    draws, with optimizer state of its own. Raises `Refused` for a net that draws random numbers of
-    its own in training: each client draws those by itself.
+    draws, with optimizer state of its own. Raises `Refused` for a net that is `stochastic`.
     """
     if network.stochastic:
         raise Refused(

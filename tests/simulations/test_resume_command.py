@@ -49,6 +49,53 @@ def test_other_arguments_are_left_alone():
     assert begun("withdraw", ["seed=1", "strategy=none"]) == ["seed=1", "strategy=none"]
 
 
+def rewritten(folder, **changes):
+    """Let the run's own file say something else."""
+    path = folder / ".hydra" / "hydra.yaml"
+    hydra = yaml.safe_load(path.read_text())["hydra"]
+    for key, value in changes.items():
+        part, _, name = key.partition("_")
+        hydra[part][name] = value
+    path.write_text(yaml.safe_dump({"hydra": hydra}))
+
+
+@pytest.mark.parametrize(
+    "override",
+    [
+        "model._target_=os.system",
+        "+model={_target_: pandas.read_pickle, filepath_or_buffer: x}",
+        "+a={'_target_': 'torch.hub.load'}",
+        "hydra.callbacks.index._target_=fedunlearn.files.remove",
+        "hydra.searchpath=[file:///somewhere]",
+    ],
+)
+def test_a_stranger_s_folder_runs_no_code(folder, override):
+    for kind in ("task", "hydra"):
+        overrides = {"overrides_task": ["seed=3"], "overrides_hydra": []}
+        rewritten(folder, **{**overrides, f"overrides_{kind}": [override]})
+        before = Path.cwd()
+        with pytest.raises(Refused, match=r"Repeat the command that began the run") as refusal:
+            begun("withdraw", ["run=run"])
+        assert override in str(refusal.value)
+        assert Path.cwd() == before
+
+
+def test_a_stranger_s_folder_brings_no_configuration_of_its_own(folder):
+    (folder / "conf").mkdir()
+    rewritten(folder, runtime_cwd=str(folder))
+    with pytest.raises(Refused, match="within itself"):
+        begun("withdraw", ["run=run"])
+    sources = [{"path": str(folder / "conf"), "schema": "file", "provider": "command-line"}]
+    rewritten(folder, runtime_cwd=str(folder.parent), runtime_config_sources=sources)
+    with pytest.raises(Refused, match="within itself"):
+        begun("withdraw", ["run=run"])
+
+
+def test_a_class_that_conf_offers_may_be_named(folder):
+    rewritten(folder, overrides_task=["model._target_=fedunlearn.models.Mlp"])
+    assert "model._target_=fedunlearn.models.Mlp" in begun("withdraw", ["run=run"])
+
+
 def test_a_run_goes_on_as_it_was_begun(folder, tmp_path):
     arguments = begun("withdraw", ["run=run"])
     assert arguments == [
