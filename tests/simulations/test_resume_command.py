@@ -160,5 +160,5 @@ def test_a_multirun_that_was_killed_does_only_what_is_left(tmp_path):
     for path in (tmp_path / "whole").rglob("metrics.csv"):
         cut = tmp_path / "cut" / path.relative_to(tmp_path / "whole")
         assert cut.read_bytes() == path.read_bytes()
-    models = 1 + 3  # of each run: a strategy's, and the references
+    models = 2 + 1  # of each run: the untouched model, the strategy's, and the reference
     assert len((tmp_path / "cut/index.csv").read_text().splitlines()) == 1 + 3 * models
