@@ -144,6 +144,14 @@ class Checkpoint:
         plain = json.loads(tensors.pop(PLAIN).numpy().tobytes())
         return Loaded(self._states, tensors, plain)
 
+    def sweep(self, loaded: "Loaded") -> None:
+        """Delete the rounds that a killed process wrote after ``loaded``: nothing refers to them.
+
+        Else a purge would find them as well, and a certificate name what no other run deletes.
+        """
+        states = loaded.plain["states"].values()
+        self._states.sweep(states, self._histories / f"seed{loaded.seed}")
+
     def clear(self) -> None:
         """Delete the checkpoint: the run is finished."""
         files.remove(self.folder)

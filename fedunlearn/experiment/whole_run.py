@@ -82,7 +82,9 @@ def run(
                 checkpoint.clear()
                 return load(path).summary
             loaded = checkpoint.load()
-        if loaded is None:
+        if loaded is not None:
+            checkpoint.sweep(loaded)
+        else:
             if not overwrite:
                 require_free(path)
             _clear(path, checkpoint)

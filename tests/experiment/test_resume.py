@@ -1,6 +1,7 @@
 """A run that is killed at any moment and resumed ends as one that nobody disturbed."""
 
 import os
+import shutil
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -10,7 +11,7 @@ import torch
 from rich.console import Console
 
 from fedunlearn.checks import Refused
-from fedunlearn.experiment import run
+from fedunlearn.experiment import erasure, run
 from fedunlearn.experiment.checkpoint import TRAINING, Checkpoint, RunState, Stage
 from fedunlearn.experiment.measuring import Measuring
 from fedunlearn.experiment.seed_references import SeedReferences
@@ -116,6 +117,20 @@ class TestStages:
         require_equal(tmp_path, whole)
         # what was finished is not done again, and a stage has at most 8 rounds
         assert rounds - calls <= len(again) <= rounds - calls + 8
+
+    @pytest.mark.parametrize("calls", [1, 2, 3, 4])
+    def test_rounds_written_after_the_checkpoint_are_no_part_of_a_purge(
+        self, undisturbed, calls, tmp_path, monkeypatch
+    ):
+        """A killed process may leave some; no certificate names them."""
+        kept, whole, _ = undisturbed
+        if kept == "memory":
+            pytest.skip("nothing is on disk")
+        interrupted(monkeypatch, tmp_path, kept, erasure, "to_purge", calls)
+        written = next((tmp_path / "history").rglob("round-*.safetensors"))
+        shutil.copy(written, written.with_name("round-000099.safetensors"))
+        carry_out(tmp_path, kept)
+        require_equal(tmp_path, whole)
 
     def test_a_finished_run_is_only_read(self, undisturbed, monkeypatch):
         kept, whole, _ = undisturbed
