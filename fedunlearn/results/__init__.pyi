@@ -70,6 +70,7 @@ from .run_files import load_answers as load_answers
 from .run_files import load_clients as load_clients
 from .run_files import load_many as load_many
 from .run_files import load_verdicts as load_verdicts
+from .run_files import metric_columns as metric_columns
 from .run_files import summary_columns as summary_columns
 from .run_files import write_index as write_index
 from .summary_table import printed_summary as printed_summary
@@ -81,6 +82,7 @@ from .terminal import terminal_table as terminal_table
 from .terminal import wide_enough as wide_enough
 from .verdicts import judge as judge
 from .versions import require_this_version as require_this_version
+from .wording import ABSENT as ABSENT
 from .wording import DID_NOT_TAKE as DID_NOT_TAKE
 from .wording import MINUS as MINUS
 from .wording import amount as amount

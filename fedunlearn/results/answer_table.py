@@ -8,12 +8,8 @@ from rich.table import Table
 
 from fedunlearn.results.branches import AGAIN
 from fedunlearn.results.margins import Margins
-from fedunlearn.results.metric_cards import card_or_plain
 from fedunlearn.results.terminal import terminal_table
-from fedunlearn.results.wording import MINUS
-
-ABSENT = "\N{EN DASH}"
-"""Stands where there is no number."""
+from fedunlearn.results.wording import ABSENT, MINUS, plain_label
 
 WIDTH = 80
 """Columns that the answers fit into."""
@@ -84,9 +80,9 @@ def _said(answer: str, apart: object) -> str:
     """Write an answer, with the surest measure where models are told apart."""
     if answer not in ("remembers", "damaged"):
         return SAID[answer]
-    label = card_or_plain(str(apart).split("+")[0]).label.partition(" (")[0]
+    label = plain_label(str(apart).split("+")[0])
     short = label.replace(" on the leaver's", ", leaver's")
-    return f"{SAID[answer]}: {short[0].lower()}{short[1:]}"
+    return f"{SAID[answer]}: {short}"
 
 
 def _points(points: float) -> str:

@@ -14,11 +14,11 @@ from fedunlearn.results.joint_test import LEVEL
 from fedunlearn.results.looks import in_order
 from fedunlearn.results.margins import UTILITY, Margins
 from fedunlearn.results.metric_cards import card_or_plain
-from fedunlearn.results.permutation_test import enough
+from fedunlearn.results.permutation_test import enough, fewest_references
 from fedunlearn.results.power import power
 from fedunlearn.results.references import other_references
-from fedunlearn.results.run_files import ANSWERS, CASE, COSTS, GAP
-from fedunlearn.results.wording import who
+from fedunlearn.results.run_files import ANSWERS, GAP, metric_columns
+from fedunlearn.results.wording import counted, plain_label, who
 
 NO_VERDICT = "no verdict"
 """The answer where a retrained model is no working model."""
@@ -106,7 +106,7 @@ def _broken(case: Comparison, margins: Margins) -> str:
     """Say what is lost where utility is below retraining's by more than its margin."""
     if any(not one.finite for one in case.measures.values()):
         odd = next(m for m, one in case.measures.items() if not one.finite)
-        return f"Its {_plain(odd)} is not a number: the model no longer computes."
+        return f"Its {plain_label(odd)} is not a number: the model no longer computes."
     utility = case.measures.get(UTILITY)
     if utility is not None and utility.gap < -margins.utility:
         return (
@@ -119,16 +119,15 @@ def _broken(case: Comparison, margins: Margins) -> str:
 def _direction(case: Comparison) -> tuple[str, str]:
     """Say whether a model that is told apart remembers or is damaged, by the surest measure."""
     metric = case.apart[0]
-    one, card = case.measures[metric], card_or_plain(metric)
-    if card.remembered is not None:
-        more = (one.gap > 0) == (card.remembered == "higher")
-    else:  # who serves everybody else better than retraining does, still has what was to go
-        more = (one.gap > 0) == (card.better == "higher")
+    one = case.measures[metric]
+    more = one.remembers
+    if more is None:  # who serves everybody else better than retraining, still has what was to go
+        more = (one.gap > 0) == (card_or_plain(metric).better == "higher")
     word = "remembers" if more else "damaged"
     side = "above" if one.gap > 0 else "below"
     size = f"{abs(one.gap) / one.sd:.1f} standard deviations" if one.sd else "clearly"
     return word, (
-        f"Its {_plain(metric)} lies {size} {side} retraining's "
+        f"Its {plain_label(metric)} lies {size} {side} retraining's "
         f"({_chance(case.adjusted[metric])}, with allowance for {len(case.measures)} measures)."
     )
 
@@ -167,7 +166,7 @@ def _seeds_to_decide(case: Comparison, open_ones: Sequence[str], margins: Margin
     for metric in open_ones:
         one = case.measures[metric]
         room = one.margin(margins) - abs(one.gap)
-        low, high = one.interval()
+        low, high = one.interval
         width = (high - low) / 2
         needed = max(needed, math.inf if not room > 0 else (width / room) ** 2)
     if not math.isfinite(needed) or not needed:
@@ -178,10 +177,10 @@ def _seeds_to_decide(case: Comparison, open_ones: Sequence[str], margins: Margin
 
 def _more_models(case: Comparison) -> str:
     """Say which design could tell a difference from chance."""
-    references = next(n for n in range(1, 20) if enough(case.seeds, n))
+    references = fewest_references(case.seeds)
     seeds = next(n for n in range(1, 20) if enough(n, case.references))
     return (
-        f"{_counted(case.seeds, 'seed')} with {_counted(case.references, 'retrained model')} each "
+        f"{counted(case.seeds, 'seed')} with {counted(case.references, 'retrained model')} each "
         f"cannot tell anything from chance; references={references} or {seeds} seeds could."
     )
 
@@ -213,8 +212,7 @@ def _to_forget(untouched: Comparison) -> str:
 
 def _twins(served: pd.DataFrame) -> dict[str, str]:
     """Return for each strategy an earlier one with the same numbers: the same model."""
-    fixed = {"run", *CASE, *COSTS}
-    metrics = [m for m in map(str, served) if m not in fixed and not m.endswith(GAP)]
+    metrics = metric_columns(served)
     first: dict[tuple[object, ...], str] = {}
     found = {}
     for name in in_order(served["strategy"].unique()):
@@ -248,17 +246,7 @@ def _chance(p_value: float) -> str:
     return "p < 0.1%" if p_value < 0.001 else f"p = {p_value:.1%}"
 
 
-def _plain(metric: str) -> str:
-    """Write a metric's label without its unit, for the middle of a sentence."""
-    label = card_or_plain(metric).label.partition(" (")[0]
-    return label[0].lower() + label[1:]
-
-
 def _listed(metrics: Sequence[str]) -> str:
-    named = [_plain(metric) for metric in metrics[:2]]
+    named = [plain_label(metric) for metric in metrics[:2]]
     more = len(metrics) - len(named)
     return " and ".join([*named, *([f"{more} more"] if more else [])])
-
-
-def _counted(number: int, what: str) -> str:
-    return f"{number} {what}{'s' * (number != 1)}"

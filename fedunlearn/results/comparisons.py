@@ -16,7 +16,7 @@ from fedunlearn.results.margins import Measured
 from fedunlearn.results.metric_cards import PART, card_or_plain
 from fedunlearn.results.permutation_test import enough
 from fedunlearn.results.references import other_references
-from fedunlearn.results.run_files import CASE, COSTS, GAP
+from fedunlearn.results.run_files import metric_columns
 from fedunlearn.results.wording import DID_NOT_TAKE
 
 
@@ -67,12 +67,10 @@ def comparisons(served: pd.DataFrame) -> Iterator[Comparison]:
     references = other_references("", names)
     if not references:
         return
-    fixed = {"run", *CASE, *COSTS}
-    measured = [m for m in map(str, served) if m not in fixed and not m.endswith(GAP)]
     by_case = served.set_index(["seed", "strategy"])
     tables = {
         metric: by_case[metric].unstack()
-        for metric in measured
+        for metric in metric_columns(served)
         if PART not in metric and card_or_plain(metric).judged
     }
     compares = {m for m, table in tables.items() if table[references[0]].isna().all()}

@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Annotated
 
 import numpy as np
@@ -32,9 +33,12 @@ class Margins:
         checks.fields(self)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Measured:
-    """A measure of a strategy's models y [S] and of the retrained models x [S, R]."""
+    """A measure of a strategy's models y [S] and of the retrained models x [S, R].
+
+    Its interval is found once: it goes through all arrangements.
+    """
 
     metric: str
     values: Values
@@ -75,6 +79,12 @@ class Measured:
         return float((self.values - self.references.mean(axis=1))[shown].mean())
 
     @property
+    def remembers(self) -> bool | None:
+        """Whether the gap is on the side of a model that still knows the leavers; None: no side."""
+        remembered = card_or_plain(self.metric).remembered
+        return None if remembered is None else (self.gap > 0) == (remembered == "higher")
+
+    @property
     def sd(self) -> float:
         """The standard deviation of retraining within a seed, pooled over seeds; nan for R = 1."""
         if self.references.shape[1] == 1:
@@ -87,8 +97,9 @@ class Measured:
         bounded = (card.lower_bound, card.upper_bound) == (0, 1)
         return max(margins.spread * self.sd, margins.least if bounded else 0.0)
 
+    @cached_property
     def interval(self) -> tuple[float, float]:
-        """Return the gaps that neither of two one-sided tests at `LEVEL` rejects."""
+        """The gaps that neither of two one-sided tests at `LEVEL` rejects."""
         shown = self.counts
         found = exchange(self.values[shown], self.references[shown], 1 - 2 * LEVEL)
         return found.low, found.high
@@ -98,5 +109,5 @@ class Measured:
 
         Schuirmann, Journal of Pharmacokinetics and Biopharmaceutics 1987.
         """
-        width, (low, high) = self.margin(margins), self.interval()
+        width, (low, high) = self.margin(margins), self.interval
         return low >= -width and high <= width

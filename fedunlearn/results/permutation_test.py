@@ -70,6 +70,11 @@ def enough(seeds: int, references: int, confidence: float = CONFIDENCE) -> bool:
     return references > 0 and least <= 1 - confidence + 1e-9
 
 
+def fewest_references(seeds: int) -> int:
+    """Return the least number of references with which so many seeds are `enough`."""
+    return next(n for n in range(1, 20) if enough(seeds, n))
+
+
 def arrangements(seeds: int, models: int, most: int = MOST) -> npt.NDArray[np.int64]:
     """Return which of ``models`` stands for the strategy in each of ``seeds``, [arrangements, S].
 

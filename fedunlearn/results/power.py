@@ -5,7 +5,8 @@ from functools import cache
 from fedunlearn import randomness
 from fedunlearn.randomness import Stream
 from fedunlearn.results.joint_test import LEVEL, told_apart
-from fedunlearn.results.permutation_test import enough
+from fedunlearn.results.permutation_test import enough, fewest_references
+from fedunlearn.results.wording import counted
 
 DRAWS = 200
 """Designs that are drawn; a share of them is known to 3.5 points."""
@@ -43,9 +44,9 @@ def power(shift: float, seeds: int, references: int, measures: int) -> float:
 
 def decidable(seeds: int, references: int, measures: int = 12) -> str:
     """Say in a sentence what a design can tell, before anything is trained."""
-    design = f"{seeds} seed{'s' * (seeds != 1)} x {references} reference{'s' * (references != 1)}"
+    design = f"{counted(seeds, 'seed')} x {counted(references, 'reference')}"
     if not enough(seeds, references, 1 - LEVEL):
-        least = next(n for n in range(1, 20) if enough(seeds, n, 1 - LEVEL))
+        least = fewest_references(seeds)
         return f"{design} cannot tell anything from chance; references={least} or more seeds could."
     shares = [
         f"{power(shift, seeds, references, measures):.0%} of {shift:g}" for shift in (1, 2, 3)

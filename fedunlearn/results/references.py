@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 
 from fedunlearn.results.branches import RETRAIN, is_reference, reference_number
-from fedunlearn.results.run_files import CASE, COSTS, GAP
+from fedunlearn.results.run_files import GAP, metric_columns
 
 
 def other_references(strategy: str, strategies: Iterable[str]) -> list[str]:
@@ -87,7 +87,6 @@ def with_gaps(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
         models = retrained[row["seed"], row["request"]]
         goals = [models[name] for name in goals_of(row["strategy"], models)]
         first = next(iter(models.values()))
-        names = [name for name in first.keys() - {*CASE, *COSTS} if not name.endswith(GAP)]
-        means = {name: fmean(goal[name] for goal in goals) for name in names}
+        means = {name: fmean(goal[name] for goal in goals) for name in metric_columns(first)}
         found.append({**row, **gaps(row, means)})
     return found

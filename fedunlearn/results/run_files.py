@@ -5,7 +5,7 @@ import hashlib
 import io
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -138,6 +138,12 @@ def load_answers(folder: Path) -> pd.DataFrame:
 def load_verdicts(folder: Path) -> pd.DataFrame:
     """Read a run's verdicts.csv; raises `Refused` where it is missing or not as written."""
     return _read(folder / "verdicts.csv", VERDICTS, _listed(folder))
+
+
+def metric_columns(summary: Iterable[object]) -> list[str]:
+    """Return the columns of a summary that hold metrics: neither case, nor cost, nor gap."""
+    fixed = {"run", *CASE, *COSTS}
+    return [name for name in map(str, summary) if name not in fixed and not name.endswith(GAP)]
 
 
 def load_many(folders: Sequence[Path]) -> Run:

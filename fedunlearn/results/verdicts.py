@@ -47,7 +47,7 @@ def _judged(case: Comparison, one: Measured, margins: Margins) -> dict[str, obje
     mean = {"value": one.value, "reference": one.reference}
     if not one.finite:
         return {**mean, "verdict": "undecided"}
-    card, width, (low, high) = card_or_plain(one.metric), one.margin(margins), one.interval()
+    card, width, (low, high) = card_or_plain(one.metric), one.margin(margins), one.interval
     band = np.clip(
         [one.reference - width, one.reference + width], card.lower_bound, card.upper_bound
     )
@@ -70,9 +70,8 @@ def verdict(case: Comparison, one: Measured, margins: Margins) -> Verdict:
     inside is a gap whose interval lies within the margin.
     """
     if case.adjusted[one.metric] <= LEVEL:
-        remembered = card_or_plain(one.metric).remembered
-        if remembered is None:
+        more = one.remembers
+        if more is None:
             return "outside"
-        more = (one.gap > 0) == (remembered == "higher")
         return "under-forgotten" if more else "over-forgotten"
     return "inside" if one.equivalent(margins) else "undecided"

@@ -7,6 +7,9 @@ DID_NOT_TAKE = "did not take"
 
 MINUS = "\N{MINUS SIGN}"
 
+ABSENT = "\N{EN DASH}"
+"""Stands where there is no number."""
+
 NAMED = 3
 """So many leavers are listed; more are counted."""
 
@@ -23,6 +26,17 @@ def who(clients: str) -> str:
 def leave(leavers: str) -> str:
     """Return the verb that goes with what `who` returned."""
     return "leaves" if leavers.startswith(("client ", "nobody")) else "leave"
+
+
+def plain_label(metric: str) -> str:
+    """Return a metric's label without its unit, for the middle of a sentence."""
+    label = card_or_plain(metric).label.partition(" (")[0]
+    return label[0].lower() + label[1:]
+
+
+def counted(number: int, what: str) -> str:
+    """Write so many of something: ``1 seed``, ``3 seeds``."""
+    return f"{number} {what}{'s' * (number != 1)}"
 
 
 def percent(metric: str) -> bool:

@@ -10,14 +10,13 @@ from fedunlearn import checks
 from fedunlearn.checks import Positive, nearest
 from fedunlearn.results import (
     CARDS,
-    CASE,
-    COSTS,
     DID_NOT_TAKE,
     GAP,
     RETRAIN,
     card_or_plain,
     goals_of,
     is_reference,
+    metric_columns,
 )
 
 Verdict = Literal["within", "exceeded", "not judged"]
@@ -97,8 +96,7 @@ def judged(
     if RETRAIN not in own:
         raise ValueError(f"The summary has no row of {RETRAIN} for seed {row['seed']}.")
     goals = [own[name] for name in goals_of(str(row["strategy"]), own)]
-    fixed = {*CASE, *COSTS}
-    measured = {name for r in summary for name in r if name not in fixed and not name.endswith(GAP)}
+    measured = {name for r in summary for name in metric_columns(r)}
     measured |= {name.removesuffix(GAP) for name in thresholds.largest}
     named = [name for name in CARDS if name in measured]
     found = []

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 
 import pandas as pd
 
+from fedunlearn.results import ABSENT as ABSENT
 from fedunlearn.results import MINUS
 
 SYMBOLS = {
@@ -25,9 +26,6 @@ MEANINGS = {
     "undecided": "the seeds and references are too few, or too far apart, to tell",
 }
 """What each verdict means."""
-
-ABSENT = "\N{EN DASH}"
-"""Stands where there is no number."""
 
 
 @dataclass(frozen=True, slots=True)
