@@ -18,13 +18,25 @@ class Band(NamedTuple):
     mean: float
     low: float
     high: float
+    judged: bool
+    """Whether it reaches as far as the margin of the verdicts; else a standard deviation."""
 
 
-def bands_in(summary: pd.DataFrame, metrics: Sequence[str]) -> dict[str, Band]:
-    """Return the band of each measure over all seeds; ``summary`` holds one request's rows."""
-    found = retrained_bands(summary, judge(summary[[*CASE, *metrics]]), metrics)
+def bands_in(
+    summary: pd.DataFrame, metrics: Sequence[str], verdicts: pd.DataFrame | None = None
+) -> dict[str, Band]:
+    """Return the band of each measure over all seeds; ``summary`` holds one request's rows.
+
+    ``verdicts`` are those of the run; None: as the usual margins say.
+    """
+    judged = judge(summary[[*CASE, *metrics]]) if verdicts is None else verdicts
+    found = retrained_bands(summary, judged, metrics)
     together = found[found["seed"] == ALL_SEEDS].to_dict("records")
-    return {row["metric"]: Band(row["mean"], row["low"], row["high"]) for row in together}
+    margins = set(judged.dropna(subset=["low", "high"])["metric"])
+    return {
+        row["metric"]: Band(row["mean"], row["low"], row["high"], row["metric"] in margins)
+        for row in together
+    }
 
 
 def retrained_bands(

@@ -53,15 +53,18 @@ def panels(summary: pd.DataFrame) -> list[str]:
 
 
 @rc_context(STYLE)
-def forgetting(metrics: pd.DataFrame, summary: pd.DataFrame) -> Figure:
+def forgetting(
+    metrics: pd.DataFrame, summary: pd.DataFrame, verdicts: pd.DataFrame | None = None
+) -> Figure:
     """Draw metrics against rounds since a request, one line a strategy, next to retraining.
 
     ``summary`` holds the rows of that request. Lines are means over seeds, shading is a standard
-    deviation to either side; the band of retrained models goes through the whole panel.
+    deviation to either side; the band of retrained models goes through the whole panel, as far as
+    ``verdicts`` of the run say; None: as the usual margins do.
     """
     curves = around(metrics, int(summary["request"].iloc[0]))
     shown = panels(summary)
-    bands = bands_in(summary, shown)
+    bands = bands_in(summary, shown, verdicts)
     look = looks_of(summary["strategy"])
     rows = math.ceil(len(shown) / 2)
     figure = Figure(figsize=(WIDE, 1.9 * rows + 0.5), layout="constrained")
@@ -162,7 +165,8 @@ def _spreads(summary: pd.DataFrame, bands: Mapping[str, Band]) -> str:
     seeds, retrained = summary["seed"].nunique(), len(retrained_rows(summary))
     strategies = f"± sd of {seeds} seeds" if seeds > 1 else ""
     wide = any(band.high > band.low for band in bands.values())
-    band = f"retrained: {retrained} models" if wide else ""
+    far = " ± margin" if any(band.judged for band in bands.values()) else ""
+    band = f"retrained: {retrained} models{far}" if wide else ""
     return "; ".join(filter(None, (strategies, band)))
 
 

@@ -63,16 +63,18 @@ def by_success(summary: pd.DataFrame) -> list[str]:
 
 
 @rc_context(STYLE)
-def overview(metrics: pd.DataFrame, summary: pd.DataFrame) -> Figure:
+def overview(
+    metrics: pd.DataFrame, summary: pd.DataFrame, verdicts: pd.DataFrame | None = None
+) -> Figure:
     """Draw a row a strategy, best first: hollow right after unlearning, full after recovery.
 
     ``summary`` holds the rows of one request. Marks are means over seeds, bars a standard
-    deviation to either side; the band is where retrained models lie.
+    deviation to either side; the band is where retrained models lie, as in `forgetting`.
     """
     found = ends(metrics, int(summary["request"].iloc[0]))
     names = by_success(summary)
     shown = [name for name in panels(summary) if CARDS[name].title]
-    bands = bands_in(summary, shown)
+    bands = bands_in(summary, shown, verdicts)
     figure = Figure(figsize=(WIDE, 0.155 * len(names) + 1.0), layout="constrained")
     grid = figure.subplots(1, len(shown), sharey=True, squeeze=False)[0]
     recovered = bool((found["phase"] == "recover").any())

@@ -17,7 +17,16 @@ from matplotlib import rc_context
 from matplotlib.figure import Figure
 
 from fedunlearn import files
-from fedunlearn.results import GAP, RETRAIN, Run, load, retrained_rows, unlearned_rows, write_index
+from fedunlearn.results import (
+    GAP,
+    RETRAIN,
+    Run,
+    load,
+    load_verdicts,
+    retrained_rows,
+    unlearned_rows,
+    write_index,
+)
 from fedunlearn.results.frames import probe
 from fedunlearn.results.plots.against_rounds import forgetting, panels
 from fedunlearn.results.plots.costs import cost
@@ -73,15 +82,17 @@ def _sensitivities(index: pd.DataFrame) -> Iterator[tuple[str, Figure]]:
 
 
 def _figures(run: Run) -> Iterator[tuple[str, Figure]]:
+    written = (run.folder / "verdicts.csv").exists()  # not before a run is through
+    verdicts = load_verdicts(run.folder) if written else None
     for request, summary in run.summary.groupby("request"):
         ending = f"-request{request}" if request != 1 else ""
         wanted = {"test_accuracy", f"{probe(summary)}{GAP}"}
         comparable = RETRAIN in set(summary["strategy"]) and wanted <= set(summary)
         if comparable and crowded(summary):
-            yield f"overview{ending}", overview(run.metrics, summary)
+            yield f"overview{ending}", overview(run.metrics, summary, verdicts)
         else:
             if panels(summary):
-                yield f"forgetting{ending}", forgetting(run.metrics, summary)
+                yield f"forgetting{ending}", forgetting(run.metrics, summary, verdicts)
             if comparable:
                 yield f"tradeoff{ending}", tradeoff(summary)
         yield f"cost{ending}", cost(summary)

@@ -3,7 +3,7 @@ import pandas as pd
 import pytest
 from matplotlib.colors import to_hex
 
-from fedunlearn.results import CARDS, judge, looks_of
+from fedunlearn.results import CARDS, Margins, judge, looks_of
 from fedunlearn.results.plots.against_rounds import forgetting
 from tests.support.simulated_runs import ENDS, NAMES, texts
 
@@ -128,7 +128,7 @@ def test_the_band_is_that_of_all_references_and_the_legend_counts_them(seven):
         ]
     )
     figure = forgetting(metrics, summary)
-    assert "± sd of 3 seeds; retrained: 6 models" in texts(figure)
+    assert "± sd of 3 seeds; retrained: 6 models ± margin" in texts(figure)
     assert "retrain-2" not in texts(figure)
     judged = judge(summary).set_index(["metric", "strategy"]).loc[("test_accuracy", "none")]
     (band,) = [p for p in panel(figure, "Test accuracy").patches if p.get_width() == 1]
@@ -137,3 +137,15 @@ def test_the_band_is_that_of_all_references_and_the_legend_counts_them(seven):
     assert band.get_y() + band.get_height() == pytest.approx(min(100, high))
     seed = forgetting(metrics[metrics.seed == 0], summary[summary.seed == 0])
     assert "retrained: 2 models" in texts(seed)
+
+
+@pytest.mark.parametrize("spread", [0.5, 1.5])
+def test_the_band_reaches_as_far_as_the_run_s_own_verdicts_say(seven, spread):
+    again = seven.summary[seven.summary.strategy == "retrain"].assign(
+        strategy="retrain-2", test_accuracy=lambda rows: rows.test_accuracy - 0.02
+    )
+    summary = pd.concat([seven.summary, again])
+    figure = forgetting(seven.metrics, summary, judge(summary, Margins(spread=spread)))
+    (band,) = [p for p in panel(figure, "Test accuracy").patches if p.get_width() == 1]
+    # two models 2 points apart in each seed: their deviation within it is sqrt(2)
+    assert band.get_height() == pytest.approx(2 * max(1, spread * 2**0.5))
