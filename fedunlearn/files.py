@@ -80,6 +80,16 @@ def unwritable(path: Path, error: OSError) -> Refused:
     )
 
 
+class DamagedFile(RuntimeError):
+    """A file that cannot be trusted; the message says which, why, and what to do."""
+
+    def __init__(self, path: Path, reason: object) -> None:
+        super().__init__(
+            f"{path} cannot be used: {str(reason).rstrip('.')}. Delete it and train again, or "
+            "bring back an intact copy."
+        )
+
+
 MARGIN = 16 * 2**20
 """Bytes that must be free on the disk besides those that a run says it needs."""
 

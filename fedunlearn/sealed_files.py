@@ -23,6 +23,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from fedunlearn import files
+from fedunlearn.files import DamagedFile
 
 LONGEST_HEADER = 2**16
 """Bytes; what is written here takes some hundred."""
@@ -45,16 +46,6 @@ _DTYPES = {
     torch.bfloat16: "BF16",
     torch.float16: "F16",
 }
-
-
-class DamagedFile(RuntimeError):
-    """A file that cannot be trusted; the message says which, why, and what to do."""
-
-    def __init__(self, path: Path, reason: object) -> None:
-        super().__init__(
-            f"{path} cannot be used: {str(reason).rstrip('.')}. Delete it and train again, or "
-            "bring back an intact copy."
-        )
 
 
 class Stamp(NamedTuple):

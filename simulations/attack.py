@@ -1,34 +1,25 @@
 """`fedunlearn attack FOLDER …`: membership attacks on a finished run's models, by shadow models."""
 
+from __future__ import annotations
+
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-import torch
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from fedunlearn import files
-from fedunlearn.attacks import Attack
-from fedunlearn.results import (
-    ATTACKS_FILE,
-    SHARED,
-    Run,
-    attack_notes,
-    find_runs,
-    load,
-    plain_console,
-    printed_attacks,
-)
+from fedunlearn import attacks, files, results
+from fedunlearn.results import SHARED
 
 from . import configured
 from .guard import sentences
 
 
-def attacked(run: Run, count: int, names: Sequence[str] | None, console: Console) -> Path:
+def attacked(run: results.Run, count: int, names: Sequence[str] | None, console: Console) -> Path:
     """Attack one run, write its attacks.csv, print the table, and return the file's path."""
     strategies = names or [SHARED, *dict.fromkeys(run.summary["strategy"])]
-    attack = Attack(configured.rebuilt(run), run, count, strategies)
+    attack = attacks.Attack(configured.rebuilt(run), run, count, strategies)
     bar = Progress(
         TextColumn("shadow models"),
         BarColumn(),
@@ -42,10 +33,10 @@ def attacked(run: Run, count: int, names: Sequence[str] | None, console: Console
     with bar:
         task = bar.add_task("", total=attack.to_train)
         table = attack.table(lambda trained: bar.advance(task, trained))
-    path = files.write(run.folder / ATTACKS_FILE, table.to_csv(index=False).encode())
+    path = files.write(run.folder / results.ATTACKS_FILE, table.to_csv(index=False).encode())
     for request, rows in table.groupby("request"):
-        console.print(printed_attacks(rows, str(request)))
-    console.print(*attack_notes(table), sep="\n")
+        console.print(results.printed_attacks(rows, str(request)))
+    console.print(*results.attack_notes(table), sep="\n")
     return path
 
 
@@ -68,12 +59,14 @@ def main() -> None:
         help=f"attack the models of these only; {SHARED} is the model before unlearning",
     )
     options = parser.parse_args()
-    console = plain_console()
+    console = results.plain_console()
+    import torch
+
     torch.set_num_threads(1)  # as in a run: threads each train clients of their own
     with sentences():
         for folder in options.folder:
-            for found in find_runs(folder):
-                path = attacked(load(found), options.shadows, options.models, console)
+            for found in results.find_runs(folder):
+                path = attacked(results.load(found), options.shadows, options.models, console)
                 console.print(f"\nWritten: {path}", soft_wrap=True)
 
 

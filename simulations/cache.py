@@ -1,13 +1,15 @@
 """`fedunlearn cache ls|rm|verify`: look at the trainings that runs share."""
 
+from __future__ import annotations
+
 import sys
 from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
 
+from fedunlearn import experiment
 from fedunlearn.checks import Refused
-from fedunlearn.experiment import Cache, Entry, nbytes, require
 
 from .guard import sentences
 
@@ -21,7 +23,7 @@ def main() -> None:
         if len(arguments) < 2 or arguments[0] not in ("ls", "rm", "verify"):
             raise Refused(USAGE)
         verb, folder, *names = arguments
-        cache, console = require(Path(folder).expanduser()), Console(highlight=False)
+        cache, console = experiment.require(Path(folder).expanduser()), Console(highlight=False)
         if verb == "ls":
             console.print(listed(cache))
         elif verb == "verify":
@@ -34,18 +36,18 @@ def main() -> None:
                 console.print(f"{entry.folder.name} is gone.")
 
 
-def listed(cache: Cache) -> Table:
+def listed(cache: experiment.Cache) -> Table:
     """Return a row an entry: its name, the seed, what was trained, and its megabytes."""
     table = Table("Entry", "Seed", "Data", "Model", "MB", box=None, padding=(0, 2, 0, 0))
     for entry in cache.entries():
         facts = entry.facts
         data, model = (str(facts[name]).partition("(")[0] for name in ("dataset", "model"))
         name, seed = entry.folder.name[:18], str(facts["seed"])
-        table.add_row(name, seed, data, model, f"{nbytes(entry) / 1e6:.1f}")
+        table.add_row(name, seed, data, model, f"{experiment.nbytes(entry) / 1e6:.1f}")
     return table
 
 
-def named(cache: Cache, names: list[str]) -> list[Entry]:
+def named(cache: experiment.Cache, names: list[str]) -> list[experiment.Entry]:
     """Return the entries that ``names`` name; raise `Refused` for one that names none."""
     entries = cache.entries()
     if names == ["--all"]:

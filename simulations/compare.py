@@ -15,7 +15,6 @@ from fedunlearn.results import UNTOUCHED
 
 from . import configured
 from .guard import check_command_line, sentences
-from .running import carry_out
 from .search_path import looked
 
 
@@ -99,6 +98,8 @@ def _with(part: DictConfig, fields: Mapping[str, object], label: str) -> DictCon
 @hydra.main(version_base="1.3", config_path="../conf", config_name="config")
 def app(cfg: DictConfig) -> None:
     """Run the configured comparison."""
+    from .running import carry_out  # after the command line was found to be right
+
     with sentences():
         chosen = strategies(cfg, HydraConfig.get().runtime.choices["strategy"])
         seeds = configured.seeds(cfg.seeds)

@@ -1,4 +1,10 @@
-"""From a composed configuration to plain values: the only place that instantiates it."""
+"""From a composed configuration to plain values: the only place that instantiates it.
+
+Rooms are named by their faces here, which import nothing until a value is built: what Hydra alone
+can refuse, or print, does not wait for torch.
+"""
+
+from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
@@ -8,12 +14,9 @@ from typing import Any
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
-from fedunlearn import checks
+from fedunlearn import checks, history, results, unlearning
+from fedunlearn import experiment as experiments
 from fedunlearn.checks import FieldRefused, Refused
-from fedunlearn.experiment import Evaluation, Experiment
-from fedunlearn.history import budget
-from fedunlearn.results import MANIFEST, Run
-from fedunlearn.unlearning import Request
 
 from .offered import require_offered
 from .search_path import not_found
@@ -35,7 +38,7 @@ def settled(cfg: DictConfig, seeds: Sequence[int]) -> DictConfig:
     return cfg
 
 
-def experiment(cfg: DictConfig, strategies: Mapping[str, DictConfig]) -> Experiment:
+def experiment(cfg: DictConfig, strategies: Mapping[str, DictConfig]) -> experiments.Experiment:
     """Build the experiment that ``cfg`` describes, with these strategies by name.
 
     Raises `Refused` for whatever in it cannot be.
@@ -43,10 +46,10 @@ def experiment(cfg: DictConfig, strategies: Mapping[str, DictConfig]) -> Experim
     training = build("training", cfg.training)
     chosen = cfg.get("strategy")
     build("devices", cfg.devices)  # which `fedunlearn cost` will want
-    history = OmegaConf.to_container(cfg.history, resolve=True)
-    assert isinstance(history, dict)
-    allowed = history.pop("budget", None)
-    return Experiment(
+    keeping = OmegaConf.to_container(cfg.history, resolve=True)
+    assert isinstance(keeping, dict)
+    allowed = keeping.pop("budget", None)
+    return experiments.Experiment(
         dataset=build("dataset", cfg.dataset),
         partition=build("partition", cfg.partition),
         planting=build("planting", cfg.planting),
@@ -60,9 +63,9 @@ def experiment(cfg: DictConfig, strategies: Mapping[str, DictConfig]) -> Experim
         reference=build("reference", cfg.reference),
         evaluation=evaluation(cfg.evaluators),
         recovery=build("recovery", cfg.recovery),
-        store=build("history", history),
+        store=build("history", keeping),
         policy=build("policy", cfg.policy),
-        budget=None if allowed is None else budget.parse(allowed),
+        budget=None if allowed is None else history.budget.parse(allowed),
         thresholds=build("certificate", cfg.certificate),
         margins=build("answer", cfg.answer),
         engine=build("engine", cfg.engine),
@@ -77,7 +80,7 @@ def experiment(cfg: DictConfig, strategies: Mapping[str, DictConfig]) -> Experim
     )
 
 
-def evaluation(evaluators: DictConfig) -> Evaluation:
+def evaluation(evaluators: DictConfig) -> experiments.Evaluation:
     """Build what is measured, and how often; a wrong value is named by its place in the list."""
     values: dict[str, Any] = plain(evaluators)
     measures, final = (
@@ -87,10 +90,10 @@ def evaluation(evaluators: DictConfig) -> Evaluation:
         )
         for kind in ("measures", "final")
     )
-    return Evaluation(measures=measures, final=final, **values)
+    return experiments.Evaluation(measures=measures, final=final, **values)
 
 
-def rebuilt(run: Run) -> Experiment:
+def rebuilt(run: results.Run) -> experiments.Experiment:
     """Return the experiment of a finished run, on this machine; raise `Refused` where it cannot be.
 
     Whatever trained it, what is trained now is trained here in this process.
@@ -104,7 +107,7 @@ def rebuilt(run: Run) -> Experiment:
         "cache": None,
         "logger": None,
     }
-    require_offered(here, run.folder / MANIFEST)
+    require_offered(here, run.folder / results.MANIFEST)
     cfg = OmegaConf.create(here)
     try:
         return experiment(cfg, cfg.strategies)
@@ -141,7 +144,7 @@ def build(where: str, part: Any) -> Any:
         raise Refused(f"{where} cannot be built: {cause}") from error
 
 
-def requests(withdrawal: DictConfig, rounds: int) -> tuple[Request, ...]:
+def requests(withdrawal: DictConfig, rounds: int) -> tuple[unlearning.Request, ...]:
     """Read the timeline: ``timeline`` if there is one, else ``clients`` after round ``after``."""
     timeline = withdrawal.timeline
     if timeline is None:
@@ -161,7 +164,7 @@ def requests(withdrawal: DictConfig, rounds: int) -> tuple[Request, ...]:
         for client in clients:
             checks.whole("Each of withdrawal.clients", client, at_least=0)
         checks.whole("withdrawal.after", entry["after"])
-        found.append(Request(frozenset(clients), entry["after"]))
+        found.append(unlearning.Request(frozenset(clients), entry["after"]))
     return tuple(found)
 
 

@@ -1,11 +1,12 @@
 """`fedunlearn doctor`: show the machine and the federation, and time the engine; writes nothing."""
 
+from __future__ import annotations
+
 import hydra
 from omegaconf import DictConfig
 
-from fedunlearn.data import checked_federation
-from fedunlearn.experiment.estimate import Speed, doctor, measure
-from fedunlearn.results import plain_console
+from fedunlearn import data, results
+from fedunlearn.experiment import estimate
 
 from . import configured
 from .guard import check_command_line, require_one_configuration, sentences
@@ -15,22 +16,23 @@ from .guard import check_command_line, require_one_configuration, sentences
 def app(cfg: DictConfig) -> None:
     """Examine what ``cfg``, Hydra's own part included, describes, and print what is found."""
     with sentences():
+        doctor = estimate.doctor
         experiment = configured.experiment(cfg, {cfg.hydra.runtime.choices.strategy: cfg.strategy})
         scenario = experiment.scenario(cfg.seed)
-        here = checked_federation(scenario)
+        here = data.checked_federation(scenario)
         local = doctor.local(experiment.engine)
         pick, why = doctor.auto(local, here)
 
-        console = plain_console()
+        console = results.plain_console()
         console.print(doctor.facts("Machine", doctor.machine()), "")
         described = doctor.described(here, experiment.training)
         console.print(doctor.facts(f"Federation of seed {cfg.seed}", described), "")
         console.print(doctor.PROCEDURE)
-        speeds: dict[str, Speed] = {}
+        speeds: dict[str, estimate.Speed] = {}
         for name, engine in doctor.contenders(experiment.engine).items():
             slow = "" if name in doctor.MODES else ", which may take 15 s or more to start"
             console.print(f"Measuring {name}{slow} …")
-            speeds[name] = measure(engine, scenario, experiment.training)
+            speeds[name] = estimate.measure(engine, scenario, experiment.training)
         console.print("", doctor.speed_table(speeds, pick, local), "", sep="\n")
         console.print(doctor.verdict(pick, why, speeds, local.mode))
         for name in speeds.keys() - set(doctor.MODES):

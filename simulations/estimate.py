@@ -1,34 +1,38 @@
 """`fedunlearn estimate`: what a comparison will cost, counted without training; writes nothing."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import hydra
 from omegaconf import DictConfig
 
-from fedunlearn.data import build_federation
-from fedunlearn.experiment import Experiment
-from fedunlearn.experiment.estimate import LEGEND, Pace, estimate, estimated_costs
-from fedunlearn.results import decidable, plain_console
+from fedunlearn import data, results
+from fedunlearn.experiment import estimate
 
 from . import configured
 from .compare import strategies
 from .guard import check_command_line, require_one_configuration, sentences
 
+if TYPE_CHECKING:
+    from fedunlearn.experiment import Experiment
+
 
 @hydra.main(version_base="1.3", config_path="../conf", config_name="config")
 def app(comparison: tuple[Experiment, Sequence[int]]) -> None:
     """Count and time, and print what is expected."""
-    console = plain_console()
+    console = results.plain_console()
     experiment, seeds = comparison
-    size = build_federation(experiment.scenarios(seeds)[seeds[0]]).network.layout.size
+    size = data.build_federation(experiment.scenarios(seeds)[seeds[0]]).network.layout.size
     _, picked = experiment.within_budget(size)
     console.print("Timing a few rounds …")
-    pace = Pace.of(*comparison)
-    costs = estimate(*comparison, pace)
-    console.print("", estimated_costs(costs), LEGEND, pace.describe(), sep="\n")
+    pace = estimate.Pace.of(*comparison)
+    costs = estimate.estimate(*comparison, pace)
+    console.print("", estimate.estimated_costs(costs), estimate.LEGEND, pace.describe(), sep="\n")
     if picked:
         console.print(picked)
-    console.print(decidable(len(seeds), experiment.references))
+    console.print(results.decidable(len(seeds), experiment.references))
 
 
 def read(cfg: DictConfig) -> tuple[Experiment, Sequence[int]]:

@@ -19,10 +19,9 @@ from hydra.errors import HydraException, MissingConfigException
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
+from fedunlearn import experiment, unlearning
 from fedunlearn.checks import Refused, nearest
-from fedunlearn.experiment import require_free
 from fedunlearn.files import require_space
-from fedunlearn.unlearning import ClientFailed
 
 from . import search_path, tuning
 
@@ -37,7 +36,7 @@ def sentences() -> Iterator[None]:
         yield
     except Refused as refusal:
         _exit(2, refusal)
-    except ClientFailed as failure:
+    except unlearning.ClientFailed as failure:
         _exit(1, failure)
 
 
@@ -65,7 +64,7 @@ def check_command_line(check: Callable[[Any], object]) -> None:
             tuning.prepare(cfg)
         place = Path(cfg.hydra.sweep.dir if args.multirun else cfg.hydra.run.dir)
         if not (cfg.resume or cfg.overwrite):
-            require_free(place, below=args.multirun)
+            experiment.require_free(place, below=args.multirun)
         require_space(place)
 
 

@@ -1,14 +1,16 @@
 """`fedunlearn plot FOLDER …`: the figures of finished runs again, from their files alone."""
 
+from __future__ import annotations
+
 import argparse
 import sys
 from pathlib import Path
 
 from rich.console import Console
 
+from fedunlearn import results
 from fedunlearn.checks import Refused
-from fedunlearn.results import find_runs
-from fedunlearn.results.plots import draw, draw_many
+from fedunlearn.results import plots
 
 
 def main() -> None:
@@ -18,9 +20,9 @@ def main() -> None:
     console = Console()
     try:
         for folder in parser.parse_args().folder:
-            runs = find_runs(folder)
-            drawn = [figure for run in runs for figure in draw(run)]
-            drawn += draw_many(folder) if runs != [folder] else []
+            runs = results.find_runs(folder)
+            drawn = [figure for run in runs for figure in plots.draw(run)]
+            drawn += plots.draw_many(folder) if runs != [folder] else []
             for figure in drawn:
                 console.print(str(figure), highlight=False, soft_wrap=True)
     except Refused as refusal:

@@ -1,23 +1,27 @@
 """`fedunlearn report FOLDER …`: a page, Markdown, LaTeX tables and figures of finished runs."""
 
+from __future__ import annotations
+
 import argparse
 import json
 from contextlib import suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from omegaconf import OmegaConf
 from rich.console import Console
 
 from fedunlearn.checks import Refused
 from fedunlearn.results import MANIFEST
-from fedunlearn.results.report import Capability, Declared, write
-from fedunlearn.unlearning import UnlearningStrategy
+from fedunlearn.results import report as pages
 
 from .configured import build
 from .cost import chosen
-from .docs_tables import idea, stored, workers
 from .guard import sentences
 from .offered import require_offered
+
+if TYPE_CHECKING:
+    from fedunlearn.unlearning import UnlearningStrategy
 
 DEVICES = ("silos", "phones")
 """Of conf/devices: those on which the time to forget is told."""
@@ -31,16 +35,18 @@ def main() -> None:
     console = Console(highlight=False, markup=False)
     with sentences():
         for folder in folders:
-            page, *others = write(folder, declared(folder))
+            page, *others = pages.write(folder, declared(folder))
             console.print(str(page), soft_wrap=True)
             console.print(f"  and {len(others)} files beside it: report.md, tables/, figures/")
 
 
-def declared(folder: Path) -> Declared:
+def declared(folder: Path) -> pages.Declared:
     """Return what a run's configuration says; of a multirun's, nothing.
 
     Strategies that this version does not know, or no longer with these values, are left out.
     """
+    from .docs_tables import idea, stored, workers
+
     manifest = folder / MANIFEST
     content = json.loads(manifest.read_text(encoding="utf-8")) if manifest.is_file() else {}
     config = content.get("config", {})
@@ -50,9 +56,9 @@ def declared(folder: Path) -> Declared:
             require_offered(part, manifest)
             found[name] = build(f"strategy={name}", OmegaConf.create(part))
     devices = {name: chosen([f"devices={name}"]) for name in DEVICES} if config else {}
-    return Declared(
+    return pages.Declared(
         capabilities=[
-            Capability(name, idea(one), stored(one.needs), workers(one.needs), one.guarantee)
+            pages.Capability(name, idea(one), stored(one.needs), workers(one.needs), one.guarantee)
             for name, one in found.items()
         ],
         gathering=frozenset(name for name, one in found.items() if one.needs.statistics),

@@ -1,9 +1,11 @@
 """Carry out a configured run and show what came of it: a table, and the files by name."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import pandas as pd
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 from rich.console import Console
@@ -13,15 +15,18 @@ from fedunlearn.results import (
     Margins,
     answer_notes,
     load_answers,
+    plots,
     printed_answers,
     printed_summary,
     summary_notes,
     who,
     wide_enough,
 )
-from fedunlearn.results.plots import draw
 
 from . import configured
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 def carry_out(
@@ -55,7 +60,7 @@ def show(
         console.print("", printed_summary(summary))
         for note in summary_notes(summary):
             console.print(note, highlight=False)
-    drawn = draw(path) if figures else []
+    drawn = plots.draw(path) if figures else []
     show_files(console, path, drawn)
     return drawn
 

@@ -3,21 +3,22 @@
 The seeds of the comparison must share one division of the data (split=0). Writes score.csv.
 """
 
+from __future__ import annotations
+
 import argparse
 import math
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import pandas as pd
-import torch
 from rich.table import Table
 
-from fedunlearn import files
-from fedunlearn.attacks import Scoring, warnings
-from fedunlearn.evaluators import AGAIN, LARGEST_COST_SHARE
-from fedunlearn.results import find_runs, load, plain_console, terminal_table
+from fedunlearn import attacks, evaluators, files, results
 
 from . import configured
 from .guard import sentences
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 FILE = "score.csv"
 
@@ -40,7 +41,7 @@ def listed(rows: pd.DataFrame) -> Table:
     )
     headings = ["Median\nepsilon", "\nF", "\nRelative F", "\nFitted F", "Relative\nfitted F"]
     headings += ["Retained\nx test", "\nWork", "\nScore", "\nToW", "\nToW-MIA"]
-    table = terminal_table("\nStrategy", headings, title=title)
+    table = results.terminal_table("\nStrategy", headings, title=title)
     for _, row in rows.iterrows():
         cells = [
             f"{row['epsilon_median']:.1f}",
@@ -50,10 +51,10 @@ def listed(rows: pd.DataFrame) -> Table:
             _bounded(row, "fitted_relative"),
             f"{row['retained_ratio'] * row['test_ratio']:.3f}",
             f"{row['cost_share']:.0%}",
-            "" if row["strategy"] == AGAIN else f"{row['score']:.3f}",
+            "" if row["strategy"] == evaluators.AGAIN else f"{row['score']:.3f}",
             *("" if math.isnan(row[name]) else f"{row[name]:.2f}" for name in ("tow", "tow_mia")),
         ]
-        style = "bold" if row["strategy"] == AGAIN else ""
+        style = "bold" if row["strategy"] == evaluators.AGAIN else ""
         table.add_row(row["strategy"], *cells, style=style)
     return table
 
@@ -73,26 +74,29 @@ def main() -> None:
         (
             "--gate",
             float,
-            LARGEST_COST_SHARE,
-            "share of retraining's work that a strategy may take",
+            None,
+            "share of retraining's work that a strategy may take; left out: the competition's",
         ),
-        ("--records", int, 256, "ask about so many records of the leavers at most"),
-        ("--replicates", int, 100, "resamples for the intervals"),
+        ("--records", int, 256, "ask about so many records of the leavers at most (256)"),
+        ("--replicates", int, 100, "resamples for the intervals (100)"),
     ):
-        parser.add_argument(name, type=kind, default=default, help=f"{words} (%(default)s)")
+        parser.add_argument(name, type=kind, default=default, help=words)
     options = parser.parse_args()
-    console = plain_console()
+    gate = evaluators.LARGEST_COST_SHARE if options.gate is None else options.gate
+    console = results.plain_console()
+    import torch
+
     torch.set_num_threads(1)  # as in a run: small batches wait for threads longer than they work
     with sentences():
         for folder in options.folder:
-            for found in find_runs(folder):
-                run = load(found)
-                asked = (options.gate, options.records, options.replicates)
-                scoring = Scoring(configured.rebuilt(run), run, *asked)
+            for found in results.find_runs(folder):
+                run = results.load(found)
+                asked = (gate, options.records, options.replicates)
+                scoring = attacks.Scoring(configured.rebuilt(run), run, *asked)
                 table = scoring.table()
                 for _, rows in table.groupby("request"):
                     console.print(listed(rows), "")
-                console.print(LEGEND, *warnings(scoring.models), sep="\n")
+                console.print(LEGEND, *attacks.warnings(scoring.models), sep="\n")
                 path = files.write(found / FILE, table.to_csv(index=False).encode())
                 console.print(f"\nWritten: {path}", soft_wrap=True)
 

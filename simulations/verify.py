@@ -1,23 +1,25 @@
 """`fedunlearn verify FOLDER …`: compare a run's deletion certificates with its files."""
 
+from __future__ import annotations
+
 import argparse
 import sys
 from pathlib import Path
 
 from rich.table import Table
 
+from fedunlearn import results
 from fedunlearn.checks import Refused
-from fedunlearn.results import find_runs, plain_console, terminal_table, who
-from fedunlearn.results.certificates import CERTIFICATES_FOLDER, Chain, verify
+from fedunlearn.results import certificates
 
 
-def listed(chain: Chain) -> Table:
+def listed(chain: certificates.Chain) -> Table:
     """Return a row a certificate, in the order of the chain."""
-    table = terminal_table("Seed")
+    table = results.terminal_table("Seed")
     for heading in ("Request", "Left", "Strategy", "Verdict"):
         table.add_column(heading, overflow="fold")
     for made in chain.certificates:
-        leavers = who("+".join(map(str, made.clients)))
+        leavers = results.who("+".join(map(str, made.clients)))
         table.add_row(str(made.seed), str(made.request), leavers, made.strategy, made.verdict)
     return table
 
@@ -26,11 +28,15 @@ def main() -> None:
     """Verify every run in the folders named; the first that is wrong ends it with code 2."""
     parser = argparse.ArgumentParser(prog="fedunlearn verify", description=__doc__)
     parser.add_argument("folder", nargs="+", type=Path, help="a run, or a multirun of several")
-    console = plain_console()
+    console = results.plain_console()
     try:
         for folder in parser.parse_args().folder:
-            for run in [folder] if (folder / CERTIFICATES_FOLDER).is_dir() else find_runs(folder):
-                chain = verify(run)
+            for run in (
+                [folder]
+                if (folder / certificates.CERTIFICATES_FOLDER).is_dir()
+                else results.find_runs(folder)
+            ):
+                chain = certificates.verify(run)
                 number = len(chain.certificates)
                 count = "1 certificate" if number == 1 else f"{number} certificates"
                 console.print(str(run), listed(chain), sep="\n", soft_wrap=True)

@@ -1,11 +1,12 @@
 """`fedunlearn withdraw`: one strategy; returns the numbers that a sweeper minimises."""
 
+from __future__ import annotations
+
 import math
 from contextlib import nullcontext
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import hydra
-import pandas as pd
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
@@ -15,7 +16,9 @@ from fedunlearn.checks import Refused, nearest
 from . import configured
 from .compare import with_untouched
 from .guard import check_command_line, sentences
-from .running import carry_out
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 def objective(names: list[str], summary: pd.DataFrame) -> float:
@@ -42,6 +45,8 @@ def app(cfg: DictConfig) -> float | list[float]:
     A sweeper that has objectives is given a number for each of them, and every other one the
     single number that ``minimise`` names. One that goes on after failures is told of them.
     """
+    from .running import carry_out  # after the command line was found to be right
+
     here = HydraConfig.get()
     sweeper: Any = here.sweeper if here.mode is RunMode.MULTIRUN else {}
     with nullcontext() if sweeper.get("keep_going") else sentences():

@@ -1,7 +1,8 @@
 """What the logits of one model say about labelled records: functions of arrays."""
 
+import math
+
 import torch
-from scipy.stats import rankdata
 from torch import Tensor
 from torch.nn import functional
 
@@ -62,9 +63,12 @@ def auc(positive: Tensor, negative: Tensor) -> float:
     """
     _some(positive)
     _some(negative)
-    n, m = len(positive), len(negative)
-    ranks = rankdata(torch.cat([positive, negative]).double().cpu().numpy())
-    return float((ranks[:n].sum() - n * (n + 1) / 2) / (n * m))
+    if positive.isnan().any() or negative.isnan().any():
+        return math.nan
+    scores, sorted_others = positive.double(), negative.double().sort().values
+    below = int(torch.searchsorted(sorted_others, scores).sum())
+    below_or_equal = int(torch.searchsorted(sorted_others, scores, right=True).sum())
+    return (below + below_or_equal) / 2 / (len(positive) * len(negative))
 
 
 def overlap(counts: Tensor, others: Tensor) -> float:

@@ -16,7 +16,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.stats import binom, binomtest
 
 from fedunlearn import checks
 from fedunlearn.checks import Share
@@ -45,6 +44,8 @@ def verification_p_value(
     """
     if not queries or not base_queries:
         raise ValueError("Without queries there is no test.")
+    from scipy.stats import binom, binomtest  # a second that runs without markers spare
+
     bound = binomtest(base_hits, base_queries, alternative="less").proportion_ci(1 - DOUBT).high
     tail = binom.sf(hits - 1, queries, min(1.0, bound + slack))
     return min(1.0, float(tail) + DOUBT)
@@ -90,6 +91,8 @@ def queries_needed(base: float, rate: float, alpha: float = 0.05, beta: float = 
 
 
 def _power(queries: np.ndarray, base: float, rate: float, alpha: float) -> np.ndarray:
+    from scipy.stats import binom
+
     critical = binom.isf(alpha, queries, base)  # the most hits that raise no alarm
     return np.asarray(binom.sf(critical, queries, rate))
 

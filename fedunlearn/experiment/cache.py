@@ -6,6 +6,8 @@ versions, and the code. It holds every round with everything in it, leavers incl
 the experimenter, and no server that has to forget would keep it.
 """
 
+from __future__ import annotations
+
 import hashlib
 import json
 from collections.abc import Iterator, Mapping
@@ -13,16 +15,17 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import fedunlearn
-from fedunlearn import files
+from fedunlearn import files, history
 from fedunlearn.checks import Refused
-from fedunlearn.experiment.checkpoint import Checkpoint, Loaded, RunState
-from fedunlearn.history import round_files
+from fedunlearn.files import DamagedFile
 from fedunlearn.locks import in_turn
 from fedunlearn.results import MODELS, require_checksum, require_this_version
-from fedunlearn.sealed_files import DamagedFile
+
+if TYPE_CHECKING:
+    from fedunlearn.experiment.checkpoint import Loaded, RunState
 
 FACTS = "facts.json"
 
@@ -75,6 +78,8 @@ class Entry:
         where links cannot be. Raises `Refused` where the disk refuses, and for a model that is not
         what the run wrote; then there is no entry.
         """
+        from fedunlearn.experiment.checkpoint import Checkpoint
+
         partial = self.folder.with_name(f".{self.folder.name}.partial")
         files.remove(partial)
         Checkpoint(partial).save(state)
@@ -92,8 +97,10 @@ class Entry:
         except OSError as error:
             raise files.unwritable(self.folder, error) from error
 
-    def take(self) -> "Taken":
+    def take(self) -> Taken:
         """Read the entry, whose turn it must be. Raises `DamagedFile` unless it is whole."""
+        from fedunlearn.experiment.checkpoint import Checkpoint  # with torch, which ls spares
+
         described = _described(self.folder)
         if described["facts"] != json.loads(json.dumps(self.facts)):
             raise DamagedFile(self.folder / FACTS, "it belongs to another training")
@@ -147,7 +154,7 @@ class Cache:
         with entry.turn():
             entry.take()
             for path in (entry.folder / "checkpoint" / "rounds").glob("*.safetensors"):
-                round_files.open_round(path)
+                history.round_files.open_round(path)
 
     def remove(self, entry: Entry) -> None:
         """Delete an entry; whoever is reading it finishes first."""

@@ -12,9 +12,9 @@ from torch import Tensor
 from fedunlearn import files, sealed_files
 from fedunlearn.experiment.checkpointed_rounds import StateFiles
 from fedunlearn.experiment.seed_references import SeedReferences
+from fedunlearn.files import DamagedFile
 from fedunlearn.history import History
 from fedunlearn.results import SHARED
-from fedunlearn.sealed_files import DamagedFile
 from fedunlearn.unlearning import FederationState
 
 VERSION = "3"

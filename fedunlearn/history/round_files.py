@@ -17,11 +17,12 @@ from torch import Tensor
 from fedunlearn import sealed_files
 from fedunlearn.checks import Refused
 from fedunlearn.data import ClientId
+from fedunlearn.files import DamagedFile
 from fedunlearn.history import encodings
 from fedunlearn.history.encodings import Encoding, Unencodable
 from fedunlearn.history.rounds import Round
 from fedunlearn.history.stored_round import BROADCAST, UPDATES, StoredRound, at
-from fedunlearn.sealed_files import DamagedFile, Stamp
+from fedunlearn.sealed_files import Stamp
 
 VERSION = "1"
 """Of the format; a file of another one is refused."""

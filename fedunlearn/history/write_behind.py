@@ -9,11 +9,12 @@ from types import TracebackType
 from typing import Self
 
 from fedunlearn import checks, files
+from fedunlearn.files import DamagedFile
 from fedunlearn.history import round_files
 from fedunlearn.history.encodings import Encoding
 from fedunlearn.history.rounds import Round
 from fedunlearn.history.stored_round import StoredRound
-from fedunlearn.sealed_files import PARTIAL, DamagedFile, Stamp
+from fedunlearn.sealed_files import PARTIAL, Stamp
 
 
 class Recorder:

@@ -151,7 +151,8 @@ def _gradients(
         weights = torch.cat([leaf, buffers[group.clients]], 1) if buffers.shape[1] else leaf
         # The rows are independent: the gradient of the sum holds each row's own.
         values = losses(weights, images, labels, models)
-        (gradient,) = torch.autograd.grad(values, leaf, group.weights.to(values.dtype))
+        # Of a scalar: weights handed to `grad` would load torch's compiler, two seconds and sympy.
+        (gradient,) = torch.autograd.grad((values * group.weights.to(values.dtype)).sum(), leaf)
         return (gradient,)
 
     return gradients

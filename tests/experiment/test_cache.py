@@ -13,11 +13,11 @@ import fedunlearn
 from fedunlearn.evaluators import Utility
 from fedunlearn.experiment import Cache, Evaluation, run
 from fedunlearn.experiment.cache import COUNTING, SHOWING, code_hash
+from fedunlearn.files import DamagedFile
 from fedunlearn.flower import GridClients
 from fedunlearn.history import InMemory, OnDisk
 from fedunlearn.local import LocalWork, Sgd
 from fedunlearn.models import Mlp
-from fedunlearn.sealed_files import DamagedFile
 from fedunlearn.simulations import cache as command
 from fedunlearn.unlearning import Plain, Request
 from strategies.fedaccum import FedAccum

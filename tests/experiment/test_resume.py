@@ -16,11 +16,11 @@ from fedunlearn.experiment.checkpoint import TRAINING, Checkpoint, RunState, Sta
 from fedunlearn.experiment.measuring import Measuring
 from fedunlearn.experiment.seed_references import SeedReferences
 from fedunlearn.experiment.whole_run import LOCK
+from fedunlearn.files import DamagedFile
 from fedunlearn.flower import GridClients
 from fedunlearn.history import History, OnDisk, Round, Updates, Window, round_files
 from fedunlearn.locks import alone
 from fedunlearn.models import Layout
-from fedunlearn.sealed_files import DamagedFile
 from fedunlearn.unlearning import FederationState
 from tests.support.folder_contents import contents
 from tests.support.killed import KEPT, SEEDS, WAVES, carry_out, killed

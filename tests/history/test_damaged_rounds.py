@@ -13,10 +13,10 @@ import torch
 from safetensors.torch import save, save_file
 
 from fedunlearn import sealed_files
+from fedunlearn.files import DamagedFile
 from fedunlearn.history import Float32
 from fedunlearn.history.encodings import Int8
 from fedunlearn.history.round_files import open_round, write
-from fedunlearn.sealed_files import DamagedFile
 from tests.support.round_files import CLIENTS, ENCODINGS, D, done, parsed
 
 

@@ -11,10 +11,10 @@ from safetensors.torch import load_file
 
 from fedunlearn import sealed_files
 from fedunlearn.checks import Refused
+from fedunlearn.files import DamagedFile
 from fedunlearn.history import Float32, Needs, TopK
 from fedunlearn.history.encodings import Float16, Int8
 from fedunlearn.history.round_files import open_round, rewrite_without, write
-from fedunlearn.sealed_files import DamagedFile
 from tests.support.round_files import CLIENTS, ENCODINGS, D, done, parsed
 
 

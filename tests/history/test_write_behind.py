@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from fedunlearn.checks import Refused
+from fedunlearn.files import DamagedFile
 from fedunlearn.history import (
     Float32,
     Needs,
@@ -20,7 +21,6 @@ from fedunlearn.history import (
     round_files,
 )
 from fedunlearn.history.encodings import Float16, Int8
-from fedunlearn.sealed_files import DamagedFile
 from tests.support.rounds import D, done
 
 LONG = 30

@@ -6,10 +6,11 @@ from pathlib import Path
 
 import numpy as np
 
+from fedunlearn.files import DamagedFile
 from fedunlearn.history import RecordedRound, on_disk, round_files
 from fedunlearn.history.audit.findings import Channel, Finding, clients, named
 from fedunlearn.history.audit.fingerprints import Fingerprints, Mark
-from fedunlearn.sealed_files import PARTIAL, DamagedFile
+from fedunlearn.sealed_files import PARTIAL
 
 BLOCK = 2**23
 """Bytes of a file that are read at once."""
