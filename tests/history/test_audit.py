@@ -1,3 +1,4 @@
+import base64
 import collections
 import copy
 import functools
@@ -29,6 +30,7 @@ from fedunlearn.history.audit import search as auditing
 from fedunlearn.history.audit.files import search_files
 from fedunlearn.history.audit.patterns import SHORTEST, Patterns
 from fedunlearn.history.audit.windows import BITS, windows
+from fedunlearn.history.audit.writings import transposed
 from fedunlearn.models import Layout
 from fedunlearn.unlearning import FedAdam, FedAvg, FedAvgM, FedYogi
 
@@ -41,7 +43,7 @@ def federation(seed=0, clients=(0, 1, 2, 3), rounds=5, record=None, models=True)
     """Random rounds with a region that nobody moves, as dead pixels give."""
     drawn = torch.Generator().manual_seed(seed)
     initial = weights = torch.randn(D, generator=drawn) / 10
-    layout = Layout.of_tensors({"w": initial})
+    layout = Layout.of_tensors({"v": torch.zeros(60), "w": torch.zeros(20, 42)})
     history = History(
         layout, initial, initial, record=record or History(layout, initial, initial).record
     )
@@ -324,6 +326,108 @@ def test_raw_records_are_found_in_any_writing(run):
         finding = only(run.audit())
         assert (finding.channel, finding.where) == ("raw records", str(path))
         assert finding.what == f"{path} still holds record 7 of client 2 ({form})."
+
+
+DTYPES = {
+    "float64": torch.float64,
+    "float32": torch.float32,
+    "bfloat16": torch.bfloat16,
+    "float16": torch.float16,
+}
+
+
+def swapped(raw, width):
+    return np.frombuffer(raw, f"u{width}").byteswap().tobytes()
+
+
+WRITINGS = {
+    "as it is": lambda raw, width: raw,
+    "bytes swapped": swapped,
+    "hexadecimal": lambda raw, width: raw.hex().encode(),
+    "capitals": lambda raw, width: raw.hex().upper().encode(),
+    **{
+        f"base64 {before}": lambda raw, width, before=before: base64.b64encode(b"x" * before + raw)
+        for before in range(3)
+    },
+    "base64 for addresses": lambda raw, width: base64.urlsafe_b64encode(b"x" + raw),
+    "base64 in lines": lambda raw, width: base64.encodebytes(raw),
+}
+
+
+@pytest.mark.parametrize("dtype", [*DTYPES, "int8", "transposed", "transposed float64"])
+@pytest.mark.parametrize("way", WRITINGS)
+@pytest.mark.parametrize("before", [0, 1, 3])
+def test_an_update_in_any_writing_is_found(run, dtype, way, before):
+    if dtype == "int8":
+        number = encodings.of("int8").encode(run.delta()[None])["codes"]
+    elif dtype.startswith("transposed"):
+        turned = run.delta()[60:].view(20, 42).T
+        number = turned.double() if dtype.endswith("64") else turned
+    else:
+        number = run.delta().to(DTYPES[dtype])
+    leak = WRITINGS[way](content(number), number.element_size())
+    path = run.folder / "train.log"
+    path.write_bytes(b"x" * before + leak + b"\n")
+    finding = only(run.audit())
+    assert (finding.channel, finding.where) == ("other file", str(path))
+    assert "the update of client 2 from round 3 (" in finding.what
+    held = run.memory.rounds[2].updates  # and nothing of anybody else's is taken for it
+    other = held.deltas[held.clients.index(1)]
+    path.write_bytes(WRITINGS[way](content(other), 4))
+    assert run.audit().clean
+
+
+@pytest.mark.parametrize("dtype", [*DTYPES, "uint8"])
+@pytest.mark.parametrize("way", WRITINGS)
+@pytest.mark.parametrize("order", [(0, 1, 2), (0, 2, 1), (1, 2, 0)])
+def test_records_in_any_writing_are_found(pictures, tmp_path, dtype, way, order):
+    fingerprints, images = pictures
+    picture = images[7].permute(order)
+    if dtype == "uint8":
+        number = (picture * 255).round().to(torch.uint8)
+    else:
+        number = picture.to(DTYPES[dtype])
+    leak = WRITINGS[way](content(number), number.element_size())
+    (tmp_path / "picture").write_bytes(b"x" + leak)
+    finding = only(audit(tmp_path, fingerprints, set(), {}))
+    assert finding.channel == "raw records"
+    assert "record 7 of client 2 (" in finding.what
+
+
+@pytest.fixture(scope="module")
+def pictures():
+    """Fingerprints of coloured pictures, and these."""
+    drawn = torch.Generator().manual_seed(1)
+    images = torch.randint(0, 256, (20, 3, 12, 12), generator=drawn) / 255
+    return taken(federation(), {LEAVER}, {LEAVER: images}), images
+
+
+def test_shuffled_rows_are_found(run):
+    """Also those of a matrix, where a window lies within one of its rows."""
+    path = run.folder / "shuffled"
+    path.write_bytes(content(records()[torch.randperm(40)]))
+    assert "40 records" in only(run.audit()).what
+    held = run.memory.rounds[2].updates.deltas
+    path.write_bytes(content(held[torch.tensor([3, 2, 0, 1])]))
+    assert "the update of client 2 from round 3" in only(run.audit()).what
+
+
+def test_a_transposed_model_of_the_server_is_everybodys(run):
+    kept = run.memory.rounds[3]
+    path = run.folder / "model"
+    path.write_bytes(content(kept.before[60:].view(20, 42).T))
+    assert run.audit().clean
+    path.write_bytes(content((kept.before + run.delta(4))[60:].view(20, 42).T))
+    assert only(run.audit()).channel == "local model"
+
+
+def test_kernels_of_convolutions_are_found_with_their_channels_last():
+    layout = Layout.of_tensors({"bias": torch.zeros(8), "kernel": torch.zeros(8, 3, 5, 5)})
+    rows = torch.randn(2, layout.size)
+    kernels = rows[:, 8:].view(2, 8, 3, 5, 5)
+    wanted = [kernel.contiguous(memory_format=torch.channels_last) for kernel in kernels]
+    wanted = torch.stack([each.permute(0, 2, 3, 1).flatten() for each in wanted])
+    assert torch.equal(transposed(layout, rows), wanted)
 
 
 def test_statistics_of_a_client_are_found(tmp_path):

@@ -1,6 +1,6 @@
 """What gives a client away: windows of what it sent and of what it trained on."""
 
-from collections.abc import Mapping, Set
+from collections.abc import Iterator, Mapping, Set
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Literal
@@ -21,8 +21,9 @@ from fedunlearn.history import (
     on_disk,
 )
 from fedunlearn.history.audit.patterns import Patterns
-from fedunlearn.history.audit.windows import windows, writings
-from fedunlearn.models import Vector
+from fedunlearn.history.audit.windows import windows
+from fedunlearn.history.audit.writings import decodings, rearranged, transposed, writings
+from fedunlearn.models import Layout, Vector
 from fedunlearn.randomness import Stream
 
 NEIGHBOURS = 0.5
@@ -33,6 +34,9 @@ at 0.5.
 """
 
 Kind = Literal["update", "statistics", "local model", "raw records"]
+
+ROUNDED = ("statistics", "raw records")
+"""Kinds that are looked for in half precision by their windows; of updates it is an encoding."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,22 +59,43 @@ class Fingerprints:
     d: int
     """Coordinates of a model."""
     windows: Mapping[bytes, tuple[Mark, ...]]
+    """Each as it was cut; it is looked for in all its `writings`."""
     blank: tuple[tuple[ClientId, int], ...]
     """Client and round of updates that no window tells from what those who remain sent."""
 
     @cached_property
+    def _written(self) -> list[tuple[str, tuple[Mark, ...], bytes]]:
+        """Every form in which a window may be, whose it is, and the bytes."""
+        return [
+            (name, tuple(mark for mark in marks if (mark.form, mark.kind in ROUNDED) == kind), text)
+            for window, marks in self.windows.items()
+            for kind in {(mark.form, mark.kind in ROUNDED) for mark in marks}
+            for name, text in writings(window, kind[0], rounded=kind[1])
+        ]
+
+    @cached_property
     def _patterns(self) -> Patterns:
-        return Patterns(list(self.windows))
+        return Patterns([text for *_, text in self._written])
 
     @property
     def longest(self) -> int:
-        """Bytes of the longest window."""
-        return self._patterns.longest
+        """Bytes of the longest window, in any writing."""
+        return 2 * self._patterns.longest + 4
 
     def marks_in(self, buffer: np.ndarray) -> set[Mark]:
         """Return what ``buffer``, uint8 [n], holds windows of."""
-        marks = list(self.windows.values())
-        return {mark for number, _ in self._patterns.occurrences(buffer) for mark in marks[number]}
+        found = self._forms_in(buffer, "")
+        for writing, content in decodings(buffer):
+            found |= self._forms_in(content, f" in {writing}")
+        return found
+
+    def _forms_in(self, buffer: np.ndarray, writing: str) -> set[Mark]:
+        numbers = {number for number, _ in self._patterns.occurrences(buffer)}
+        return {
+            replace(mark, form=f"{form}{writing}")
+            for form, marks, _ in map(self._written.__getitem__, numbers)
+            for mark in marks
+        }
 
 
 def taken(
@@ -81,7 +106,7 @@ def taken(
 ) -> Fingerprints:
     """Take the fingerprints of ``leavers`` from ``before``, the history that still has them.
 
-    Each update in every encoding and as text; the model that the client trained, where the
+    Each update in every encoding and transposed; the model that the client trained, where the
     broadcast was kept; its statistics; each of its ``records`` [n, ...]. Reads every round, one
     at a time. ``seed`` determines where windows lie.
     """
@@ -93,26 +118,19 @@ def taken(
         model = _broadcast(kept)
         models += [] if model is None else [model]
         if leavers & set(kept.clients):
-            sent |= _of_round(kept, leavers, model, rng, by_window)
+            sent |= _of_round(kept, leavers, model, rng, by_window, before.layout)
     for client, sums in (before.statistics or {}).items():
         if client in leavers:
-            _of_rows(sums.reshape(1, -1), "statistics", client, rng, by_window)
+            _of_rows(sums[None], "statistics", client, rng, by_window)
     # a model of the server is everybody's: the mean of one client's update, say
-    _drop(by_window, *models)
+    turned = [transposed(before.layout, model[None]) for model in models]
+    _drop(by_window, *models, *turned)
     marked = {
         (m.client, m.number) for marks in by_window.values() for m in marks if m.kind == "update"
     }
     for client in sorted(leavers & (records or {}).keys()):
-        rows = (records or {})[client]
-        _of_rows(rows.reshape(len(rows), -1), "raw records", client, rng, by_window)
-    written: dict[bytes, set[Mark]] = {}
-    for window, marks in by_window.items():
-        _merge(written, {window: marks})
-        widened = {mark for mark in marks if mark.form == "float32"}
-        for form, content in writings(window) if widened else ():
-            its = {replace(mark, form=form) for mark in widened}
-            _merge(written, {content: its})
-    ordered = {window: tuple(sorted(marks, key=str)) for window, marks in written.items()}
+        _of_rows((records or {})[client], "raw records", client, rng, by_window)
+    ordered = {window: tuple(sorted(marks, key=str)) for window, marks in by_window.items()}
     blank = tuple(sorted(sent - marked))
     return Fingerprints(frozenset(leavers), before.initial.numel(), ordered, blank)
 
@@ -123,6 +141,7 @@ def _of_round(
     model: Vector | None,
     rng: np.random.Generator,
     by_window: dict[bytes, set[Mark]],
+    layout: Layout,
 ) -> set[tuple[ClientId, int]]:
     """Add windows of a round; return client and round of each update that is not constant."""
     stored, updates = on_disk(kept), kept.updates
@@ -145,24 +164,50 @@ def _of_round(
                 if name in theirs:
                     _drop(own, theirs[name])
                 _merge(by_window, own)
+    deltas = updates.deltas
+    theirs_turned = transposed(layout, others)
+    for client, row in places.items():
+        mark = Mark("update", client, kept.number, "float32, transposed")
+        own = {window: {mark} for window in windows(transposed(layout, deltas[[row]])[0], rng)}
+        _drop(own, theirs_turned)
+        _merge(by_window, own)
     if model is not None:
         for client, row in places.items():
-            trained = model + updates.deltas[row]
-            mark = Mark("local model", client, kept.number, "float32")
-            _merge(by_window, {window: {mark} for window in windows(trained, rng, base=model)})
-    deltas = updates.deltas
+            for form, trained, base in _trained(layout, model, deltas[row]):
+                mark = Mark("local model", client, kept.number, form)
+                _merge(by_window, {window: {mark} for window in windows(trained, rng, base=base)})
     return {(c, kept.number) for c, row in places.items() if (deltas[row] != deltas[row, 0]).any()}
 
 
+def _trained(layout: Layout, model: Vector, delta: Vector) -> Iterator[tuple[str, Vector, Vector]]:
+    """Yield form, what a client trained, and what from: as it is, and transposed."""
+    yield "float32", model + delta, model
+    both = transposed(layout, torch.stack([model + delta, model]))
+    yield "float32, transposed", both[0], both[1]
+
+
 def _of_rows(
-    rows: Tensor,
+    tensors: Tensor,
     kind: Kind,
     client: ClientId,
     rng: np.random.Generator,
     by_window: dict[bytes, set[Mark]],
 ) -> None:
-    """Add a window or two of each row [n, ...]."""
-    form = str(rows.dtype).removeprefix("torch.")
+    """Add a window or two of each of ``tensors`` [n, ...], in each arrangement of its axes."""
+    form = str(tensors.dtype).removeprefix("torch.")
+    _of_each(tensors.reshape(len(tensors), -1), form, kind, client, rng, by_window)
+    for arrangement, rows in rearranged(tensors):
+        _of_each(rows, f"{form}, {arrangement}", kind, client, rng, by_window)
+
+
+def _of_each(
+    rows: Tensor,
+    form: str,
+    kind: Kind,
+    client: ClientId,
+    rng: np.random.Generator,
+    by_window: dict[bytes, set[Mark]],
+) -> None:
     for number, row in enumerate(rows):
         # in small pictures no window carries twice what is needed, nor does one recur
         for credit in (NEIGHBOURS, 0.8):

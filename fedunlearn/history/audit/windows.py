@@ -97,17 +97,3 @@ def _spans(
             spans = ends[here] - starts[here]
             chosen = rng.choice(here[spans == spans.min()])
             yield int(starts[chosen]), int(ends[chosen])
-
-
-def writings(window: bytes) -> Iterator[tuple[str, bytes]]:
-    """Yield float32 numbers in other forms: as float64, as text, and levels 0 to 255 of pixels."""
-    values = np.frombuffer(window, np.float32)
-    yield "float64", values.astype(np.float64).tobytes()
-    # in the shortest digits that read back as the number in double precision, or in single
-    for words in (list(map(repr, values.tolist())), list(map(str, values))):
-        texts = (separator.join(words).encode() for separator in (",", ", ", "\n"))
-        yield from (("text", text) for text in texts if len(text) >= SHORTEST)
-    if len(values) >= SHORTEST and values.min() >= 0 and values.max() <= 1:
-        levels = np.rint(values * 255).astype(np.uint8)
-        if len(np.unique(levels)) == len(np.unique(values)):
-            yield "uint8", levels.tobytes()
