@@ -7,10 +7,10 @@ from flwr.app import Array, Context, Message, MetricRecord, RecordDict
 from flwr.clientapp import ClientApp
 
 from benchmarks.workloads import SEED, WORK
-from fedunlearn.flower import GridClients, InProcessGrid, handshake
+from fedunlearn.flower import InProcessGrid, grid_clients, handshake
 from fedunlearn.models import Mlp, Network
 from fedunlearn.threads import cores
-from fedunlearn.unlearning import Access, Ledger, ProxyData, Training
+from fedunlearn.unlearning import Ledger, ProxyData, Training
 
 NETWORK = Network(Mlp(hidden=()), (1, 1, 1), 2)
 WEIGHTS = Array(NETWORK.initial(SEED).numpy())
@@ -44,10 +44,9 @@ def contend(turns: Iterable[int], clients: int, sampled: int) -> None:
         connection = handshake(grid, clients)
         for rounds in turns:
             ledger.charges.clear()
-            asked = GridClients(
-                connection, training, SEED, ledger, Access(frozenset(connection.nodes)), nobody
-            )
-            for _ in asked.rounds(NETWORK.initial(SEED), 1, rounds):
+            for _ in grid_clients(connection, training, nobody).rounds(
+                NETWORK.initial(SEED), 1, rounds
+            ):
                 pass
     finally:
         grid.close()

@@ -6,9 +6,9 @@ import torch
 
 from benchmarks.workloads import WORK, Workload
 from fedunlearn.data import Scenario, build_federation
-from fedunlearn.flower import Connection, GridClients, Local
+from fedunlearn.flower import Connection, Local, grid_clients
 from fedunlearn.history import History, Needs
-from fedunlearn.unlearning import Access, FederationState, Ledger, ProxyData, Training, train
+from fedunlearn.unlearning import FederationState, Ledger, ProxyData, ScopedClients, Training, train
 
 
 def contend(
@@ -47,14 +47,8 @@ def recorded(turns: Iterable[int], workload: Workload, mode: str, needs: Needs) 
     Local(mode=mode, device="cpu").run(scenario, job)
 
 
-def clients(connection: Connection, scenario: Scenario, training: Training) -> GridClients:
+def clients(connection: Connection, scenario: Scenario, training: Training) -> ScopedClients:
     """Return all clients of a scenario, with an empty ledger."""
-    here, ledger = build_federation(scenario), Ledger()
-    return GridClients(
-        connection=connection,
-        training=training,
-        seed=scenario.seed,
-        ledger=ledger,
-        access=Access(frozenset(connection.nodes)),
-        unlabelled=ProxyData(here.network, here.proxy, ledger, scenario.seed),
-    )
+    here = build_federation(scenario)
+    unlabelled = ProxyData(here.network, here.proxy, Ledger(), scenario.seed)
+    return grid_clients(connection, training, unlabelled)

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from fedunlearn.data import ClientId
-from fedunlearn.local import Trainer
+from fedunlearn.local import CohortWork, Trainer
 from fedunlearn.models import Vector, mean
 from fedunlearn.randomness import Stream, entropy
 from fedunlearn.unlearning import Training, cohort
@@ -58,26 +58,19 @@ def _together(
     states = [training.server.start(model) for model in weights]
     for number in range(1, rounds + 1):
         cohorts = [cohort(member.clients, size, member.seed, number) for member in members]
-        trained = trainer.train(
-            torch.stack([w for w, clients in zip(weights, cohorts, strict=True) for _ in clients]),
-            [client for clients in cohorts for client in clients],
-            training.work,
-            number,
-            [
-                entropy(member.seed, Stream.CLIENT, 0, number, client)
-                for member, clients in zip(members, cohorts, strict=True)
-                for client in clients
-            ],
+        rows = [(row, client) for row, clients in enumerate(cohorts) for client in clients]
+        work = CohortWork(
+            starts=torch.stack([weights[row] for row, _ in rows]),
+            clients=[client for _, client in rows],
+            work=training.work,
+            round=number,
+            seeds=[entropy(members[r].seed, Stream.CLIENT, 0, number, c) for r, c in rows],
         )
-        for place, (clients, rows) in enumerate(
-            zip(
-                cohorts,
-                torch.split(trained.weights, [len(clients) for clients in cohorts]),
-                strict=True,
-            )
-        ):
+        trained = trainer.train(work)
+        split = torch.split(trained.weights, [len(clients) for clients in cohorts])
+        for place, (clients, models) in enumerate(zip(cohorts, split, strict=True)):
             examples = torch.tensor([len(trainer.shards.span(client)) for client in clients])
-            update = mean(rows - weights[place], examples)
+            update = mean(models - weights[place], examples)
             weights[place], states[place] = training.server.step(
                 weights[place], update, states[place]
             )

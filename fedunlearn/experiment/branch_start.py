@@ -7,9 +7,9 @@ import torch
 from fedunlearn.data import Federation
 from fedunlearn.experiment.experiment import Experiment
 from fedunlearn.experiment.reference_seeds import first_model, training_seed
-from fedunlearn.flower import Connection, GridClients
+from fedunlearn.flower import Connection, grid_clients
 from fedunlearn.history import History, Policy, RecordRound
-from fedunlearn.unlearning import Access, FederationState, Ledger, ProxyData
+from fedunlearn.unlearning import FederationState, Ledger, ProxyData, ScopedClients
 
 
 def before_training(federation: Federation, policy: Policy) -> FederationState:
@@ -41,15 +41,7 @@ def server_data(
 
 def all_clients(
     experiment: Experiment, federation: Federation, connection: Connection, name: str
-) -> GridClients:
+) -> ScopedClients:
     """Return all clients as the branch ``name`` asks them, charging a new ledger."""
-    ledger = Ledger()
-    unlabelled = server_data(experiment, federation, name, ledger)
-    return GridClients(
-        connection=connection,
-        training=experiment.training,
-        seed=unlabelled.seed,
-        ledger=ledger,
-        access=Access(frozenset(range(federation.clients))),
-        unlabelled=unlabelled,
-    )
+    unlabelled = server_data(experiment, federation, name, Ledger())
+    return grid_clients(connection, experiment.training, unlabelled)

@@ -35,7 +35,7 @@ from fedunlearn.experiment.measuring import Measuring
 from fedunlearn.experiment.run_folder import RunFolder
 from fedunlearn.experiment.seed_references import SeedReferences
 from fedunlearn.experiment.shared_stages import Sharing, reference_kind
-from fedunlearn.flower import Connection, GridClients
+from fedunlearn.flower import Connection
 from fedunlearn.history import Needs, RecordRound, opened
 from fedunlearn.history.audit import Fingerprints, taken
 from fedunlearn.models import Vector, model_hash
@@ -44,6 +44,7 @@ from fedunlearn.unlearning import (
     FedAvg,
     FederationState,
     Request,
+    ScopedClients,
     UnlearningStrategy,
     forget,
     train,
@@ -159,7 +160,7 @@ class SeedRun:
         state: RunState,
         strategy: UnlearningStrategy,
         request: Request,
-        clients: GridClients,
+        clients: ScopedClients,
         stack: ExitStack,
     ) -> RunState:
         """Serve one request and recover, and add the row of the summary."""
@@ -187,7 +188,7 @@ class SeedRun:
         )
 
     def _trained(
-        self, state: RunState, clients: GridClients, last: int, record: RecordRound, needs: Needs
+        self, state: RunState, clients: ScopedClients, last: int, record: RecordRound, needs: Needs
     ) -> RunState:
         """Train up to round ``last``, saving now and then."""
         state = replace(state, current=recorded_by(record, state.current))
@@ -231,7 +232,7 @@ class SeedRun:
         case = Case(self._seed, name, request)
         self.folder.model(case, self.federation.network.layout, weights)
 
-    def _clients(self, name: str) -> GridClients:
+    def _clients(self, name: str) -> ScopedClients:
         return all_clients(self.experiment, self.federation, self.connection, name)
 
     def _recorder(self, place: str) -> AbstractContextManager[RecordRound]:

@@ -6,7 +6,8 @@ from .client_app import build_client_app as build_client_app
 from .engines.engine import Engine as Engine
 from .engines.local import Local as Local
 from .engines.ray import Ray as Ray
-from .grid_clients import GridClients as GridClients
+from .grid_channel import GridChannel as GridChannel
+from .grid_channel import grid_clients as grid_clients
 from .identity import SECONDS_TO_CONNECT as SECONDS_TO_CONNECT
 from .identity import Connection as Connection
 from .identity import handshake as handshake

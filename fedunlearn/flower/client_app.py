@@ -24,7 +24,7 @@ from fedunlearn.data import ClientId, Scenario, build_federation, shards_on
 from fedunlearn.flower.arrays import OTHER, SUMS, WEIGHTS, TensorArray, unpack
 from fedunlearn.flower.identity import introduction, partition_of
 from fedunlearn.flower.messages import client_kinds, decode
-from fedunlearn.local import ChunkedTrainer, LocalWork, train_locally
+from fedunlearn.local import ChunkedTrainer, CohortWork, LocalWork, train_locally
 from fedunlearn.methods import ridge
 from fedunlearn.models import Vector
 from fedunlearn.randomness import Entropy, Stream, entropy, generator
@@ -134,9 +134,8 @@ def train_together(
     started = time.perf_counter()
     order = Order.of(messages[0])
     seeds = [order.seed(client) for client in clients]
-    matrix, processed = pieces.train(
-        order.weights, clients, order.work, order.round, seeds, order.other
-    )
+    cohort = CohortWork(order.weights, clients, order.work, order.round, seeds, order.other)
+    matrix, processed = pieces.train(cohort)
     records = [len(pieces.shards.span(client)) for client in clients]
     each = (time.perf_counter() - started) / sum(processed)
     # Clients with as many records say the same, which is written once.

@@ -12,7 +12,7 @@ from fedunlearn import checks
 from fedunlearn.checks import Refused
 from fedunlearn.data import ClientId
 from fedunlearn.flower.identity import require_nodes
-from fedunlearn.flower.plain_clients import PlainClients, tensors
+from fedunlearn.flower.plain_channel import PlainChannel, tensors
 from fedunlearn.flower.plain_nodes import PlainNodes
 from fedunlearn.history import History
 from fedunlearn.models import Layout, Vector
@@ -22,6 +22,7 @@ from fedunlearn.unlearning import (
     Ledger,
     Moment,
     Request,
+    ScopedClients,
     Step,
     Steps,
     UnlearningStrategy,
@@ -102,36 +103,41 @@ class Unlearning(Strategy):
         initial = _checked(layout.flatten(named).float())
         result = Result(initial_arrays)
         self.curve = [Step(Moment("train", 0, 0), initial)]
-        self.ledger = Ledger()
-        clients = PlainClients(
+        self.ledger = Ledger()  # the seed is of the server alone: clients draw their own numbers
+        channel = PlainChannel(
             nodes=PlainNodes(grid, timeout, self.tolerated_failures),
             strategy=self.strategy,
             layout=layout,
             kinds={name: array.numpy().dtype for name, array in initial_arrays.items()},
             config=train_config or ConfigRecord(),
-            ledger=self.ledger,
             heard=lambda metrics: result.train_metrics_clientapp.update({len(self.curve): metrics}),
-            access=Access(self.clients),
         )
+        clients = ScopedClients(channel, 0, self.ledger, Access(self.clients))
         self.summary()
         _judge(result, evaluate_fn, 0, initial_arrays)
         state = FederationState(History(layout, initial, initial), self.clients)
         for step in self._steps(state, clients, requests, num_rounds):
             if step.moment.round == 0:
                 continue  # the model before a request is the one after the round before it
-            key = len(self.curve)
-            self.curve.append(step)
-            logger.info("[MODEL %d] %s round %d", key, step.moment.phase, step.moment.round)
-            result.arrays = clients.pack(step.weights)
-            self._evaluate(result, key, _remaining(clients, requests, step), evaluate_config)
+            key = self._appended(step)
+            result.arrays = channel.pack(step.weights)
+            present = _present(self.clients, requests, step)
+            self._evaluate(result, key, channel, present, evaluate_config)
             _judge(result, evaluate_fn, key, result.arrays)
         logger.info("%s", result)
         return result
 
+    def _appended(self, step: Step) -> int:
+        """Add a model to the curve; return its place."""
+        key = len(self.curve)
+        self.curve.append(step)
+        logger.info("[MODEL %d] %s round %d", key, step.moment.phase, step.moment.round)
+        return key
+
     def _steps(
         self,
         state: FederationState,
-        clients: PlainClients,
+        clients: ScopedClients,
         requests: Sequence[Request],
         rounds: int,
     ) -> Steps:
@@ -147,12 +153,18 @@ class Unlearning(Strategy):
         return state
 
     def _evaluate(
-        self, result: Result, key: int, clients: PlainClients, config: ConfigRecord | None
+        self,
+        result: Result,
+        key: int,
+        channel: PlainChannel,
+        present: frozenset[ClientId],
+        config: ConfigRecord | None,
     ) -> None:
         """Let the clients who are present evaluate a model, as the wrapped strategy does it."""
         copied = ConfigRecord(dict(config or {}))  # strategies write into it
-        messages = self.configure_evaluate(key, result.arrays, copied, clients.present)
-        metrics = self.aggregate_evaluate(key, clients.evaluate(list(messages)))
+        grid = channel.nodes.present(present)
+        messages = self.configure_evaluate(key, result.arrays, copied, grid)
+        metrics = self.aggregate_evaluate(key, channel.evaluate(present, list(messages)))
         if metrics is not None:
             result.evaluate_metrics_clientapp[key] = metrics
 
@@ -199,10 +211,11 @@ class Unlearning(Strategy):
         self.strategy.summary()
 
 
-def _remaining(clients: PlainClients, requests: Sequence[Request], step: Step) -> PlainClients:
-    """Scope ``clients`` to those who were present at ``step``."""
-    left = frozenset[ClientId]().union(*(r.clients for r in requests[: step.moment.request]))
-    return clients.scoped(clients.access.without(left))
+def _present(
+    clients: frozenset[ClientId], requests: Sequence[Request], step: Step
+) -> frozenset[ClientId]:
+    """Return who of ``clients`` was present at ``step``."""
+    return clients.difference(*(request.clients for request in requests[: step.moment.request]))
 
 
 def _judge(

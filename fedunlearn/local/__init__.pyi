@@ -7,6 +7,7 @@ from .optimizers import Adam as Adam
 from .optimizers import DiagonalFisher as DiagonalFisher
 from .optimizers import Sgd as Sgd
 from .sgd import train_locally as train_locally
+from .trained import CohortWork as CohortWork
 from .trained import Trained as Trained
 from .trainers import Threads as Threads
 from .trainers import Trainer as Trainer

@@ -8,12 +8,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fedunlearn.data import ClientId, Records, Shards
+from fedunlearn.data import Records, Shards
 from fedunlearn.local.cohort import train_cohort
-from fedunlearn.local.trained import Trained
+from fedunlearn.local.trained import CohortWork, Trained
 from fedunlearn.local.work import LocalWork
 from fedunlearn.models import Network, Vector
-from fedunlearn.randomness import Entropy, generator
+from fedunlearn.randomness import generator
 from fedunlearn.threads import pool
 
 log = logging.getLogger(__name__)
@@ -45,28 +45,20 @@ class ChunkedTrainer:
     most: dict[str, int] = field(default_factory=dict)
     """Clients of one piece, by their work: measured once, halved when memory runs out."""
 
-    def train(
-        self,
-        starts: Tensor,
-        clients: Sequence[ClientId],
-        work: LocalWork,
-        round: int,
-        seeds: Sequence[Entropy],
-        other: Vector | None = None,
-    ) -> Trained[list[int]]:
+    def train(self, cohort: CohortWork) -> Trained[list[int]]:
         """Return what `cohort.train_cohort` returns, with weights [k, d] in host memory.
 
-        ``starts`` is [d] or [k, d], ``other`` [d]. Raises torch.OutOfMemoryError if one client
-        does not fit.
+        Raises torch.OutOfMemoryError if one client does not fit.
         """
         device = self.shards.records.labels.device
-        kind = repr(work)
+        clients, starts = cohort.clients, cohort.starts
+        kind = repr(cohort.work)
         if kind not in self.most:
             first = starts.view(-1, starts.shape[-1])[0]
-            row = step_bytes(self.network, first, work, self.shards, other)
+            row = step_bytes(self.network, first, cohort.work, self.shards, cohort.other)
             rows = CPU_ROWS if device.type == "cpu" else len(self.shards)
             self.most[kind] = max(1, min(rows, budget(device) // row))
-        second = None if other is None else other.to(device)
+        second = None if cohort.other is None else cohort.other.to(device)
         begun, trained = starts.to(device), starts.new_empty(len(clients), starts.shape[-1])
         processed = [0] * len(clients)
         # Clients of equal length side by side: whoever has finished leaves no gap in a piece.
@@ -78,9 +70,9 @@ class ChunkedTrainer:
                 begun if begun.dim() == 1 else begun[rows],
                 self.shards,
                 [clients[row] for row in rows],
-                work,
-                round,
-                [generator(seeds[row]) for row in rows],
+                cohort.work,
+                cohort.round,
+                [generator(cohort.seeds[row]) for row in rows],
                 second,
             )
             trained[rows] = weights.to(trained.device)

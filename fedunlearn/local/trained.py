@@ -1,10 +1,34 @@
-"""What local training returns."""
+"""What many clients are to train, and what local training returns."""
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Generic, NamedTuple, TypeVar
 
 from torch import Tensor
 
+from fedunlearn.data import ClientId
+from fedunlearn.local.work import LocalWork
+from fedunlearn.models import Vector
+from fedunlearn.randomness import Entropy
+
 Records = TypeVar("Records", int, list[int])
+
+
+@dataclass(frozen=True, slots=True)
+class CohortWork:
+    """The local work of k clients at the same time."""
+
+    starts: Tensor
+    """The model from which all start, [d], or one for each, [k, d]."""
+    clients: Sequence[ClientId]
+    """[k]."""
+    work: LocalWork
+    round: int
+    """Sets the learning rate."""
+    seeds: Sequence[Entropy]
+    """Of each client's randomness, [k]."""
+    other: Vector | None = None
+    """A second model for work that compares with it, [d]; the same for all."""
 
 
 class Trained(NamedTuple, Generic[Records]):

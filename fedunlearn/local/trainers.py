@@ -1,18 +1,15 @@
 """Who trains many clients with their own records at the same time."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 import torch
-from torch import Tensor
 
-from fedunlearn.data import ClientId, Shards
+from fedunlearn.data import Shards
 from fedunlearn.local.sgd import train_locally
-from fedunlearn.local.trained import Trained
-from fedunlearn.local.work import LocalWork
+from fedunlearn.local.trained import CohortWork, Trained
 from fedunlearn.models import Network
-from fedunlearn.randomness import Entropy, generator
+from fedunlearn.randomness import generator
 from fedunlearn.threads import pool
 
 
@@ -23,15 +20,8 @@ class Trainer(Protocol):
     def shards(self) -> Shards:
         """What each client trains on."""
 
-    def train(
-        self,
-        starts: Tensor,
-        clients: Sequence[ClientId],
-        work: LocalWork,
-        round: int,
-        seeds: Sequence[Entropy],
-    ) -> Trained[list[int]]:
-        """Train ``clients[i]`` from ``starts[i]`` [d] (or all from one), with ``seeds[i]``."""
+    def train(self, cohort: CohortWork) -> Trained[list[int]]:
+        """Let every client of ``cohort`` train; row i is that of ``cohort.clients[i]``."""
 
 
 @dataclass(frozen=True)
@@ -42,25 +32,20 @@ class Threads:
     shards: Shards
     workers: int
 
-    def train(
-        self,
-        starts: Tensor,
-        clients: Sequence[ClientId],
-        work: LocalWork,
-        round: int,
-        seeds: Sequence[Entropy],
-    ) -> Trained[list[int]]:
+    def train(self, cohort: CohortWork) -> Trained[list[int]]:
         """See `Trainer.train`; row i is what `train_locally` returns, bit for bit."""
         device = self.shards.records.labels.device
+        other = None if cohort.other is None else cohort.other.to(device)
 
         def one(row: int) -> Trained[int]:
-            records, start = self.shards[clients[row]], starts if starts.dim() == 1 else starts[row]
+            records, starts = self.shards[cohort.clients[row]], cohort.starts
+            start = starts if starts.dim() == 1 else starts[row]
             weights, processed = train_locally(
                 *(self.network, start.to(device), records.images, records.labels),
-                *(work, round, generator(seeds[row])),
+                *(cohort.work, cohort.round, generator(cohort.seeds[row]), other),
             )
             return Trained(weights.cpu(), processed)
 
         with pool(self.workers) as threads:
-            rows = list(threads.map(one, range(len(clients))))
+            rows = list(threads.map(one, range(len(cohort.clients))))
         return Trained(torch.stack([row.weights for row in rows]), [row.processed for row in rows])

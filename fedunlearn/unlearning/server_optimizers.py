@@ -104,13 +104,12 @@ class FedAdam:
 
     def start(self, weights: Vector) -> State:
         """Start from ``m = 0``, ``v = tau^2``."""
-        return torch.zeros_like(weights), torch.full_like(weights, self.tau**2)
+        return _adaptive_start(self, weights)
 
     def step(self, weights: Vector, update: Vector, state: State) -> tuple[Vector, State]:
         """Take one step."""
-        first = self.beta1 * state[0] + (1 - self.beta1) * update
-        second = self.beta2 * state[1] + (1 - self.beta2) * update.square()
-        return weights + self.lr * first / (second.sqrt() + self.tau), (first, second)
+        squares = self.beta2 * state[1] + (1 - self.beta2) * update.square()
+        return _adaptive_step(self, weights, update, (state[0], squares))
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,11 +134,26 @@ class FedYogi:
 
     def start(self, weights: Vector) -> State:
         """Start from ``m = 0``, ``v = tau^2``."""
-        return torch.zeros_like(weights), torch.full_like(weights, self.tau**2)
+        return _adaptive_start(self, weights)
 
     def step(self, weights: Vector, update: Vector, state: State) -> tuple[Vector, State]:
         """Take one step."""
-        first = self.beta1 * state[0] + (1 - self.beta1) * update
         square = update.square()
-        second = state[1] - (1 - self.beta2) * square * torch.sign(state[1] - square)
-        return weights + self.lr * first / (second.sqrt() + self.tau), (first, second)
+        squares = state[1] - (1 - self.beta2) * square * torch.sign(state[1] - square)
+        return _adaptive_step(self, weights, update, (state[0], squares))
+
+
+def _adaptive_start(optimizer: FedAdam | FedYogi, weights: Vector) -> State:
+    return torch.zeros_like(weights), torch.full_like(weights, optimizer.tau**2)
+
+
+def _adaptive_step(
+    optimizer: FedAdam | FedYogi, weights: Vector, update: Vector, state: State
+) -> tuple[Vector, State]:
+    """Step by the mean of updates, over the root of the mean square that ``state`` holds already.
+
+    ``state`` is (m before the step, v after it), each [d].
+    """
+    first = optimizer.beta1 * state[0] + (1 - optimizer.beta1) * update
+    stepped = weights + optimizer.lr * first / (state[1].sqrt() + optimizer.tau)
+    return stepped, (first, state[1])

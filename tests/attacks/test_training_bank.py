@@ -6,10 +6,11 @@ import torch
 from fedunlearn.attacks import training_bank as bank_module
 from fedunlearn.attacks.training_bank import Member, train_bank
 from fedunlearn.data import Backdoor, Digits, Dirichlet, Scenario, build_federation
-from fedunlearn.flower import GridClients, Local
+from fedunlearn.flower import Local
 from fedunlearn.local import LocalWork, Sgd, Threads
 from fedunlearn.models import Mlp
-from fedunlearn.unlearning import Access, FedAvgM, Ledger, ProxyData, Training
+from fedunlearn.unlearning import Access, FedAvgM, Training
+from tests.support.grid_clients import scenario_clients
 
 SCENARIO = Scenario(Digits(), Dirichlet(clients=5), Backdoor(), Mlp((16,)), (1,), seed=4)
 TRAININGS = {
@@ -22,17 +23,11 @@ TRAININGS = {
 
 def ordinary(training, member):
     """Train one member over Flower messages."""
-    here, models = build_federation(SCENARIO), []
+    models = []
 
     def job(connection):
-        clients = GridClients(
-            connection=connection,
-            training=training,
-            seed=member.seed,
-            ledger=Ledger(),
-            access=Access(member.clients),
-            unlabelled=ProxyData(here.network, here.proxy, Ledger(), member.seed),
-        )
+        everybody = scenario_clients(connection, training, SCENARIO)
+        clients = replace(everybody, seed=member.seed, access=Access(member.clients))
         models.extend(w for _, w in clients.rounds(member.initial, 1, training.rounds))
 
     Local(mode="workers").run(SCENARIO, job)

@@ -33,9 +33,9 @@ from benchmarks.contenders import BEST_LOOP, CEILING, LOOPS, OURS, RAY
 from benchmarks.processes import Lap, Player, interleaved
 from benchmarks.workloads import BATCH, MNIST, WORK, WORKLOADS, Noise, Workload, lenet5, mlp
 from fedunlearn.data import Dataset, build_federation
-from fedunlearn.flower import GridClients, InProcessGrid, Local
+from fedunlearn.flower import InProcessGrid, Local
 from fedunlearn.history import Needs
-from fedunlearn.unlearning import Training
+from fedunlearn.unlearning import ScopedClients, Training
 from tests.support.throughput import Threaded
 
 linux = pytest.mark.skipif(not footprint.PROC.exists(), reason="only Linux says who uses memory")
@@ -174,14 +174,14 @@ class TestContenders:
         assert SEEN == {BATCH: 3 * 4 * 2, 5: 3 * 4}
 
     def test_ours_run_as_many_rounds_as_they_are_told_with_as_many_clients(self, monkeypatch):
-        asked, train = [], GridClients.train
+        asked, train = [], ScopedClients.train
 
         def spy(self, *arguments, **named):
             updates = train(self, *arguments, **named)
             asked.append(len(updates.clients))
             return updates
 
-        monkeypatch.setattr(GridClients, "train", spy)
+        monkeypatch.setattr(ScopedClients, "train", spy)
         null.contend([2, 1], clients=10, sampled=3)
         ours.contend([2, 1], mlp(10, 4), mode="cohort", cohort=0.5)
         ours.recorded([2, 1], mlp(10, 4), mode="workers", needs=Needs(updates=True))

@@ -14,12 +14,11 @@ from fedunlearn.evaluators import Utility
 from fedunlearn.experiment import Cache, Evaluation, run
 from fedunlearn.experiment.cache import COUNTING, SHOWING, code_hash
 from fedunlearn.files import DamagedFile
-from fedunlearn.flower import GridClients
 from fedunlearn.history import InMemory, OnDisk
 from fedunlearn.local import LocalWork, Sgd
 from fedunlearn.models import Mlp
 from fedunlearn.simulations import cache as command
-from fedunlearn.unlearning import Plain, Request
+from fedunlearn.unlearning import Plain, Request, ScopedClients
 from strategies.fedaccum import FedAccum
 from strategies.federaser import FedEraser
 from strategies.finetune import FineTune
@@ -43,13 +42,13 @@ def carried_out(experiment, folder, seeds=(0,)):
 @pytest.fixture
 def trained(monkeypatch):
     """The rounds that clients were asked for."""
-    asked, real = [], GridClients.train
+    asked, real = [], ScopedClients.train
 
     def train(self, *args, round, **kwargs):
         asked.append((self.ledger.moment.phase, self.ledger.moment.request))
         return real(self, *args, round=round, **kwargs)
 
-    monkeypatch.setattr(GridClients, "train", train)
+    monkeypatch.setattr(ScopedClients, "train", train)
     return asked
 
 

@@ -22,7 +22,7 @@ from fedunlearn.data import NoPlanting as Unplanted
 from fedunlearn.evaluators import BackdoorProbe, Distance, Forgetting, Utility
 from fedunlearn.experiment import Evaluation, Experiment, before_training, recorded_by, run
 from fedunlearn.experiment.estimate import Pace, Speed, estimate, estimated_costs
-from fedunlearn.experiment.estimate.dry_clients import NUDGE, DryClients, DryServerData
+from fedunlearn.experiment.estimate.dry_clients import NUDGE, DryServerData, dry_clients
 from fedunlearn.experiment.estimate.dry_run import DryRun
 from fedunlearn.flower import client_app
 from fedunlearn.history import Needs, OnDisk
@@ -30,7 +30,7 @@ from fedunlearn.local import Distillation, LocalWork, Sgd, Trained
 from fedunlearn.models import Mlp
 from fedunlearn.simulations import __main__ as command
 from fedunlearn.simulations import estimate as entry
-from fedunlearn.unlearning import SERVER, Access, Ledger, Plain, ProxyData, Request, Training
+from fedunlearn.unlearning import SERVER, Ledger, Plain, ProxyData, Request, Training
 from strategies.fedaccum import FedAccum
 from strategies.federaser import FedEraser
 from strategies.finetune import FineTune
@@ -210,21 +210,16 @@ class TestAgainstRuns:
 
 
 class TestDryClients:
-    """Next to `GridClients`: the same questions, the same answers and charges but for training."""
+    """Next to clients over a grid: the same answers and charges, but nobody trains."""
 
     @pytest.fixture
     def both(self):
         world = World(training=Training(rounds=6, cohort=0.5, work=LocalWork(epochs=3)))
         with world.open() as real:
-            dry = DryClients(
-                records={client: len(held) for client, held in enumerate(world.here.train)},
-                training=world.training,
-                seed=world.seed,
-                ledger=Ledger(),
-                access=Access(frozenset(range(4))),
-                unlabelled=DryServerData(replace(real.unlabelled, ledger=Ledger()), lambda *_: 0.5),
-            )
-            yield dry, real
+            records = {client: len(held) for client, held in enumerate(world.here.train)}
+            unlabelled = replace(real.channel.proxy, ledger=Ledger())
+            dry = DryServerData(unlabelled, lambda *_: 0.5)
+            yield dry_clients(records, world.training, dry), real
 
     @pytest.mark.parametrize(
         "ask",
@@ -264,7 +259,7 @@ class TestDryClients:
                 without_leavers(clients, {0}, Needs(leaver=True)).leavers.train(
                     torch.zeros(6), [1], round=1
                 )
-            assert rest.work == clients.training.work
+            assert rest.work == clients.channel.training.work
             assert clients.ledger.charges == []
 
     def test_distilling_is_charged_and_changes_nothing(self, both):

@@ -16,7 +16,6 @@ from fedunlearn.evaluators import Distance, Utility
 from fedunlearn.experiment import Evaluation, run, training_seed
 from fedunlearn.experiment.estimate import estimate, estimated_costs
 from fedunlearn.experiment.reference_seeds import first_model
-from fedunlearn.flower import GridClients
 from fedunlearn.history import InMemory, OnDisk
 from fedunlearn.results import (
     VERDICTS,
@@ -24,7 +23,7 @@ from fedunlearn.results import (
     load,
 )
 from fedunlearn.unlearning import NoRecovery as NoRecovery
-from fedunlearn.unlearning import Request, Training
+from fedunlearn.unlearning import Request, ScopedClients, Training
 from strategies.fedaccum import FedAccum
 from strategies.none import Nothing
 from strategies.retrain import Retrain
@@ -143,7 +142,7 @@ def test_a_run_killed_in_a_further_reference_goes_on(undisturbed, calls, tmp_pat
         pass
 
     experiment, whole = undisturbed
-    real, left, where = GridClients.train, [calls], []
+    real, left, where = ScopedClients.train, [calls], []
 
     def dying(self, *args, **kwargs):
         left[0] -= 1
@@ -153,7 +152,7 @@ def test_a_run_killed_in_a_further_reference_goes_on(undisturbed, calls, tmp_pat
         return real(self, *args, **kwargs)
 
     with monkeypatch.context() as patch:
-        patch.setattr(GridClients, "train", dying)
+        patch.setattr(ScopedClients, "train", dying)
         with pytest.raises(Died):
             carried_out(experiment, tmp_path / "killed", seeds=(0,))
     assert where[0] in {training_seed(0, name) for name in REFERENCES[1:]}
@@ -166,13 +165,13 @@ def test_a_run_killed_in_a_further_reference_goes_on(undisturbed, calls, tmp_pat
 def test_references_are_shared_and_read_back_as_they_were(tmp_path, monkeypatch):
     shared = replace(BAND, cache=tmp_path / "cache", strategies={"none": Nothing()})
     carried_out(shared, tmp_path / "one", seeds=(0,))
-    asked, real = [], GridClients.train
+    asked, real = [], ScopedClients.train
 
     def train(self, *args, **kwargs):
         asked.append(self.ledger.moment.phase)
         return real(self, *args, **kwargs)
 
-    monkeypatch.setattr(GridClients, "train", train)
+    monkeypatch.setattr(ScopedClients, "train", train)
     carried_out(shared, tmp_path / "two", seeds=(0,))
     # Only `none` is carried out again: two recoveries of two rounds, and three rounds of training.
     assert (asked.count("recover"), asked.count("train"), len(asked)) == (4, 3, 7)

@@ -17,11 +17,10 @@ from fedunlearn.experiment.measuring import Measuring
 from fedunlearn.experiment.seed_references import SeedReferences
 from fedunlearn.experiment.whole_run import LOCK
 from fedunlearn.files import DamagedFile
-from fedunlearn.flower import GridClients
 from fedunlearn.history import History, OnDisk, Round, Updates, Window, round_files
 from fedunlearn.locks import alone
 from fedunlearn.models import Layout
-from fedunlearn.unlearning import FederationState
+from fedunlearn.unlearning import FederationState, ScopedClients
 from tests.support.folder_contents import contents
 from tests.support.killed import KEPT, SEEDS, WAVES, carry_out, killed
 
@@ -42,8 +41,8 @@ def undisturbed(request, tmp_path_factory):
 
 def counted(patch, asked):
     """From now on, put into ``asked`` whenever clients are asked to train."""
-    real = GridClients.train
-    patch.setattr(GridClients, "train", lambda *a, **k: asked.append(1) or real(*a, **k))
+    real = ScopedClients.train
+    patch.setattr(ScopedClients, "train", lambda *a, **k: asked.append(1) or real(*a, **k))
 
 
 def require_equal(one, other):
@@ -110,7 +109,7 @@ class TestStages:
         self, undisturbed, calls, tmp_path, monkeypatch
     ):
         kept, whole, rounds = undisturbed
-        interrupted(monkeypatch, tmp_path, kept, GridClients, "train", calls)
+        interrupted(monkeypatch, tmp_path, kept, ScopedClients, "train", calls)
         again = []
         counted(monkeypatch, again)
         carry_out(tmp_path, kept)
@@ -135,7 +134,7 @@ class TestStages:
     def test_a_finished_run_is_only_read(self, undisturbed, monkeypatch):
         kept, whole, _ = undisturbed
         before = contents(whole)
-        monkeypatch.setattr(GridClients, "train", None)
+        monkeypatch.setattr(ScopedClients, "train", None)
         summary = carry_out(whole, kept)
         assert contents(whole) == before
         assert len(summary) == len(SEEDS) * 3 * 2
@@ -151,7 +150,7 @@ class TestRefusals:
 
     @pytest.mark.parametrize("name", ["models/seed0-shared-request0.safetensors", "metrics.csv"])
     def test_a_file_that_was_damaged_meanwhile_ends_the_run(self, name, tmp_path, monkeypatch):
-        interrupted(monkeypatch, tmp_path, "memory", GridClients, "train", 20)
+        interrupted(monkeypatch, tmp_path, "memory", ScopedClients, "train", 20)
         (tmp_path / name).write_bytes(b"")
         with pytest.raises(Refused, match=f"{name} is not as the run wrote it"):
             carry_out(tmp_path, "memory")
@@ -176,7 +175,7 @@ class TestRefusals:
         assert not (tmp_path / "metrics.csv").exists()
 
     def test_a_damaged_checkpoint_is_named_and_nothing_is_lost(self, tmp_path, monkeypatch):
-        interrupted(monkeypatch, tmp_path, "float32", GridClients, "train", 20)
+        interrupted(monkeypatch, tmp_path, "float32", ScopedClients, "train", 20)
         path = tmp_path / "checkpoint" / "state.safetensors"
         content = bytearray(path.read_bytes())
         content[-1] ^= 1
@@ -187,7 +186,7 @@ class TestRefusals:
         assert (tmp_path / "metrics.csv").read_bytes() == metrics
 
     def test_a_folder_begun_anew_holds_nothing_of_the_run_before(self, tmp_path, monkeypatch):
-        interrupted(monkeypatch, tmp_path, "float32", GridClients, "train", 20)
+        interrupted(monkeypatch, tmp_path, "float32", ScopedClients, "train", 20)
         assert (tmp_path / "checkpoint").exists()
         tiny = replace(WAVES, strategies={}, store=OnDisk(limit=1e9))
         run(tiny, (0,), tmp_path, {}, Console(quiet=True))

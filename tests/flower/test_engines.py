@@ -10,7 +10,6 @@ from flwr.clientapp import ClientApp
 from fedunlearn.checks import Refused
 from fedunlearn.data import Backdoor, Digits, Dirichlet, Scenario, build_federation
 from fedunlearn.flower import (
-    GridClients,
     InProcessGrid,
     Local,
     Ray,
@@ -27,7 +26,8 @@ from fedunlearn.flower.engines import ray as ray_engine
 from fedunlearn.flower.engines.local import choose
 from fedunlearn.local import Ball, LocalWork, memory_chunks
 from fedunlearn.models import Cnn, Mlp, Network
-from fedunlearn.unlearning import Access, ClientFailed, Ledger, ProxyData, Training
+from fedunlearn.unlearning import ClientFailed, Ledger, Training
+from tests.support.grid_clients import scenario_clients
 from tests.support.world import Fragile
 
 SMALL = Scenario(Digits(), Dirichlet(clients=4), Backdoor(), Mlp(), (1,), seed=5)
@@ -38,14 +38,7 @@ def train_small(engine, training):
     here, ledger, models = build_federation(SMALL), Ledger(), []
 
     def job(connection):
-        clients = GridClients(
-            connection=connection,
-            training=training,
-            seed=SMALL.seed,
-            ledger=ledger,
-            access=Access(frozenset(connection.nodes)),
-            unlabelled=ProxyData(here.network, here.proxy, ledger, SMALL.seed),
-        )
+        clients = scenario_clients(connection, training, SMALL, ledger)
         models.extend(weights for _, weights in clients.rounds(here.initial, 1, training.rounds))
 
     engine.run(SMALL, job, kinds_in(training))
@@ -98,14 +91,7 @@ def bounded_small(engine, stop):
     work = LocalWork(3, 16, bound=Ball(1e6, stop))
 
     def job(connection):
-        clients = GridClients(
-            connection=connection,
-            training=TRAINING,
-            seed=SMALL.seed,
-            ledger=ledger,
-            access=Access(frozenset(connection.nodes)),
-            unlabelled=ProxyData(here.network, here.proxy, ledger, SMALL.seed),
-        )
+        clients = scenario_clients(connection, TRAINING, SMALL, ledger)
         clients.train(here.initial, clients.ids, work, round=1, other=here.initial)
 
     engine.run(SMALL, job)

@@ -20,7 +20,6 @@ from flwr.serverapp.strategy import FedAvg, Strategy
 from fedunlearn.checks import Refused
 from fedunlearn.data import Backdoor, Digits, Dirichlet, Scenario, build_federation
 from fedunlearn.flower import (
-    GridClients,
     InProcessGrid,
     Local,
     Ray,
@@ -33,9 +32,10 @@ from fedunlearn.flower.engines import local as local_engine
 from fedunlearn.flower.engines import ray as ray_engine
 from fedunlearn.local import CrossEntropy, LocalWork
 from fedunlearn.models import Mlp, mean
-from fedunlearn.unlearning import Access, ClientFailed, Ledger, ProxyData, Training
+from fedunlearn.unlearning import ClientFailed, Training
 from strategies.fedaccum import FedAccum
 from tests.support import plain_app as plain
+from tests.support.grid_clients import scenario_clients
 
 LIAR = 2
 OTHERS = (0, 1, 3)
@@ -214,16 +214,7 @@ def under(engine, training, check):
     here, ran = build_federation(SCENARIO), []
 
     def job(connection):
-        ledger = Ledger()
-        clients = GridClients(
-            connection=connection,
-            training=training,
-            seed=SCENARIO.seed,
-            ledger=ledger,
-            access=Access(frozenset(connection.nodes)),
-            unlabelled=ProxyData(here.network, here.proxy, ledger, SCENARIO.seed),
-        )
-        check(clients, here.initial)
+        check(scenario_clients(connection, training, SCENARIO), here.initial)
         ran.append(True)
 
     engine.run(SCENARIO, job, kinds_in(training))
@@ -231,7 +222,13 @@ def under(engine, training, check):
 
 
 def tolerant(clients, **changes):
-    return replace(clients, training=replace(clients.training, tolerated_failures=1, **changes))
+    return trained_by(clients, tolerated_failures=1, **changes)
+
+
+def trained_by(clients, **changes):
+    """The same clients under a training with ``changes``."""
+    training = replace(clients.channel.training, **changes)
+    return replace(clients, channel=replace(clients.channel, training=training))
 
 
 def charged(ledger, before):
@@ -279,7 +276,7 @@ class TestOurClients:
                 now("")
                 honest, _ = next(clients.rounds(initial, 1, 1))
                 now("late")
-                timed = replace(clients, training=replace(clients.training, timeout=IN_TIME))
+                timed = trained_by(clients, timeout=IN_TIME)
                 self.rounds(timed, initial, honest, "did not answer within 5 seconds")
                 now("")
                 time.sleep(LATE)
@@ -325,7 +322,7 @@ class TestOurClients:
         with hostile(monkeypatch, tmp_path, "query") as now:
 
             def check(clients, initial):
-                connection = clients.connection
+                connection = clients.channel.connection
                 for case, what in LIES.items():
                     now(case)
                     with pytest.raises((ClientFailed, Refused), match=what):

@@ -22,10 +22,10 @@ import torch
 from flwr.app import Context, Error, Message, RecordDict
 
 from fedunlearn.checks import Refused
-from fedunlearn.flower import GridClients, InProcessGrid, Local, Ray, build_client_app, kinds_in
+from fedunlearn.flower import InProcessGrid, Local, Ray, build_client_app, kinds_in
 from fedunlearn.flower.engines import ray as ray_engine
 from fedunlearn.flower.in_process_grid import FIRST_NODE
-from fedunlearn.unlearning import Access, ClientFailed, Ledger, ProxyData, Training
+from fedunlearn.unlearning import ClientFailed, Training
 from tests.support.world import WORK, HalfSquare, World
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # Ray leaves files of its own open
@@ -54,15 +54,7 @@ def trained(engine, world, after=lambda: None):
     models = [world.start.history.initial]
 
     def job(connection):
-        clients = GridClients(
-            connection=connection,
-            training=world.training,
-            seed=world.seed,
-            ledger=Ledger(),
-            access=Access(frozenset(connection.nodes)),
-            unlabelled=ProxyData(world.here.network, world.proxy_images, Ledger(), world.seed),
-        )
-        for _, weights in clients.rounds(models[0], 1, ROUNDS):
+        for _, weights in world.clients(connection).rounds(models[0], 1, ROUNDS):
             models.append(weights)
             after()
 

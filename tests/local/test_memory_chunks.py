@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from fedunlearn.data import Records, Shards
-from fedunlearn.local import Adam, ChunkedTrainer, LocalWork
+from fedunlearn.local import Adam, ChunkedTrainer, CohortWork, LocalWork
 from fedunlearn.local import memory_chunks as pieces_module
 from fedunlearn.local.memory_chunks import budget, in_pieces, step_bytes
 from fedunlearn.models import Cnn, Mlp, Network
@@ -33,7 +33,7 @@ def trained(shards, most=None, starts=None, clients=range(7), workers=1):
     pieces = ChunkedTrainer(network, shards, workers, {} if most is None else {repr(WORK): most})
     starts = network.initial(1) if starts is None else starts
     seeds = [(5, client) for client in clients]
-    return pieces.train(starts, list(clients), WORK, 1, seeds).weights, pieces
+    return pieces.train(CohortWork(starts, list(clients), WORK, 1, seeds)).weights, pieces
 
 
 @pytest.mark.parametrize("most", [1, 2, 3, 6])

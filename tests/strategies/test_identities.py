@@ -299,7 +299,7 @@ class TestSubtraction:
         with world.open() as clients:
             course = world.trained(clients)
             ledger = Ledger()
-            proxy = replace(clients.unlabelled, ledger=ledger)
+            proxy = replace(clients.channel.proxy, ledger=ledger)
             asked = without_leavers(clients, [2], strategy.needs)
             asked = replace(asked, ledger=ledger, unlabelled=proxy)
             list(strategy.unlearn(Request(frozenset({2}), 6), course.history, asked))

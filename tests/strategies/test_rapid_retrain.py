@@ -14,6 +14,7 @@ from fedunlearn.history import Needs
 from fedunlearn.local import (
     Adam,
     ChunkedTrainer,
+    CohortWork,
     CrossEntropy,
     DiagonalFisher,
     LocalWork,
@@ -211,7 +212,7 @@ class TestManyClientsAtOnce:
         work, shards = WORKS["fedprox"], Shards.of(records)
         seeds = [(5, client) for client in range(len(RAGGED))]
         pieces = ChunkedTrainer(NETWORK, shards, workers=2, most={repr(work): 3})
-        together = pieces.train(starts, range(len(RAGGED)), work, 1, seeds).weights
+        together = pieces.train(CohortWork(starts, range(len(RAGGED)), work, 1, seeds)).weights
         whole = train_cohort(NETWORK, starts, shards, range(7), work, 1, rngs(7)).weights
         torch.testing.assert_close(together, whole, rtol=1e-4, atol=1e-5)
         for row, own, each, rng in zip(together, starts, records, rngs(7), strict=True):

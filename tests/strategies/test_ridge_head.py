@@ -9,9 +9,9 @@ from torch import nn
 
 from fedunlearn.checks import Refused
 from fedunlearn.data import Backdoor, Digits, Dirichlet, Scenario, build_federation
-from fedunlearn.experiment.estimate.dry_clients import DryClients, DryServerData
-from fedunlearn.flower import GridClients, InProcessGrid, Local, Ray, build_client_app, handshake
-from fedunlearn.flower.plain_clients import PlainClients
+from fedunlearn.experiment.estimate.dry_clients import DryServerData, dry_clients
+from fedunlearn.flower import InProcessGrid, Local, Ray, build_client_app, handshake
+from fedunlearn.flower.plain_channel import PlainChannel
 from fedunlearn.history import History, Needs
 from fedunlearn.local import LocalWork
 from fedunlearn.methods import ridge
@@ -24,8 +24,8 @@ from fedunlearn.unlearning import (
     Moment,
     NoRecovery,
     Plain,
-    ProxyData,
     Request,
+    ScopedClients,
     Training,
     forget,
     train,
@@ -34,6 +34,7 @@ from strategies.fedaccum import FedAccum
 from strategies.finetune import FineTune
 from strategies.retrain import Retrain
 from strategies.ridge_head import RidgeHead
+from tests.support.grid_clients import scenario_clients
 from tests.support.world import Scaled, World, finish
 
 SCENARIO = Scenario(Digits(), Dirichlet(clients=5), Backdoor(), Mlp((16,)), (1, 3), seed=4)
@@ -46,7 +47,7 @@ STRATEGY = RidgeHead()
 class Rig:
     """A federation of digits, and what a test did with it."""
 
-    clients: GridClients
+    clients: ScopedClients
     course: FederationState
 
     @property
@@ -67,16 +68,9 @@ class Rig:
 
 @pytest.fixture
 def rig():
-    here, ledger = build_federation(SCENARIO), Ledger()
+    here = build_federation(SCENARIO)
     grid = InProcessGrid(build_client_app(SCENARIO), 5, workers=2)
-    clients = GridClients(
-        connection=handshake(grid, 5),
-        training=TRAINING,
-        seed=4,
-        ledger=ledger,
-        access=Access(frozenset(range(5))),
-        unlabelled=ProxyData(here.network, here.proxy, ledger, 4),
-    )
+    clients = scenario_clients(handshake(grid, 5), TRAINING, SCENARIO)
     start = FederationState(History(here.network.layout, here.initial, here.initial), clients.ids)
     yield Rig(clients, start)
     grid.close()
@@ -230,14 +224,9 @@ class TestCosts:
     def test_the_dry_clients_charge_the_same(self, rig):
         rig.clients.statistics(rig.here.initial)
         ledger = Ledger()
-        dry = DryClients(
-            records={client: len(held) for client, held in enumerate(rig.here.train)},
-            training=TRAINING,
-            seed=4,
-            ledger=ledger,
-            access=Access(rig.clients.ids),
-            unlabelled=DryServerData(rig.clients.unlabelled, lambda proxy, work: 0.0),
-        )
+        records = {client: len(held) for client, held in enumerate(rig.here.train)}
+        unlabelled = replace(rig.clients.channel.proxy, ledger=ledger)
+        dry = dry_clients(records, TRAINING, DryServerData(unlabelled, lambda proxy, work: 0.0))
         sums = dry.statistics(rig.here.initial)
         real = [replace(charge, seconds=0.0) for charge in rig.clients.ledger]
         assert list(ledger) == real
@@ -374,14 +363,7 @@ class TestEngines:
         here, ledger, found = build_federation(SCENARIO), Ledger(), {}
 
         def job(connection):
-            clients = GridClients(
-                connection=connection,
-                training=TRAINING,
-                seed=4,
-                ledger=ledger,
-                access=Access(frozenset(connection.nodes)),
-                unlabelled=ProxyData(here.network, here.proxy, ledger, 4),
-            )
+            clients = scenario_clients(connection, TRAINING, SCENARIO, ledger)
             found.update(clients.statistics(here.initial))
 
         engine.run(SCENARIO, job)
@@ -407,9 +389,9 @@ class TestEngines:
 
 
 def test_a_plain_flower_app_is_refused():
-    clients = PlainClients(*[None] * 8)
+    channel = PlainChannel(*[None] * 6)
     with pytest.raises(Refused, match="plain Flower app cannot be asked"):
-        clients.statistics(torch.zeros(3))
+        channel.statistics(None, torch.zeros(3))
 
 
 def test_a_penalty_that_is_not_positive_is_refused():

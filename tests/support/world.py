@@ -13,11 +13,12 @@ import torch
 from torch import nn
 
 from fedunlearn.data import Dataset, Digits, NoPlanting, Records, Scenario, build_federation
-from fedunlearn.flower import GridClients, InProcessGrid, build_client_app, handshake
+from fedunlearn.flower import InProcessGrid, build_client_app, handshake
 from fedunlearn.flower import client_app as client_app_module
 from fedunlearn.history import History, Needs
 from fedunlearn.local import CrossEntropy, LocalWork, Sgd
-from fedunlearn.unlearning import Access, FederationState, Ledger, ProxyData, Training, train
+from fedunlearn.unlearning import Access, FederationState, Training, train
+from tests.support.grid_clients import scenario_clients
 
 D = 6
 RATE = 0.1
@@ -131,20 +132,16 @@ class World:
     def here(self):
         return build_federation(self.scenario)
 
+    def clients(self, connection, ledger=None):
+        """All clients behind a connection."""
+        return scenario_clients(connection, self.training, self.scenario, ledger, self.proxy_images)
+
     @contextmanager
     def open(self, ledger=None):
         count = len(self.sizes)
         grid = InProcessGrid(build_client_app(self.scenario), count, self.workers)
-        ledger = ledger or Ledger()
         try:
-            yield GridClients(
-                connection=handshake(grid, count),
-                training=self.training,
-                seed=self.seed,
-                ledger=ledger,
-                access=Access(frozenset(range(count))),
-                unlabelled=ProxyData(self.here.network, self.proxy_images, ledger, self.seed),
-            )
+            yield self.clients(handshake(grid, count), ledger)
         finally:
             grid.close()
 

@@ -3,7 +3,6 @@
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 
-import numpy as np
 import torch
 
 from fedunlearn.data import ClientId
@@ -13,11 +12,10 @@ from fedunlearn.models import Vector
 from fedunlearn.unlearning import (
     SERVER,
     Access,
-    Ledger,
     ProxyData,
+    ScopedClients,
     Training,
     cohort,
-    server_rng,
 )
 
 NUDGE = 1e-3
@@ -134,92 +132,68 @@ class DryServerData:
         return student
 
 
+def dry_clients(
+    records: Mapping[ClientId, int], training: Training, unlabelled: DryServerData
+) -> ScopedClients:
+    """Return all clients, who have so many ``records``, with the server's seed and ledger."""
+    channel, real = DryChannel(records, training, unlabelled), unlabelled.real
+    return ScopedClients(channel, real.seed, real.ledger, Access(frozenset(records)))
+
+
 @dataclass(frozen=True, slots=True)
-class DryClients:
-    """Clients who are asked as `clients.GridClients` asks, and charged for, but do not train."""
+class DryChannel:
+    """Clients who are asked as over a grid, and charged for, but do not train (see `Channel`)."""
 
     records: Mapping[ClientId, int]
     """How many each client trains on, also those who left."""
     training: Training
-    seed: int
-    ledger: Ledger
-    access: Access
-    unlabelled: DryServerData
-
-    @property
-    def ids(self) -> frozenset[ClientId]:
-        """Who may be asked."""
-        return self.access.ids
+    proxy: DryServerData
+    """Unlabelled records on the server."""
 
     @property
     def work(self) -> LocalWork:
         """What a client does in an ordinary round."""
         return self.training.work
 
-    @property
-    def proxy(self) -> DryServerData:
-        """Unlabelled records on the server."""
-        self.access.require_proxy()
-        return self.unlabelled
-
-    @property
-    def leavers(self) -> "DryClients":
-        """Those who leave."""
-        return self.scoped(self.access.leavers)
-
-    def scoped(self, access: Access) -> "DryClients":
-        """Return the same clients, asked as far as ``access`` goes."""
-        return replace(self, access=access)
-
     def train(
         self,
+        asking: ScopedClients,
         weights: Vector,
-        who: Collection[ClientId] | None = None,
-        work: LocalWork | None = None,
-        *,
+        who: tuple[ClientId, ...] | None,
+        work: LocalWork,
         round: int,
-        other: Vector | None = None,
+        other: Vector | None,
     ) -> Updates:
-        """Charge what `GridClients.train` would; the updates may be changed in place."""
-        self.access.require_remaining()
-        clients = self._cohort(round) if who is None else self.access.chosen(who)
-        updates = self._charged(clients, weights, work or self.work, other)
+        """Charge what messages would cost; the updates may be changed in place."""
+        clients = self._cohort(asking, round) if who is None else who
+        updates = self._charged(asking, clients, weights, work, other)
         return replace(updates, deltas=updates.deltas.clone())
 
     def rounds(
-        self, weights: Vector, first: int, last: int, work: LocalWork | None = None
+        self, asking: ScopedClients, weights: Vector, first: int, last: int, work: LocalWork
     ) -> Iterator[tuple[Updates, Vector]]:
         """Charge for ordinary rounds; the models, too, are one number in memory."""
-        return self.access.recorded(weights, first, self._rounds(weights, first, last, work))
-
-    def _rounds(
-        self, weights: Vector, first: int, last: int, work: LocalWork | None
-    ) -> Iterator[tuple[Updates, Vector]]:
-        self.access.require_remaining()
         for number in range(first, last + 1):
-            updates = self._charged(self._cohort(number), weights, work or self.work)
+            updates = self._charged(asking, self._cohort(asking, number), weights, work)
             weights = (weights[:1] + NUDGE).expand_as(weights)
             yield updates, weights
 
-    def statistics(self, weights: Vector) -> dict[ClientId, torch.Tensor]:
-        """Charge what `GridClients.statistics` would; the sums are all zero."""
-        self.access.require_remaining()
-        shape = self.unlabelled.real.network.head.sums
+    def statistics(self, asking: ScopedClients, weights: Vector) -> dict[ClientId, torch.Tensor]:
+        """Charge what messages would cost; the sums are all zero."""
+        shape = self.proxy.real.network.head.sums
         nothing = torch.zeros((), dtype=torch.float64).expand(shape)
-        for client in sorted(self.ids):
+        for client in sorted(asking.ids):
             held, down, up = self.records[client], weights.nbytes, nothing.nbytes
-            self.ledger.charge(client, down=down, up=up, samples=held, seconds=0.0)
-        return dict.fromkeys(sorted(self.ids), nothing)
+            asking.ledger.charge(client, down=down, up=up, samples=held, seconds=0.0)
+        return dict.fromkeys(sorted(asking.ids), nothing)
 
-    def rng(self, round: int) -> np.random.Generator:
-        """Return the server's random numbers of an unlearning round."""
-        return server_rng(self.seed, self.access.gone, round)
-
-    def _cohort(self, round: int) -> tuple[ClientId, ...]:
-        return cohort(self.ids, self.training.cohort_size(len(self.records)), self.seed, round)
+    def _cohort(self, asking: ScopedClients, round: int) -> tuple[ClientId, ...]:
+        size = self.training.cohort_size(len(self.records))
+        return cohort(asking.ids, size, asking.seed, round)
 
     def _charged(
         self,
+        asking: ScopedClients,
         clients: Sequence[ClientId],
         weights: Vector,
         work: LocalWork,
@@ -229,5 +203,5 @@ class DryClients:
         sent = back if other is None else back + other.nbytes
         for client, held in zip(clients, examples, strict=True):
             samples = work.samples(held)
-            self.ledger.charge(client, down=sent, up=back, samples=samples, seconds=0.0)
+            asking.ledger.charge(client, down=sent, up=back, samples=samples, seconds=0.0)
         return made_up(clients, examples, len(weights))

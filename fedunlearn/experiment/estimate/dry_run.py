@@ -16,17 +16,17 @@ import pandas as pd
 from fedunlearn.checks import Refused
 from fedunlearn.data import ClientId, Federation, build_federation
 from fedunlearn.experiment import Experiment, before_training, recorded_by, server_data
-from fedunlearn.experiment.estimate.dry_clients import DryClients, DryServerData, MadeUpRound
+from fedunlearn.experiment.estimate.dry_clients import DryServerData, MadeUpRound, dry_clients
 from fedunlearn.experiment.estimate.timing import Pace
 from fedunlearn.history import RecordedRound, Round, encodings
 from fedunlearn.results import SHARED
 from fedunlearn.unlearning import (
     SERVER,
-    Access,
     Clock,
     FederationState,
     Ledger,
     Moment,
+    ScopedClients,
     Steps,
     UnlearningStrategy,
     forget,
@@ -147,18 +147,11 @@ class DryRun:
     def _records(self) -> dict[ClientId, int]:
         return {client: len(held) for client, held in enumerate(self.federation.train)}
 
-    def _clients(self, name: str) -> DryClients:
+    def _clients(self, name: str) -> ScopedClients:
         """Return all clients as the branch ``name`` asks them, charging a new ledger."""
-        ledger = Ledger()
-        proxy = server_data(self.experiment, self.federation, name, ledger)
-        return DryClients(
-            records=self._records,
-            training=self.experiment.training,
-            seed=proxy.seed,
-            ledger=ledger,
-            access=Access(frozenset(range(self.federation.clients))),
-            unlabelled=DryServerData(proxy, self.pace.distilling),
-        )
+        real = server_data(self.experiment, self.federation, name, Ledger())
+        unlabelled = DryServerData(real, self.pace.distilling)
+        return dry_clients(self._records, self.experiment.training, unlabelled)
 
     def _record(self, done: Round) -> RecordedRound:
         """Keep a round in the encoding of a run: this is the only place where one counts."""

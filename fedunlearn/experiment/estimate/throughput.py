@@ -8,8 +8,8 @@ from statistics import median
 import torch
 
 from fedunlearn.data import Scenario, build_federation
-from fedunlearn.flower import Connection, Engine, GridClients, kinds_in
-from fedunlearn.unlearning import Access, Clock, Ledger, ProxyData, Training
+from fedunlearn.flower import Connection, Engine, grid_clients, kinds_in
+from fedunlearn.unlearning import Clock, Ledger, ProxyData, Training
 
 LEAST, MOST = 3, 20
 """Rounds that are measured, after one that warms up."""
@@ -54,14 +54,8 @@ def measure(
     marks: list[tuple[float, int]] = []
 
     def job(connection: Connection) -> None:
-        clients = GridClients(
-            connection=connection,
-            training=replace(training, tolerated_failures=0),
-            seed=scenario.seed,
-            ledger=ledger,
-            access=Access(frozenset(connection.nodes)),
-            unlabelled=ProxyData(federation.network, federation.proxy, ledger, scenario.seed),
-        )
+        unlabelled = ProxyData(federation.network, federation.proxy, ledger, scenario.seed)
+        clients = grid_clients(connection, replace(training, tolerated_failures=0), unlabelled)
         marks.append((clock(), 0))
         for number, _ in enumerate(clients.rounds(federation.initial, 1, 1 + MOST)):
             marks.append((clock(), ledger.samples))

@@ -5,14 +5,13 @@ ArrayRecord of named float arrays and one MetricRecord with ``num-examples``.
 """
 
 import copy
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from typing import Any, NoReturn, cast
 
 import numpy as np
 import torch
 from flwr.app import Array, ArrayRecord, ConfigRecord, Message, MetricRecord
-from flwr.serverapp import Grid
 from flwr.serverapp.strategy import Strategy
 
 from fedunlearn.checks import Refused
@@ -24,18 +23,18 @@ from fedunlearn.flower.replies import Form, Reply, Wanted
 from fedunlearn.history import Updates
 from fedunlearn.local import LocalWork
 from fedunlearn.models import Layout, Vector
-from fedunlearn.unlearning import Access, Ledger, server_rng
+from fedunlearn.unlearning import ScopedClients
 
 EPOCHS = "local-epochs"
 """The key of ``train_config`` that says how many epochs a client trains."""
 
 
 @dataclass(frozen=True)
-class PlainClients:
-    """Plain clients behind a Flower Grid, scoped to those who may be asked.
+class PlainChannel:
+    """Plain clients behind a Flower Grid (see `Channel`).
 
-    See `strategy.Clients`. Ordinary rounds are those of ``strategy``: it chooses whom to ask and
-    aggregates, from a copy that no earlier round has touched.
+    Ordinary rounds are those of ``strategy``: it chooses whom to ask and aggregates, from a copy
+    that no earlier round has touched.
     """
 
     nodes: PlainNodes
@@ -45,21 +44,8 @@ class PlainClients:
     """The names of all arrays in their order, and the types that the app gave them."""
     config: ConfigRecord
     """What the user sends with every training message."""
-    ledger: Ledger
     heard: Callable[[MetricRecord], None]
     """Gets the aggregated training metrics of every ordinary round."""
-    access: Access
-    seed: int = 0
-    """Of the server's own random numbers; clients draw theirs themselves."""
-
-    @property
-    def ids(self) -> frozenset[ClientId]:
-        """Who may be asked."""
-        return self.access.ids
-
-    def scoped(self, access: Access) -> "PlainClients":
-        """Return the same clients, asked as far as ``access`` goes."""
-        return replace(self, access=access)
 
     @property
     def work(self) -> LocalWork:
@@ -71,56 +57,40 @@ class PlainClients:
         """Raise: there are no records on the server."""
         raise PermissionError("A plain Flower app has no proxy data on the server.")
 
-    @property
-    def leavers(self) -> NoReturn:
-        """Raise: plain clients are not asked once they have left."""
-        raise PermissionError("The leavers of a plain Flower app may not be asked.")
-
-    @property
-    def present(self) -> Grid:
-        """The grid without those who left."""
-        return self.nodes.present(self.ids)
-
     def train(
         self,
+        asking: ScopedClients,
         weights: Vector,
-        who: Collection[ClientId] | None = None,
-        work: LocalWork | None = None,
-        *,
+        who: tuple[ClientId, ...] | None,
+        work: LocalWork,
         round: int,
-        other: Vector | None = None,
+        other: Vector | None,
     ) -> Updates:
         """Let clients train from ``weights`` [d]; see `strategy.Clients.train`.
 
         Raises `Refused` for work that a message to plain clients cannot describe.
         """
-        self.access.require_remaining()
         if other is not None:
             raise Refused("A plain Flower app takes one model a message; choose another method.")
-        epochs = self._epochs(work or self.work)
-        messages = self._ordinary(copy.deepcopy(self.strategy), weights, round, epochs)
+        epochs = self._epochs(work)
+        strategy = copy.deepcopy(self.strategy)
+        messages = self._ordinary(asking, strategy, weights, round, epochs)
         if who is not None:
-            asked, content = self.access.chosen(who), messages[0].content
-            messages = [Message(content, self.nodes.of[client], "train") for client in asked]
-        return self._updates(weights, messages, self._train(messages), epochs)
+            content = messages[0].content
+            messages = [Message(content, self.nodes.of[client], "train") for client in who]
+        return self._updates(asking, weights, messages, self._train(asking, messages), epochs)
 
     def rounds(
-        self, weights: Vector, first: int, last: int, work: LocalWork | None = None
+        self, asking: ScopedClients, weights: Vector, first: int, last: int, work: LocalWork
     ) -> Iterator[tuple[Updates, Vector]]:
         """Run ordinary rounds of the wrapped strategy; see `strategy.Clients.rounds`."""
-        return self.access.recorded(weights, first, self._rounds(weights, first, last, work))
-
-    def _rounds(
-        self, weights: Vector, first: int, last: int, work: LocalWork | None
-    ) -> Iterator[tuple[Updates, Vector]]:
-        self.access.require_remaining()
         strategy = copy.deepcopy(self.strategy)
-        epochs = self._epochs(work or self.work)
+        epochs = self._epochs(work)
         for number in range(first, last + 1):
-            messages = self._ordinary(strategy, weights, number, epochs)
-            replies = self._train(messages)
+            messages = self._ordinary(asking, strategy, weights, number, epochs)
+            replies = self._train(asking, messages)
             # Recorded first: some strategies take the arrays out of the replies.
-            updates = self._updates(weights, messages, replies, epochs)
+            updates = self._updates(asking, weights, messages, replies, epochs)
             if not replies:
                 yield updates, weights
                 continue
@@ -132,24 +102,20 @@ class PlainClients:
             weights = weights if arrays is None else self.flatten(arrays)
             yield updates, weights
 
-    def statistics(self, weights: Vector) -> NoReturn:
+    def statistics(self, asking: ScopedClients, weights: Vector) -> NoReturn:
         """Raise: a plain app answers no such question."""
         raise Refused(
             "The method needs sums over each client's records, for which a plain Flower app cannot "
             "be asked. Choose another method."
         )
 
-    def rng(self, round: int) -> np.random.Generator:
-        """Return the server's random numbers of an unlearning round."""
-        return server_rng(self.seed, self.access.gone, round)
-
-    def evaluate(self, messages: Sequence[Message]) -> list[Message]:
+    def evaluate(self, present: Set[ClientId], messages: Sequence[Message]) -> list[Message]:
         """Send messages that evaluate a model, one a client; return the good replies."""
         wanted = Wanted(examples=False, weights=self._weights, same_metrics=bool(self._weights))
-        replies = self.nodes.ask(messages, self.ids, wanted)
+        replies = self.nodes.ask(messages, present, wanted)
         return [reply.message for reply in replies.values()]
 
-    def _train(self, messages: Sequence[Message]) -> dict[ClientId, Reply]:
+    def _train(self, asking: ScopedClients, messages: Sequence[Message]) -> dict[ClientId, Reply]:
         """Send messages to train, one a client; a good reply holds such arrays as were sent."""
         sent = [record for m in messages[:1] for record in m.content.array_records.values()]
         forms = (
@@ -163,7 +129,7 @@ class PlainClients:
             unchanged=self.layout.constants,
             same_metrics=bool(self._weights),
         )
-        return self.nodes.ask(messages, self.ids, wanted)
+        return self.nodes.ask(messages, asking.ids, wanted)
 
     @property
     def _weights(self) -> tuple[str, ...]:
@@ -196,16 +162,22 @@ class PlainClients:
         return work.epochs
 
     def _ordinary(
-        self, strategy: Strategy, weights: Vector, number: int, epochs: int
+        self,
+        asking: ScopedClients,
+        strategy: Strategy,
+        weights: Vector,
+        number: int,
+        epochs: int,
     ) -> list[Message]:
         config = ConfigRecord(dict(self.config))  # a copy: strategies write into it
         if EPOCHS in config:
             config[EPOCHS] = epochs
-        grid = self.present
+        grid = self.nodes.present(asking.ids)
         return list(strategy.configure_train(number, self.pack(weights), config, grid))
 
     def _updates(
         self,
+        asking: ScopedClients,
         weights: Vector,
         messages: Sequence[Message],
         replies: Mapping[ClientId, Reply],
@@ -216,7 +188,7 @@ class PlainClients:
         locals_ = weights.new_empty(len(replies), len(weights))
         for row, (client, reply) in enumerate(replies.items()):
             locals_[row] = self.layout.flatten(reply.arrays)
-            self.ledger.charge(
+            asking.ledger.charge(
                 client,
                 down=_bytes(sent[self.nodes.of[client]]),
                 up=reply.nbytes,

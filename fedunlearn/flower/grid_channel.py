@@ -1,9 +1,8 @@
-"""The verb that strategies are handed, over any Flower Grid; every call is charged."""
+"""Clients asked by messages over any Flower Grid; every call is charged."""
 
-from collections.abc import Collection, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Iterator
+from dataclasses import dataclass
 
-import numpy as np
 import torch
 from flwr.app import ConfigRecord, ConfigRecordValues, Message, RecordDict
 from torch import Tensor
@@ -20,73 +19,58 @@ from fedunlearn.models import Vector
 from fedunlearn.unlearning import (
     Access,
     ClientFailed,
-    Ledger,
     ProxyData,
+    ScopedClients,
     Training,
     cohort,
     run_rounds,
-    server_rng,
 )
 
 ADVICE = "lower the learning rate, or clip gradients by training.work.clip_norm"
 
 
+def grid_clients(
+    connection: Connection, training: Training, unlabelled: ProxyData
+) -> ScopedClients:
+    """Return all clients of a connection, with the seed and the ledger of the server's records."""
+    everybody = Access(frozenset(connection.nodes))
+    channel = GridChannel(connection, training, unlabelled)
+    return ScopedClients(channel, unlabelled.seed, unlabelled.ledger, everybody)
+
+
 @dataclass(frozen=True)
-class GridClients:
-    """Clients behind a Flower Grid, scoped to those who may be asked (see `strategy.Clients`)."""
+class GridChannel:
+    """Clients behind a Flower Grid, who run `client_app` (see `Channel`)."""
 
     connection: Connection
     training: Training
-    seed: int
-    ledger: Ledger
-    access: Access
-    unlabelled: ProxyData
-
-    @property
-    def ids(self) -> frozenset[ClientId]:
-        """Who may be asked."""
-        return self.access.ids
+    proxy: ProxyData
+    """Unlabelled records on the server."""
 
     @property
     def work(self) -> LocalWork:
         """What a client does in an ordinary round."""
         return self.training.work
 
-    @property
-    def proxy(self) -> ProxyData:
-        """Unlabelled records on the server."""
-        self.access.require_proxy()
-        return self.unlabelled
-
-    @property
-    def leavers(self) -> "GridClients":
-        """Those who leave."""
-        return self.scoped(self.access.leavers)
-
-    def scoped(self, access: Access) -> "GridClients":
-        """Return the same clients, asked as far as ``access`` goes."""
-        return replace(self, access=access)
-
     def train(
         self,
+        asking: ScopedClients,
         weights: Vector,
-        who: Collection[ClientId] | None = None,
-        work: LocalWork | None = None,
-        *,
+        who: tuple[ClientId, ...] | None,
+        work: LocalWork,
         round: int,
-        other: Vector | None = None,
+        other: Vector | None,
     ) -> Updates:
         """Let clients train from ``weights`` [d]; see `strategy.Clients.train`."""
-        self.access.require_remaining()
-        clients = self._cohort(round) if who is None else self.access.chosen(who)
+        clients = self._cohort(asking, round) if who is None else who
         config: dict[str, ConfigRecordValues] = {
-            "work": encode(work or self.work),
+            "work": encode(work),
             "round": round,
-            "seed": self.seed,
-            "stream": self.access.stream,
+            "seed": asking.seed,
+            "stream": asking.access.stream,
         }
         content = RecordDict({"arrays": pack(weights, other), "config": ConfigRecord(config)})
-        moment = self.ledger.moment
+        moment = asking.ledger.moment
         ordinary = moment.phase == "train" and not moment.request
         if ordinary and not weights.isfinite().all():
             raise Refused(
@@ -94,9 +78,9 @@ class GridClients:
                 f"server's step (training.server) made it so; {ADVICE}."
             )
         wanted = Wanted({WEIGHTS: form_of(weights)}, work=True, diverging=not ordinary)
-        rate = (work or self.work).lr(round)
-        when = f"If training diverged: round {round}, with a learning rate of {rate:g}; {ADVICE}."
-        replies = self._exchange(content, clients, "train", wanted, when)
+        rate = f"{work.lr(round):g}"
+        when = f"If training diverged: round {round}, with a learning rate of {rate}; {ADVICE}."
+        replies = self._exchange(asking, content, clients, "train", wanted, when)
         if not replies:
             return Updates((), weights.new_empty(0, len(weights)), torch.empty(0).long())
         deltas = differences([reply.arrays[WEIGHTS] for reply in replies.values()], weights)
@@ -104,33 +88,28 @@ class GridClients:
         return Updates(tuple(replies), deltas, torch.tensor(examples))
 
     def rounds(
-        self, weights: Vector, first: int, last: int, work: LocalWork | None = None
+        self, asking: ScopedClients, weights: Vector, first: int, last: int, work: LocalWork
     ) -> Iterator[tuple[Updates, Vector]]:
         """Run ordinary training rounds; see `strategy.Clients.rounds`."""
-        rounds = run_rounds(self, self.training.server, weights, first, last, work)
-        return self.access.recorded(weights, first, rounds)
+        return run_rounds(asking, self.training.server, weights, first, last, work)
 
-    def statistics(self, weights: Vector) -> dict[ClientId, Tensor]:
+    def statistics(self, asking: ScopedClients, weights: Vector) -> dict[ClientId, Tensor]:
         """Ask everybody for sums over their records; see `strategy.Clients.statistics`."""
-        self.access.require_remaining()
-        head = self.unlabelled.network.head  # a model without one is refused before anybody works
-        config = ConfigRecord({"seed": self.seed})
+        head = self.proxy.network.head  # a model without one is refused before anybody works
+        config = ConfigRecord({"seed": asking.seed})
         content = RecordDict({"arrays": pack(weights), "config": config})
         wanted = Wanted({SUMS: Form(head.sums, "float64")}, work=True)
-        asked = tuple(sorted(self.ids))
-        replies = self._exchange(content, asked, "query.statistics", wanted)
+        asked = tuple(sorted(asking.ids))
+        replies = self._exchange(asking, content, asked, "query.statistics", wanted)
         return {client: reply.arrays[SUMS] for client, reply in replies.items()}
 
-    def rng(self, round: int) -> np.random.Generator:
-        """Return the server's random numbers of an unlearning round."""
-        return server_rng(self.seed, self.access.gone, round)
-
-    def _cohort(self, round: int) -> tuple[ClientId, ...]:
+    def _cohort(self, asking: ScopedClients, round: int) -> tuple[ClientId, ...]:
         size = self.training.cohort_size(len(self.connection.nodes))
-        return cohort(self.ids, size, self.seed, round)
+        return cohort(asking.ids, size, asking.seed, round)
 
     def _exchange(
         self,
+        asking: ScopedClients,
         content: RecordDict,
         clients: tuple[ClientId, ...],
         kind: str,
@@ -155,7 +134,7 @@ class GridClients:
         down = payload(content.array_records["arrays"])
         replies = {c: judged.good[nodes[c]] for c in clients if nodes[c] in judged.good}
         for client, reply in replies.items():
-            self.ledger.charge(
+            asking.ledger.charge(
                 client, down=down, up=reply.nbytes, samples=reply.samples, seconds=reply.seconds
             )
         return replies

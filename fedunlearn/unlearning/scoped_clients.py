@@ -1,0 +1,118 @@
+"""The clients that strategies are handed: who may be asked for what, however they are reached."""
+
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+import numpy as np
+from torch import Tensor
+
+from fedunlearn.data import ClientId
+from fedunlearn.history import Updates
+from fedunlearn.local import LocalWork
+from fedunlearn.models import Vector
+from fedunlearn.unlearning.ledger import Ledger
+from fedunlearn.unlearning.permissions import Access
+from fedunlearn.unlearning.server_data import ServerData
+from fedunlearn.unlearning.training import server_rng
+
+
+class Channel(Protocol):
+    """How a federation's clients are reached: by messages, or on paper to estimate what they cost.
+
+    A channel is asked only what ``asking`` may ask, and charges to its ledger.
+    """
+
+    @property
+    def work(self) -> LocalWork:
+        """What a client does in an ordinary round."""
+
+    @property
+    def proxy(self) -> ServerData:
+        """Unlabelled records on the server."""
+
+    def train(
+        self,
+        asking: "ScopedClients",
+        weights: Vector,
+        who: tuple[ClientId, ...] | None,
+        work: LocalWork,
+        round: int,
+        other: Vector | None,
+    ) -> Updates:
+        """Let ``who`` (None: the round's cohort) train; see `strategy.Clients.train`."""
+
+    def rounds(
+        self, asking: "ScopedClients", weights: Vector, first: int, last: int, work: LocalWork
+    ) -> Iterator[tuple[Updates, Vector]]:
+        """Run ordinary training rounds; see `strategy.Clients.rounds`."""
+
+    def statistics(self, asking: "ScopedClients", weights: Vector) -> Mapping[ClientId, Tensor]:
+        """Ask everybody for sums over their records; see `strategy.Clients.statistics`."""
+
+
+@dataclass(frozen=True, slots=True)
+class ScopedClients:
+    """Clients who are asked over ``channel`` as far as ``access`` goes (see `strategy.Clients`)."""
+
+    channel: Channel
+    seed: int
+    """Of the server's random numbers, of the cohorts and of the clients' work."""
+    ledger: Ledger
+    access: Access
+
+    @property
+    def ids(self) -> frozenset[ClientId]:
+        """Who may be asked."""
+        return self.access.ids
+
+    @property
+    def work(self) -> LocalWork:
+        """What a client does in an ordinary round."""
+        return self.channel.work
+
+    @property
+    def proxy(self) -> ServerData:
+        """Unlabelled records on the server."""
+        self.access.require_proxy()
+        return self.channel.proxy
+
+    @property
+    def leavers(self) -> "ScopedClients":
+        """Those who leave."""
+        return self.scoped(self.access.leavers)
+
+    def scoped(self, access: Access) -> "ScopedClients":
+        """Return the same clients, asked as far as ``access`` goes."""
+        return replace(self, access=access)
+
+    def train(
+        self,
+        weights: Vector,
+        who: Collection[ClientId] | None = None,
+        work: LocalWork | None = None,
+        *,
+        round: int,
+        other: Vector | None = None,
+    ) -> Updates:
+        """Let clients train from ``weights`` [d]; see `strategy.Clients.train`."""
+        self.access.require_remaining()
+        asked = None if who is None else self.access.chosen(who)
+        return self.channel.train(self, weights, asked, work or self.work, round, other)
+
+    def rounds(
+        self, weights: Vector, first: int, last: int, work: LocalWork | None = None
+    ) -> Iterator[tuple[Updates, Vector]]:
+        """Run ordinary training rounds; see `strategy.Clients.rounds`."""
+        self.access.require_remaining()
+        rounds = self.channel.rounds(self, weights, first, last, work or self.work)
+        yield from self.access.recorded(weights, first, rounds)
+
+    def statistics(self, weights: Vector) -> Mapping[ClientId, Tensor]:
+        """Ask everybody for sums over their records; see `strategy.Clients.statistics`."""
+        self.access.require_remaining()
+        return self.channel.statistics(self, weights)
+
+    def rng(self, round: int) -> np.random.Generator:
+        """Return the server's random numbers of an unlearning round."""
+        return server_rng(self.seed, self.access.gone, round)

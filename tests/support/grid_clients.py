@@ -1,0 +1,14 @@
+"""All clients of a scenario behind a connection, as a run asks them."""
+
+from fedunlearn.data import build_federation
+from fedunlearn.flower import grid_clients
+from fedunlearn.unlearning import Ledger, ProxyData
+
+
+def scenario_clients(connection, training, scenario, ledger=None, images=None):
+    """Return the clients, and on the server the proxy data of the scenario, or ``images``."""
+    federation, ledger = build_federation(scenario), Ledger() if ledger is None else ledger
+    images = federation.proxy if images is None else images
+    return grid_clients(
+        connection, training, ProxyData(federation.network, images, ledger, scenario.seed)
+    )
