@@ -299,8 +299,8 @@ def test_a_trespasser_is_found_however_it_imports(line):
     [
         "import fedunlearn.flower",
         "from fedunlearn import flower",
-        "from fedunlearn.flower import GridClients",
-        "from ..flower.grid_clients import GridClients",
+        "from fedunlearn.flower import GridChannel",
+        "from ..flower.grid_channel import GridChannel",
         "from .. import flower",
     ],
 )

@@ -82,13 +82,7 @@ def run(
                 checkpoint.clear()
                 return load(path).summary
             loaded = checkpoint.load()
-        if loaded is not None:
-            checkpoint.sweep(loaded)
-        else:
-            if not overwrite:
-                require_free(path)
-            _clear(path, checkpoint)
-        files.remove_partials(path)
+        _sweep(path, checkpoint, loaded, overwrite=overwrite)
         sizes, checksums = (None, None) if loaded is None else (loaded.sizes, loaded.checksums)
         with (
             experiment.logger.start(path, config, resumed=resume) as log,
@@ -185,6 +179,17 @@ class Running:
             facts(experiment, seed, self.prepared.splits[seed], self.prepared.engine),
             self.summary,
         )
+
+
+def _sweep(path: Path, checkpoint: Checkpoint, loaded: Loaded | None, *, overwrite: bool) -> None:
+    """Remove what must not be there when the run begins, or goes on where ``loaded`` stood."""
+    if loaded is not None:
+        checkpoint.sweep(loaded)
+    else:
+        if not overwrite:
+            require_free(path)
+        _clear(path, checkpoint)
+    files.remove_partials(path)
 
 
 def _announce(prepared: Prepared, console: Console) -> None:

@@ -43,11 +43,7 @@ def train_cohort(
     ``clients[i]``, up to rounding: every client sees the batches that its generator in ``rngs``
     draws, with optimizer state of its own. Raises `Refused` for a net that is `stochastic`.
     """
-    if network.stochastic:
-        raise Refused(
-            "The model draws random numbers in training, which each client draws by itself: it "
-            "cannot be trained as one batch of clients. Set engine.mode=workers."
-        )
+    _require_deterministic(network)
     spans = [shards.span(client) for client in clients]
     sizes = [work.sizes(len(span)) for span in spans]
     order = sorted(range(len(clients)), key=lambda row: -len(sizes[row]))
@@ -76,6 +72,14 @@ def train_cohort(
         for row, taken in zip(order, held.taken.flatten().tolist(), strict=True):
             sizes[row] = sizes[row][:taken]
     return Trained(trained, [sum(each) for each in sizes])
+
+
+def _require_deterministic(network: Network) -> None:
+    if network.stochastic:
+        raise Refused(
+            "The model draws random numbers in training, which each client draws by itself: it "
+            "cannot be trained as one batch of clients. Set engine.mode=workers."
+        )
 
 
 def _sent(starts: Tensor, other: Vector | None) -> Tensor:

@@ -204,24 +204,15 @@ class Network:
 
     def _copy(self, device: torch.device, *, training: bool = False) -> Copy:
         """Return this thread's own module, and where it looks up each part."""
-        found = self._own.copies.get((device, training))
-        if found is None:
+        copied = self._own.copies.get((device, training))
+        if copied is None:
             module = copy.deepcopy(self._module).train(training)
             for part in module.modules():  # functorch forbids module.to within its transforms
                 for held in (part._parameters, part._buffers):
                     moved = {n: t.to(device) for n, t in held.items() if t is not None}
                     held.update(cast(dict[str, Any], moved))
-            found = self._own.copies[device, training] = module, self._slots(module)
-        return found
-
-    def _slots(self, module: nn.Module) -> Slots:
-        """Return where ``module`` looks up each part; torch's functional_call is slower there."""
-        slots = []
-        for part in self.layout.parts:
-            owner, _, name = part.name.rpartition(".")
-            holder = module.get_submodule(owner)
-            slots.append((holder._buffers if part.buffer else holder._parameters, name))
-        return cast(Slots, slots)
+            copied = self._own.copies[device, training] = module, _slots(module, self.layout)
+        return copied
 
     def _fresh(self, seed: int) -> nn.Module:
         """Build the module under ``seed``; raise `Refused` with the reason where that fails."""
@@ -240,6 +231,16 @@ class Network:
                 f"The model cannot be built for {shape} images and {self.classes} classes: "
                 f"{type(error).__name__}: {' '.join(str(error).split())}"
             ) from error
+
+
+def _slots(module: nn.Module, layout: Layout) -> Slots:
+    """Return where ``module`` looks up each part; torch's functional_call is slower there."""
+    slots = []
+    for part in layout.parts:
+        owner, _, name = part.name.rpartition(".")
+        holder = module.get_submodule(owner)
+        slots.append((holder._buffers if part.buffer else holder._parameters, name))
+    return cast(Slots, slots)
 
 
 def _refuse_hidden_state(module: nn.Module) -> None:
