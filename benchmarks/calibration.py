@@ -77,14 +77,14 @@ def _as_measured(summary: pd.DataFrame) -> pd.DataFrame:
 
 def shares(run: Run, seeds: int, references: int, shift: float, draws: int) -> dict[str, float]:
     """Return how often each word was said, of the judged model and of the untouched one."""
-    said: list[str] = []
+    words: list[str] = []
     untouched = 0
     for summary in designs(run, seeds, references, shift, draws):
         table = answers(summary, run.clients).set_index("strategy")["answer"]
-        said.append(str(table[JUDGED]))
+        words.append(str(table[JUDGED]))
         untouched += table[UNTOUCHED] in ("remembers", "damaged", "broken")
-    found = {word: said.count(word) / draws for word in WORDS}
-    return {**found, "untouched told apart": untouched / draws}
+    shares_by_word = {word: words.count(word) / draws for word in WORDS}
+    return {**shares_by_word, "untouched told apart": untouched / draws}
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -103,11 +103,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     print("| " + " | ".join(heading) + " |\n|" + "---|" * len(heading))
     for seeds, references in DESIGNS:
         for shift in SHIFTS:
-            found = shares(run, seeds, references, shift, chosen.draws)
+            by_word = shares(run, seeds, references, shift, chosen.draws)
             cells = [
                 f"{seeds} x {references}",
                 f"{shift:g} sd",
-                *(f"{v:.1%}" for v in found.values()),
+                *(f"{v:.1%}" for v in by_word.values()),
             ]
             print("| " + " | ".join(cells) + " |", flush=True)
 

@@ -68,13 +68,13 @@ class Through:
 
 def variants() -> dict[str, Through]:
     """Return FedEraser at each interval and subtraction, in each encoding, by name."""
-    found = {}
+    encodings = {}
     for encoding in NAMES:
         for interval in INTERVALS:
             strategy = FedEraser(interval=interval)
-            found[f"federaser/{interval}/{encoding}"] = Through(strategy, encoding)
-        found[f"subtraction/1/{encoding}"] = Through(Subtraction(), encoding)
-    return found
+            encodings[f"federaser/{interval}/{encoding}"] = Through(strategy, encoding)
+        encodings[f"subtraction/1/{encoding}"] = Through(Subtraction(), encoding)
+    return encodings
 
 
 def experiment(name: str, overrides: Sequence[str]) -> tuple[Experiment, Sequence[int]]:
@@ -100,10 +100,10 @@ def measured(name: str, overrides: Sequence[str]) -> pd.DataFrame:
     return rows.assign(experiment=name, interval=rows["interval"].astype(int))[[*COLUMNS]]
 
 
-def table(found: pd.DataFrame) -> str:
+def table(measured: pd.DataFrame) -> str:
     """Return means and standard deviations over seeds, in points, as a Markdown table."""
     keys = ["experiment", "strategy", "interval", "encoding"]
-    grouped = found.groupby(keys, sort=False)
+    grouped = measured.groupby(keys, sort=False)
     rows = []
     for key, held in grouped:
         cells = [
@@ -122,14 +122,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--experiments", nargs="+", default=["digits_backdoor", "mnist_backdoor"])
     parser.add_argument("--overrides", nargs="*", default=[], help="of Hydra, for all of them")
     options = parser.parse_args(arguments)
-    found = pd.concat(
+    results = pd.concat(
         [measured(name, options.overrides) for name in options.experiments], ignore_index=True
     )
-    print(table(found))
+    print(table(results))
     if options.out:
-        report.write_csv(options.out, COLUMNS, found.itertuples(index=False))
+        report.write_csv(options.out, COLUMNS, results.itertuples(index=False))
     if options.figure:
-        draw(found, options.figure)
+        draw(results, options.figure)
 
 
 if __name__ == "__main__":

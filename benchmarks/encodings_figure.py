@@ -29,17 +29,17 @@ MEASURES = {
 
 
 @rc_context(STYLE)
-def draw(found: pd.DataFrame, file: Path) -> None:
+def draw(measured: pd.DataFrame, file: Path) -> None:
     """Draw a column an experiment and a row a measure: points from retraining, against bytes.
 
     Every dot is a mean over seeds, with the range of the seeds; the line joins the intervals of
     FedEraser, the longest at the left.
     """
-    names = list(dict.fromkeys(found["experiment"]))
+    names = list(dict.fromkeys(measured["experiment"]))
     figure = Figure(figsize=(WIDE, 1.0 + 1.9 * len(MEASURES)), layout="constrained")
     grid = figure.subplots(len(MEASURES), len(names), squeeze=False, sharex="col", sharey="row")
     for column, name in enumerate(names):
-        rows = found[found["experiment"] == name]
+        rows = measured[measured["experiment"] == name]
         for row, (measure, label) in enumerate(MEASURES.items()):
             axes = grid[row, column]
             _panel(axes, rows, measure)

@@ -23,9 +23,9 @@ class Peak:
 
     def look(self, root: int) -> None:
         """Add up the process ``root`` and its descendants as they are now."""
-        found = [_sizes(process) for process in tree(root)]
-        self.pss = max(self.pss, sum(size.get("Pss", 0) for size in found))
-        self.rss = max(self.rss, sum(size.get("Rss", 0) for size in found))
+        processes = [_sizes(process) for process in tree(root)]
+        self.pss = max(self.pss, sum(size.get("Pss", 0) for size in processes))
+        self.rss = max(self.rss, sum(size.get("Rss", 0) for size in processes))
 
 
 @contextmanager
@@ -59,11 +59,13 @@ def tree(root: int) -> set[int]:
         with suppress(OSError):  # it ended between two looks
             after_name = stat.read_text().rpartition(")")[2].split()
             parents[int(stat.parent.name)] = int(after_name[1])
-    found, generation = set[int](), {root}
+    processes, generation = set[int](), {root}
     while generation:
-        found |= generation
-        generation = {child for child, parent in parents.items() if parent in generation} - found
-    return found
+        processes |= generation
+        generation = {
+            child for child, parent in parents.items() if parent in generation
+        } - processes
+    return processes
 
 
 def _sizes(process: int) -> dict[str, int]:

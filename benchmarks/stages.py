@@ -28,23 +28,25 @@ def table(folder: Path, request: int = 1, recovery: int | None = None) -> str:
     metrics = run.metrics
     if recovery is not None:
         metrics = metrics[(metrics["phase"] != "recover") | (metrics["round"] <= recovery)]
-    found = ends(metrics, request).set_index(["strategy", "phase", "metric"])
+    numbers = ends(metrics, request).set_index(["strategy", "phase", "metric"])
     summary = run.summary[run.summary["request"] == request]
-    phases = [phase for phase in ("unlearn", "recover") if phase in found.index.levels[1]]
+    phases = [phase for phase in ("unlearn", "recover") if phase in numbers.index.levels[1]]
     rows = []
     for name, costs in summary.groupby("strategy", sort=False):
         if is_reference(str(name)) and name != "retrain":
             continue
-        cells = [_cell(found, (str(name), phase, metric)) for phase in phases for metric in METRICS]
+        cells = [
+            _cell(numbers, (str(name), phase, metric)) for phase in phases for metric in METRICS
+        ]
         rows.append([str(name), *cells, *_costs(costs)])
     headings = ["strategy", *list(METRICS.values()) * len(phases), "client epochs", "MB stored"]
     return report.table(headings, rows)
 
 
-def _cell(found: pd.DataFrame, place: tuple[str, str, str]) -> str:
-    if place not in found.index:
+def _cell(numbers: pd.DataFrame, place: tuple[str, str, str]) -> str:
+    if place not in numbers.index:
         return ""
-    mean, spread = found.loc[place]
+    mean, spread = numbers.loc[place]
     return f"{mean:.1f} ±{spread:.1f}"
 
 

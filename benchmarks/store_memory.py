@@ -28,16 +28,16 @@ CONTENDERS = {ONE_BY_ONE: "benchmarks.stored:replaying", AT_ONCE: "benchmarks.st
 
 def peaks(size: Size) -> dict[Case, float]:
     """Record and replay few rounds and many, each in a fresh process; return megabytes."""
-    found = {}
+    peaks_by_case = {}
     place = size.folder / "peaks"
     for rounds in lengths(size.rounds):
         recorder = Player("benchmarks.stored:recording", folder=place, clients=size.clients)
-        found[MEMORY, named(RECORDING, rounds)] = _peak(recorder, rounds)
-        found[MEMORY, named(REPLAYING, rounds)] = _peak(
+        peaks_by_case[MEMORY, named(RECORDING, rounds)] = _peak(recorder, rounds)
+        peaks_by_case[MEMORY, named(REPLAYING, rounds)] = _peak(
             Player("benchmarks.stored:replaying", folder=place), 1
         )
         shutil.rmtree(place)
-    return found
+    return peaks_by_case
 
 
 def limited(size: Size) -> dict[Case, float]:
@@ -49,11 +49,11 @@ def limited(size: Size) -> dict[Case, float]:
     rounds = math.ceil(TIMES * BUDGET / model.nbytes)
     disk.record(place, disk.numbered(model, rounds))
     share = sum(file.stat().st_size for file in place.iterdir()) / BUDGET
-    found = {
+    limits = {
         (LIMIT, name): share * _survives(contender, place) for name, contender in CONTENDERS.items()
     }
     shutil.rmtree(place)
-    return found
+    return limits
 
 
 def lengths(rounds: int) -> tuple[int, int]:

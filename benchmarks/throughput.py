@@ -66,12 +66,12 @@ def rows(speeds: Speeds) -> Iterator[tuple[str, str, int, float]]:
 
 def medians(speeds: Speeds) -> str:
     """Return the table of median samples a second."""
-    contenders = list(dict.fromkeys(name for found in speeds.values() for name in found))
+    contenders = list(dict.fromkeys(name for rivals in speeds.values() for name in rivals))
     return report.table(
         ["samples/s", *contenders],
         (
-            [workload, *(report.number(median(found[name])) for name in contenders)]
-            for workload, found in speeds.items()
+            [workload, *(report.number(median(of_contender[name])) for name in contenders)]
+            for workload, of_contender in speeds.items()
         ),
     )
 
@@ -79,8 +79,8 @@ def medians(speeds: Speeds) -> str:
 def goals(speeds: Speeds) -> str:
     """Return the table of ratios: our median over each rival's."""
     lines = []
-    for workload, found in speeds.items():
-        for rival, ratio in ratios(found).items():
+    for workload, of_contender in speeds.items():
+        for rival, ratio in ratios(of_contender).items():
             wanted = WANTED.get((workload, rival))
             cells = ("", report.number(ratio), "")
             lines.append([workload, rival, *(report.goal(wanted, ratio) if wanted else cells)])

@@ -21,10 +21,10 @@ INK, GREY, PAPER, BOX, EDGE = "#1b2733", "#5b6b7b", "#ffffff", "#f3f6f9", "#9fb0
 def rooms() -> dict[str, list[Path]]:
     """Return the files of each room; files that lie beside the rooms are one, the ground."""
     package = ROOT / "fedunlearn"
-    found = {GROUND: sorted(package.glob("[!_]*.py"))}
+    by_room = {GROUND: sorted(package.glob("[!_]*.py"))}
     for face in sorted(package.glob("*/__init__.py")):
-        found[face.parent.name] = sorted(face.parent.rglob("*.py"))
-    return found | {
+        by_room[face.parent.name] = sorted(face.parent.rglob("*.py"))
+    return by_room | {
         name: sorted((ROOT / name).glob("*.py")) for name in ("strategies", "simulations")
     }
 
@@ -77,11 +77,11 @@ def named(room: str, files: list[Path]) -> str:
 def box(room: str, width: int, files: list[Path], below: set[str]) -> tuple[list[str], int]:
     """Return a room's lines of SVG, to be moved to its place, and its height."""
     letters = (width - 2 * MARGIN) // 6
-    said = textwrap.wrap(sentence(room), letters)
+    sentences = textwrap.wrap(sentence(room), letters)
     listed = textwrap.wrap(named(room, files), int(letters * 1.08))
     stands = f"stands on {', '.join(sorted(below))}" if below else ""
     texts = [(room, 17, INK, "bold")]
-    texts += [(line, 12.5, INK, "normal") for line in said]
+    texts += [(line, 12.5, INK, "normal") for line in sentences]
     texts += [(line, 11.5, GREY, "normal") for line in listed]
     texts += [(line, 11.5, "#0b5c8a", "normal") for line in textwrap.wrap(stands, letters)]
     height = LINE * len(texts) + 2 * 12

@@ -121,8 +121,8 @@ class OneOf:
         if any(value == option and type(value) is type(option) for option in self.options):
             return ""
         if isinstance(value, str) and all(isinstance(option, str) for option in self.options):
-            known = [*map(str, self.options), *(["null"] if or_null else [])]
-            return f"={value} does not exist{nearest(value, known)}"
+            choices = [*map(str, self.options), *(["null"] if or_null else [])]
+            return f"={value} does not exist{nearest(value, choices)}"
         listed = OneOf((*self.options, "null")).words if or_null else self.words
         return f" must be {listed}, not {value!r}."
 
@@ -166,8 +166,8 @@ def fields(made: object) -> None:
     Fields of other types than numbers, truth values, text, ``Literal``, tuples and mappings of
     such, and these or None, take anything.
     """
-    known = annotations(type(made))  # type: ignore[arg-type]  # mypy: no class is Hashable
-    for name, annotation in known.items():
+    ranges = annotations(type(made))  # type: ignore[arg-type]  # mypy: no class is Hashable
+    for name, annotation in ranges.items():
         for key, rest in _wrong(annotation, name, getattr(made, name)):
             raise FieldRefused(type(made).__name__, key, rest)
 

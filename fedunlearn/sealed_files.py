@@ -96,8 +96,8 @@ def verify(path: Path) -> tuple[Stamp, dict[str, str]]:
             stamp = _stamp(os.fstat(stream.fileno()))
             _compare(stream)
         with safe_open(path, "pt") as opened:
-            found = opened.metadata()
-        return stamp, {name: text for name, text in found.items() if name != "checksum"}
+            metadata = opened.metadata()
+        return stamp, {name: text for name, text in metadata.items() if name != "checksum"}
     except (OSError, ValueError, SafetensorError) as error:
         raise DamagedFile(path, error) from error
 

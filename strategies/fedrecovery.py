@@ -117,16 +117,16 @@ class FedRecovery:
         shares = [square / total if total else 1 / count for square in moved]
         match self.weighting:
             case "paper":
-                found = shares
+                rates = shares
             case "rounds":
-                found = [count * share for share in shares]
+                rates = [count * share for share in shares]
             case "cumulative":
                 earlier = [0.0, *accumulate(moved)]
-                found = [m / e if e else 1.0 for m, e in zip(moved, earlier, strict=False)]
+                rates = [m / e if e else 1.0 for m, e in zip(moved, earlier, strict=False)]
             case "ones":
-                found = [1.0] * count
+                rates = [1.0] * count
         most = math.inf if self.max_weight is None else self.max_weight
-        return [min(weight, most) for weight in found]
+        return [min(weight, most) for weight in rates]
 
 
 def _step(updates: Updates) -> Vector:

@@ -102,13 +102,13 @@ def with_halves(setup: Setup, rounds: int, count: int) -> Shadows:
     for number, seed in enumerate(seeds):
         rng = randomness.rng(seeds[number - number % 2], Stream.SHADOW_HALVES)
         chosen = [_half(pool, rng, number % 2 == 1) for pool in setup.pools]
-        own = range(total + len(extra), total + len(extra) + len(setup.pools))
+        owners = range(total + len(extra), total + len(extra) + len(setup.pools))
         extra += [
             Records.joined([pool.always, pool.candidates.take(mask)])
             for pool, mask in zip(setup.pools, chosen, strict=True)
         ]
         members.append(
-            Member(setup.federation.network.initial(seed), seed, setup.remaining | set(own))
+            Member(setup.federation.network.initial(seed), seed, setup.remaining | set(owners))
         )
         masks.append(torch.cat(chosen).numpy())
     for pool, records in zip([*setup.pools] * count, extra, strict=True):

@@ -83,13 +83,13 @@ def read_file(file: Path, image: str | None, label: str | None) -> Columns:
 def _column(
     there: list[str], wanted: str | None, usual: tuple[str, ...], field: str, file: Path
 ) -> str:
-    found = [name for name in ((wanted,) if wanted else usual) if name in there]
-    if not found:
+    present = [name for name in ((wanted,) if wanted else usual) if name in there]
+    if not present:
         raise Refused(
             f"{file} has no column {wanted or ' or '.join(usual)}; set dataset.{field}"
             f"{nearest(wanted or usual[0], there)}"
         )
-    return found[0]
+    return present[0]
 
 
 def _bytes(column: Any, name: str, file: Path) -> Any:

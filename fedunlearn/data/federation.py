@@ -136,17 +136,17 @@ def build_federation(scenario: Scenario) -> Federation:
         holdout(part, scenario.heldout, _rng(scenario, Stream.HELDOUT, client))
         for client, part in enumerate(parts)
     ]
-    own = [rest.take(torch.from_numpy(members)) for members, _ in splits]
+    training = [rest.take(torch.from_numpy(members)) for members, _ in splits]
     planted = {
         client: scenario.planting.poison(
-            own[client], place, _rng(scenario, Stream.PLANTING, client)
+            training[client], place, _rng(scenario, Stream.PLANTING, client)
         )
         for place, client in enumerate(scenario.leavers)
     }
-    train = Shards.of([planted.get(client, records) for client, records in enumerate(own)])
+    train = Shards.of([planted.get(client, records) for client, records in enumerate(training)])
     clean = [
         records.take(unchanged(records, planted[client])) if client in planted else train[client]
-        for client, records in enumerate(own)
+        for client, records in enumerate(training)
     ]
     return Federation(
         scenario=scenario,

@@ -67,16 +67,16 @@ class ImageFolder:
 
 def _classes(root: Path) -> tuple[str, ...]:
     names = (entry.name for entry in root.iterdir() if entry.is_dir())
-    found = tuple(sorted(name for name in names if not name.startswith(".")))
-    if not found:
+    classes = tuple(sorted(name for name in names if not name.startswith(".")))
+    if not classes:
         raise Refused(f"{root} holds no folders; there must be one for each class.")
-    return found
+    return classes
 
 
 def _images(root: Path) -> list[Path]:
-    found = sorted(file for file in root.iterdir() if file.suffix.lower() in SUFFIXES)
-    if not found:
+    images = sorted(file for file in root.iterdir() if file.suffix.lower() in SUFFIXES)
+    if not images:
         raise Refused(
             f"The class folder {root} holds no images; a given split needs both train and test."
         )
-    return found
+    return images

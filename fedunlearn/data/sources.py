@@ -66,19 +66,19 @@ class Torchvision:
         """Read the data set; raise `Refused` where files are missing or unreadable."""
         archive = ARCHIVES[self.name]
         root = self._root()
-        own = root / self.name
-        fullest = min((own, root), key=lambda place: len(archive.missing(place)))
+        folder = root / self.name
+        fullest = min((folder, root), key=lambda place: len(archive.missing(place)))
         missing = archive.missing(fullest)
         if not missing:
             return self._read(fullest)
-        parquet = Parquet(str(own), classes=archive.classes, limit=self.limit)
+        parquet = Parquet(str(folder), classes=archive.classes, limit=self.limit)
         if parquet.found():
             return parquet.load()
         if self.download:
-            return self._read(own)
+            return self._read(folder)
         raise Refused(
             f"dataset={self.name} is not there: {missing[0]} is missing, and so is "
-            f"{own / 'train*.parquet'}. Set dataset.root or {VARIABLE} to the folder that holds "
+            f"{folder / 'train*.parquet'}. Set dataset.root or {VARIABLE} to the folder that holds "
             f"them, or dataset.download=true."
         )
 

@@ -27,9 +27,9 @@ def confidence(logits: npt.ArrayLike, labels: npt.ArrayLike) -> Floats:
     Carlini, Chien, Nasr, Song, Terzis, Tramer. Membership inference attacks from first principles.
     IEEE S&P 2022, arXiv 2112.03570, section IV-C.
     """
-    z, own = _own(logits, labels)
-    rest = logsumexp(np.where(own, -np.inf, z), axis=-1)
-    chosen: Floats = np.where(own, z, 0.0).sum(axis=-1) - rest
+    z, of_label = _own(logits, labels)
+    rest = logsumexp(np.where(of_label, -np.inf, z), axis=-1)
+    chosen: Floats = np.where(of_label, z, 0.0).sum(axis=-1) - rest
     return chosen
 
 
@@ -53,8 +53,8 @@ def entropy(logits: npt.ArrayLike) -> Floats:
 
     Salem, Zhang, Humbert, Berrang, Fritz, Backes. ML-Leaks. NDSS 2019, arXiv 1806.01246.
     """
-    said, _ = _logarithms(_numbers(logits))
-    score: Floats = (np.exp(said) * np.maximum(said, _LEAST)).sum(axis=-1)
+    log_p, _ = _logarithms(_numbers(logits))
+    score: Floats = (np.exp(log_p) * np.maximum(log_p, _LEAST)).sum(axis=-1)
     return score
 
 
@@ -69,12 +69,12 @@ def modified_entropy(logits: npt.ArrayLike, labels: npt.ArrayLike) -> Floats:
     Song, Mittal. Systematic evaluation of privacy risks of machine learning models. USENIX
     Security 2021, arXiv 2003.10595, section 4.1.
     """
-    z, own = _own(logits, labels)
-    said, against = _logarithms(z)
+    z, of_label = _own(logits, labels)
+    log_p, log_rest = _logarithms(z)
     terms = np.where(
-        own,
-        np.exp(against) * np.maximum(said, _LEAST),
-        np.exp(said) * np.maximum(against, _LEAST),
+        of_label,
+        np.exp(log_rest) * np.maximum(log_p, _LEAST),
+        np.exp(log_p) * np.maximum(log_rest, _LEAST),
     )
     score: Floats = terms.sum(axis=-1)
     return score
@@ -120,6 +120,6 @@ def _logarithms(z: Floats) -> tuple[Floats, Floats]:
     others = logsumexp(np.where(top, -np.inf, z), axis=-1, keepdims=True)
     most = z.max(axis=-1, keepdims=True)
     total = most - log_expit(most - others)
-    said = np.where(top, log_expit(most - others), z - total)
-    rest = np.log1p(-np.exp(np.where(top, -np.inf, said)))
-    return said, np.where(top, others - total, rest)
+    log_p = np.where(top, log_expit(most - others), z - total)
+    rest = np.log1p(-np.exp(np.where(top, -np.inf, log_p)))
+    return log_p, np.where(top, others - total, rest)

@@ -111,7 +111,9 @@ class LayerSimilarity:
         for name in ("forget", "test"):
             if len(model.sets.get(name, ())) >= FEWEST:
                 first, second = self._grams(model, name), self._grams(retrained, name)
-                layers = {layer: cka_of_grams(own, second[layer]) for layer, own in first.items()}
+                layers = {
+                    layer: cka_of_grams(grams, second[layer]) for layer, grams in first.items()
+                }
                 values[f"{name}_cka"] = float(np.min([*layers.values()]))
                 values |= {f"{name}_cka{PART}{layer}": value for layer, value in layers.items()}
         return values

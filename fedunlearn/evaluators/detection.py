@@ -195,8 +195,8 @@ def tpr_at(
         return UNKNOWN
     false, true, _ = roc_curve(_truth(a, b), np.concatenate([a, b]), drop_intermediate=False)
     hits = round(float(true[false <= fpr].max()) * len(a))
-    found = binomtest(hits, len(a)).proportion_ci(confidence, method="exact")
-    return Estimate(hits / len(a), float(found.low), float(found.high))
+    interval = binomtest(hits, len(a)).proportion_ci(confidence, method="exact")
+    return Estimate(hits / len(a), float(interval.low), float(interval.high))
 
 
 def _area(members: Floats, others: Floats) -> float:
@@ -205,16 +205,16 @@ def _area(members: Floats, others: Floats) -> float:
 
 def _best(members: Floats, others: Floats) -> float:
     """Return where TPR - FPR is greatest, half way to the next lower score; inf for nowhere."""
-    said = np.concatenate([members, others])
-    fpr, tpr, thresholds = roc_curve(_truth(members, others), said)
+    scores = np.concatenate([members, others])
+    fpr, tpr, thresholds = roc_curve(_truth(members, others), scores)
     best = float(thresholds[(tpr - fpr).argmax()])
-    below = said[said < best]
+    below = scores[scores < best]
     return (best + float(below.max())) / 2 if below.size and math.isfinite(best) else best
 
 
 def _share(count: int, total: int, confidence: float) -> Estimate:
-    found = binomtest(count, total).proportion_ci(confidence, method="wilson")
-    return Estimate(count / total, float(found.low), float(found.high))
+    interval = binomtest(count, total).proportion_ci(confidence, method="wilson")
+    return Estimate(count / total, float(interval.low), float(interval.high))
 
 
 def _truth(members: Floats, others: Floats) -> npt.NDArray[Any]:

@@ -55,9 +55,9 @@ def epsilon(fpr: Array, fnr: Array, delta: float = DELTA) -> Array:
         ways = [
             np.log(np.maximum(1 - delta - a, 0)) - np.log(b) for a, b in ((fpr, fnr), (fnr, fpr))
         ]
-        found = np.maximum(np.fmax(*ways), 0)
-    found = np.where((fpr == 0) != (fnr == 0), np.nan, found)
-    return np.where((fpr == 0) & (fnr == 0), np.inf, found)
+        bound = np.maximum(np.fmax(*ways), 0)
+    bound = np.where((fpr == 0) != (fnr == 0), np.nan, bound)
+    return np.where((fpr == 0) & (fnr == 0), np.inf, bound)
 
 
 def epsilon_interval(
@@ -117,8 +117,8 @@ def epsilons(
     width = max(1, CHUNK // pooled**2)
     parts = range(0, unlearned.shape[1], width)
     cut = [slice(start, start + width) for start in parts]
-    found = [_best(unlearned[:, part], retrained[:, part], attacks, delta) for part in cut]
-    return np.concatenate([np.empty(0), *found])
+    bounds = [_best(unlearned[:, part], retrained[:, part], attacks, delta) for part in cut]
+    return np.concatenate([np.empty(0), *bounds])
 
 
 def checked(values: Array) -> Array:
@@ -134,8 +134,8 @@ def _best(unlearned: Array, retrained: Array, attacks: Sequence[Attack], delta: 
     unlearned, retrained = np.where(finite, unlearned, 0), np.where(finite, retrained, 0)
     ranges = np.ptp(unlearned, axis=0), np.ptp(retrained, axis=0)
     least, most = np.minimum(*ranges), np.maximum(*ranges)
-    known = {"threshold": _thresholds, "interval": _intervals, "gaussian": _gaussians}
-    tried = [epsilon(*known[name](unlearned, retrained), delta=delta) for name in attacks]
+    rates = {"threshold": _thresholds, "interval": _intervals, "gaussian": _gaussians}
+    tried = [epsilon(*rates[name](unlearned, retrained), delta=delta) for name in attacks]
     best = np.fmax.reduce(np.concatenate(tried), axis=0, initial=0.0)
     best = np.where(~finite | (least < PEAKED * most), CAP, best)
     return np.minimum(best, CAP)

@@ -75,11 +75,11 @@ def raw_epsilons(unlearned: Array, retrained: Array, delta: float = DELTA) -> Ar
     finite = np.isfinite(unlearned).all(axis=0) & np.isfinite(retrained).all(axis=0)
     unlearned, retrained = np.where(finite, unlearned, 0), np.where(finite, retrained, 0)
     mine, other = ((side.mean(axis=0), side.std(axis=0, ddof=1)) for side in (unlearned, retrained))
-    found = gaussian_epsilon(mine, other, delta, floor=1 / min(len(unlearned), len(retrained)))
+    bounds = gaussian_epsilon(mine, other, delta, floor=1 / min(len(unlearned), len(retrained)))
     ranges = np.ptp(unlearned, axis=0), np.ptp(retrained, axis=0)
     least, most = np.minimum(*ranges), np.maximum(*ranges)
     constant = (most == 0) & (unlearned[0] != retrained[0])
-    return np.where(~finite | constant | (least < PEAKED * most), CAP, found)
+    return np.where(~finite | constant | (least < PEAKED * most), CAP, bounds)
 
 
 @lru_cache(maxsize=64)
@@ -101,6 +101,6 @@ def fitted_epsilons(unlearned: Array, retrained: Array, delta: float = DELTA) ->
     on average there and too much elsewhere, for the bias shrinks as distributions part: what is
     left is rather too small an epsilon than too large.
     """
-    found = raw_epsilons(unlearned, retrained, delta)
-    less = np.maximum(found - bias(len(unlearned), len(retrained), delta), 0)
-    return np.where(found >= CAP, CAP, less)
+    raw = raw_epsilons(unlearned, retrained, delta)
+    less = np.maximum(raw - bias(len(unlearned), len(retrained), delta), 0)
+    return np.where(raw >= CAP, CAP, less)

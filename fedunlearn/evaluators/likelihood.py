@@ -46,10 +46,10 @@ def lira(
     Carlini, Chien, Nasr, Song, Terzis, Tramer. Membership inference attacks from first principles.
     IEEE S&P 2022, arXiv 2112.03570, algorithm 1.
     """
-    said, mask = np.asarray(shadows, np.float64), np.asarray(held, np.bool_)
+    shadow_scores, mask = np.asarray(shadows, np.float64), np.asarray(held, np.bool_)
     phi = np.asarray(values, np.float64)
-    return _log_density(phi, *_fitted(said, mask, spread)) - _log_density(
-        phi, *_fitted(said, ~mask, spread)
+    return _log_density(phi, *_fitted(shadow_scores, mask, spread)) - _log_density(
+        phi, *_fitted(shadow_scores, ~mask, spread)
     )
 
 
@@ -63,8 +63,8 @@ def lira_offline(values: npt.ArrayLike, outside: npt.ArrayLike, spread: Spread =
 
     Carlini et al., as `lira`, section V.
     """
-    said = np.asarray(outside, np.float64)
-    mean, deviation = _fitted(said, np.ones(said.shape, np.bool_), spread)
+    outside_scores = np.asarray(outside, np.float64)
+    mean, deviation = _fitted(outside_scores, np.ones(outside_scores.shape, np.bool_), spread)
     score: Floats = (np.asarray(values, np.float64) - mean) / deviation
     return score
 
@@ -114,8 +114,8 @@ def rmia(
     if np.isnan(x).any() or np.isnan(z).any():
         return np.full(x.shape, np.nan)
     # x >= gamma z, counted in the sorted population
-    found = np.searchsorted(np.sort(gamma * z), x, side="right")
-    score: Floats = found / len(z)
+    below = np.searchsorted(np.sort(gamma * z), x, side="right")
+    score: Floats = below / len(z)
     return score
 
 
@@ -137,23 +137,23 @@ def rmia_average(
 
 def mean_where(values: npt.ArrayLike, mask: npt.ArrayLike) -> Floats:
     """Return the mean over models [models, n] of the marked ones, [n]; nan where there are none."""
-    said, kept = np.asarray(values, np.float64), np.asarray(mask, np.bool_)
+    numbers, kept = np.asarray(values, np.float64), np.asarray(mask, np.bool_)
     count = kept.sum(axis=0)
-    mean: Floats = np.where(kept, said, 0).sum(axis=0) / np.where(count, count, np.nan)
+    mean: Floats = np.where(kept, numbers, 0).sum(axis=0) / np.where(count, count, np.nan)
     return mean
 
 
-def _fitted(said: Floats, mask: Mask, spread: Spread) -> tuple[Floats, Any]:
+def _fitted(scores: Floats, mask: Mask, spread: Spread) -> tuple[Floats, Any]:
     """Return mean and standard deviation of each record [n] over the marked models [models, n]."""
     free = mask.sum(axis=0) - 1
-    shared = spread == "shared" or (spread == "auto" and len(said) < FEW)
+    shared = spread == "shared" or (spread == "auto" and len(scores) < FEW)
     if free.min(initial=1) < 0 or (free.sum() if shared else free.min(initial=1)) < 1:
         raise ValueError(
             "Too few shadow models: every record needs one with it and one without, and a spread "
             "needs two."
         )
-    mean = mean_where(said, mask)
-    squares = np.where(mask, (said - mean) ** 2, 0).sum(axis=0)
+    mean = mean_where(scores, mask)
+    squares = np.where(mask, (scores - mean) ** 2, 0).sum(axis=0)
     variance = squares.sum() / free.sum() if shared else squares / free
     return mean, np.maximum(np.sqrt(variance), LEAST_SPREAD)
 

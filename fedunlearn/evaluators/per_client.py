@@ -38,17 +38,17 @@ class PerClient:
     def __call__(self, model: Snapshot, retrained: Snapshot | None) -> dict[str, float]:
         """Return the metrics whose records exist."""
         clients = [name for name, held in model.sets.items() if name.startswith(RETAINED) and held]
-        found = {"accuracy": [accuracy(model.logits(c), model.labels(c)) for c in clients]}
+        numbers = {"accuracy": [accuracy(model.logits(c), model.labels(c)) for c in clients]}
         means = {}
         if retrained is not None and clients:
             for compare in (comparison.agreement, comparison.divergence):
                 each = [compare(model.logits(c), retrained.logits(c)) for c in clients]
-                found[compare.__name__] = each
+                numbers[compare.__name__] = each
                 means[f"retained_{compare.__name__}"] = float(np.mean(each))
         shown = set(self._most_alike(model, clients))
         return means | {
             f"retained_{what}{PART}{client.removeprefix(RETAINED)}": value
-            for what, each in found.items()
+            for what, each in numbers.items()
             for client, value in zip(clients, each, strict=True)
             if client in shown
         }

@@ -48,10 +48,10 @@ def tug_of_war(gaps: Iterable[float]) -> float:
 
     ``gaps`` are differences of fractions, each in [-1, 1]. Raises ValueError for others.
     """
-    found = [float(gap) for gap in gaps]
-    if any(abs(gap) > 1 for gap in found):
+    distances = [float(gap) for gap in gaps]
+    if any(abs(gap) > 1 for gap in distances):
         raise ValueError("Gaps are differences of fractions: between -1 and 1.")
-    return math.prod(1 - abs(gap) for gap in found)
+    return math.prod(1 - abs(gap) for gap in distances)
 
 
 def strangers(forget: Array, retained: Array, test: Array, seed: int = 0) -> float:
@@ -68,11 +68,11 @@ def strangers(forget: Array, retained: Array, test: Array, seed: int = 0) -> flo
     if not min(len(forget), len(retained), len(test)):
         raise ValueError("An attack needs records of all three kinds.")
     rng, count = randomness.rng(seed, Stream.MEMBERSHIP), min(len(retained), len(test), MOST)
-    known = np.concatenate([rng.permutation(side)[:count] for side in (retained, test)])
-    if np.isnan(known).any() or np.isnan(forget).any():
+    references = np.concatenate([rng.permutation(side)[:count] for side in (retained, test)])
+    if np.isnan(references).any() or np.isnan(forget).any():
         return math.nan
     member = np.arange(2 * count) < count
-    attack = SVC(C=3.0, gamma="auto").fit(known[:, None], member)
+    attack = SVC(C=3.0, gamma="auto").fit(references[:, None], member)
     return float(1 - attack.predict(np.asarray(forget)[:, None]).mean())
 
 

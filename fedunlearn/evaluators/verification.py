@@ -129,5 +129,5 @@ class MarkerTest:
         plain = predictions(model.logits("test"))[others]
         if (marked == NOTHING).any() or (plain == NOTHING).any():
             return math.nan
-        hits, base = (int((said == target).sum()) for said in (marked, plain))
+        hits, base = (int((predicted == target).sum()) for predicted in (marked, plain))
         return verification_p_value(hits, len(marked), base, len(plain), self.slack)

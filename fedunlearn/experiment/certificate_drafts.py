@@ -39,14 +39,14 @@ def drafts(
     fingerprint, running = config_hash(config), commit()
     before = {original[:3]: original.model_hash for original in notes.originals}
     erased = {(note["seed"], note["request"]): note for note in notes.erased}
-    said = answers.set_index(["strategy", "request"])
+    by_case = answers.set_index(["strategy", "request"])
     unjudged = set(answers.loc[answers["answer"] == NO_VERDICT, "request"])
     for row in summary:
         seed, name, number = row["seed"], row["strategy"], row["request"]
         if number in unjudged:
             continue
         note = erased[seed, number]
-        found = said.loc[(name, number)] if (name, number) in said.index else None
+        answer = by_case.loc[(name, number)] if (name, number) in by_case.index else None
         served = Served(
             round=experiment.requests[number - 1].after,
             hyperparameters=hyperparameters(experiment.branches[name]),
@@ -60,8 +60,8 @@ def drafts(
             summary,
             served,
             thresholds=experiment.thresholds,
-            answer="" if found is None else str(found["answer"]),
-            reason="" if found is None else str(found["reason"]),
+            answer="" if answer is None else str(answer["answer"]),
+            reason="" if answer is None else str(answer["reason"]),
             config_sha256=fingerprint,
             commit=running,
         )

@@ -32,5 +32,5 @@ def seed_of(training: int, seeds: Iterable[int], references: int) -> int:
 def first_model(federation: Federation, name: str) -> Vector:
     """Return the model [d] before round 1 in the branch ``name``: see `training_seed`."""
     seed = federation.scenario.seed
-    own = training_seed(seed, name)
-    return federation.initial if own == seed else federation.network.initial(own)
+    branch_seed = training_seed(seed, name)
+    return federation.initial if branch_seed == seed else federation.network.initial(branch_seed)

@@ -22,8 +22,8 @@ def finished(folder: Path) -> bool:
 
 def require_free(folder: Path, *, below: bool = False) -> None:
     """Raise `Refused` where a finished run lies in ``folder``, or ``below`` it."""
-    found = folder.rglob(MANIFEST) if below else [folder / MANIFEST]
-    for path in sorted(found):
+    manifests = folder.rglob(MANIFEST) if below else [folder / MANIFEST]
+    for path in sorted(manifests):
         if path.exists() and not _stopped(path):
             raise Refused(
                 f"{path.parent} holds a finished run, which would be lost. Choose another folder "

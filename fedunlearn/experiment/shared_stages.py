@@ -48,7 +48,7 @@ class Sharing:
         """Fill an entry with the training, or with a reference's models, rows and metrics."""
         case = (state.seed, state.stage.strategy)
         none = untrained(state.current)
-        own = replace(
+        result = replace(
             state,
             shared=none,
             current=state.current if state.stage == TRAINING else none,
@@ -63,7 +63,7 @@ class Sharing:
             for path, each in saved.items()
             if (each.seed, each.strategy) == case
         }
-        entry.put(own, self.folder.path, models)
+        entry.put(result, self.folder.path, models)
 
     def _taken(self, taken: Taken, state: RunState) -> RunState:
         """Go on from an entry; its rounds, rows and models become those of the run's folder."""

@@ -147,10 +147,10 @@ class Running:
         folder.summary(rows)
         table = pd.DataFrame(rows)
         folder.verdicts(judge(table, experiment.margins).to_dict("records"))
-        said = answers(table, load_clients(folder.path), experiment.margins)
-        folder.answers(said.to_dict("records"))
+        judged = answers(table, load_clients(folder.path), experiment.margins)
+        folder.answers(judged.to_dict("records"))
         folder.require_intact()
-        certificates = drafts(experiment, self.summary, said, notes, config, folder.checksums)
+        certificates = drafts(experiment, self.summary, judged, notes, config, folder.checksums)
         chain.issue(folder.path, certificates)
         return rows
 

@@ -77,7 +77,7 @@ def build_client_app(
     ``kinds`` are classes of a user's own that describe work; see `messages.kinds_in`. They and
     ``scenario`` are all that travels to other processes; each divides the data once for itself.
     """
-    app, own = ClientApp(mods=[_stay_alive]), frozenset(kinds)
+    app, work_kinds = ClientApp(mods=[_stay_alive]), frozenset(kinds)
 
     @app.query()
     def hello(message: Message, context: Context) -> Message:
@@ -86,7 +86,7 @@ def build_client_app(
     @app.train()
     def train(message: Message, context: Context) -> Message:
         started = time.perf_counter()
-        order = Order.of(message, own)
+        order = Order.of(message, work_kinds)
         client = partition_of(context)
         records = shards_on(scenario, device)[client]
         weights, samples = train_locally(

@@ -64,17 +64,17 @@ class PlainNodes:
 
     def _name(self, node: int, claim: object) -> str:
         """Return how a sentence about the client on ``node`` begins."""
-        known = {node: client for client, node in self.of.items()}
-        if node in known:
-            return f"Client {known[node]}"
-        said = "" if claim is None else f", which says that it is client {claim},"
-        return f"The client on node {node}{said}"
+        clients = {node: client for client, node in self.of.items()}
+        if node in clients:
+            return f"Client {clients[node]}"
+        claimed = "" if claim is None else f", which says that it is client {claim},"
+        return f"The client on node {node}{claimed}"
 
     def _require_same(self, node: int, reply: Message) -> None:
         """Raise `BadReply` if a client says that it is another than before."""
         claim = claim_of(reply)
-        known = [client for client, other in self.of.items() if other == node]
-        if claim is not None and known not in ([], [claim]):
+        before = [client for client, other in self.of.items() if other == node]
+        if claim is not None and before not in ([], [claim]):
             raise BadReply(f"it says that it is client {claim}")
 
     def _queried(self, clients: int) -> dict[ClientId, int]:

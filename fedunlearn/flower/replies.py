@@ -141,16 +141,16 @@ def paired(
     An answer to no message of these counts for nobody.
     """
     to = {message.metadata.message_id: message.metadata.dst_node_id for message in messages}
-    found: dict[int, list[Message]] = defaultdict(list)
+    by_node: dict[int, list[Message]] = defaultdict(list)
     for answer in answers:
         node = to.get(answer.metadata.reply_to_message_id)
         if node is not None:
-            found[node].append(answer)
+            by_node[node].append(answer)
     limit = "" if timeout is None else f" within {timeout:g} seconds"
     good: dict[int, Message] = {}
     wrong: dict[int, str] = {}
     for node in to.values():
-        replies = found[node]
+        replies = by_node[node]
         if not replies:
             wrong[node] = f"did not answer{limit}."
         elif len(replies) > 1:
@@ -249,11 +249,11 @@ def form_of(tensor: Tensor) -> Form:
     return Form(tuple(tensor.shape), str(tensor.dtype).removeprefix("torch."))
 
 
-def _require_form(name: str, found: Form, form: Form) -> None:
-    if found.shape != form.shape:
-        raise BadReply(f"the array {name} has shape {found.shape}, not {form.shape}")
-    if found.dtype != form.dtype:
-        raise BadReply(f"the array {name} is {found.dtype}, not {form.dtype}")
+def _require_form(name: str, sent: Form, form: Form) -> None:
+    if sent.shape != form.shape:
+        raise BadReply(f"the array {name} has shape {sent.shape}, not {form.shape}")
+    if sent.dtype != form.dtype:
+        raise BadReply(f"the array {name} is {sent.dtype}, not {form.dtype}")
 
 
 def _overlong(name: str, arrays: Mapping[int, Tensor]) -> dict[int, str]:
@@ -273,9 +273,9 @@ def _odd_ones_out(replies: Mapping[int, Message]) -> dict[int, str]:
     names = {node: _names(reply) for node, reply in replies.items()}
     usual = Counter(names.values()).most_common(1)
     return {
-        node: unusable(f"it holds {', '.join(own)}, and most others {', '.join(usual[0][0])}")
-        for node, own in names.items()
-        if own != usual[0][0]
+        node: unusable(f"it holds {', '.join(held)}, and most others {', '.join(usual[0][0])}")
+        for node, held in names.items()
+        if held != usual[0][0]
     }
 
 

@@ -125,11 +125,11 @@ def parse(budget: object) -> float:
     Raises `Refused` for anything else, and for nothing.
     """
     text = str(budget).strip().lower()
-    found = re.fullmatch(r"([0-9]+\.?[0-9]*(?:e[+]?[0-9]+)?)\s*(?:([kmgt]?)(i?)b?)", text)
-    unit = (BINARY if found and found[3] else UNITS).get(found[2]) if found else None
-    if isinstance(budget, bool) or not found or unit is None or not 0 < float(found[1]) < 1e18:
+    match = re.fullmatch(r"([0-9]+\.?[0-9]*(?:e[+]?[0-9]+)?)\s*(?:([kmgt]?)(i?)b?)", text)
+    unit = (BINARY if match and match[3] else UNITS).get(match[2]) if match else None
+    if isinstance(budget, bool) or not match or unit is None or not 0 < float(match[1]) < 1e18:
         raise Refused(f"history.budget must be an amount such as 2GB or 500 MB, not {budget!r}.")
-    return float(found[1]) * unit
+    return float(match[1]) * unit
 
 
 def written(nbytes: float) -> str:

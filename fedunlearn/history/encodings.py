@@ -159,9 +159,9 @@ class TopK:
     def encode(self, deltas: Tensor) -> dict[str, Tensor]:
         """Choose the largest magnitudes, in order of place; raises `Unencodable` if not finite."""
         _peaks(deltas, self.name, torch.finfo(torch.float32).max)
-        found = torch.topk(deltas.abs(), self.count(deltas.shape[1]), dim=1, sorted=False).indices
+        largest = torch.topk(deltas.abs(), self.count(deltas.shape[1]), dim=1, sorted=False).indices
         # numpy sorts int32 several times faster than torch
-        places = torch.from_numpy(np.sort(found.int().numpy(force=True), axis=1))
+        places = torch.from_numpy(np.sort(largest.int().numpy(force=True), axis=1))
         places = places.to(deltas.device)
         return {"indices": places, "values": deltas.gather(1, places.long())}
 
@@ -224,8 +224,8 @@ def check(encoding: Encoding, stored: Stored, k: int, d: int) -> None:
     """Raise ValueError, with the end of a sentence, unless this is how [k, d] is stored."""
     made = encoding.encode(torch.empty(0, d))
     wanted = {name: (part.dtype, [k, *part.shape[1:]]) for name, part in made.items()}
-    found = {name: (part.dtype, [*part.shape]) for name, part in stored.items()}
-    if found != wanted:
+    forms = {name: (part.dtype, [*part.shape]) for name, part in stored.items()}
+    if forms != wanted:
         raise ValueError(f"its updates are not stored as {encoding.name} of [{k}, {d}] is")
     scales, places = stored.get("scales"), stored.get("indices")
     if scales is not None and not (scales.isfinite() & (scales > 0)).all():

@@ -68,10 +68,10 @@ class Needs:
 
     def check(self, layout: Layout) -> None:
         """Raise `Refused` for `tensors` that are no parameters of the model."""
-        known = [part.name for part in layout.parts if not part.buffer]
+        parameters = [part.name for part in layout.parts if not part.buffer]
         for name in self.tensors:
-            if name not in known:
-                guess = checks.nearest(name, known)
+            if name not in parameters:
+                guess = checks.nearest(name, parameters)
                 raise checks.Refused(f"The model has no parameter {name}{guess}")
 
 

@@ -33,16 +33,16 @@ def to_purge(history: History, clients: Set[ClientId], folder: Path) -> list[Pur
     in ``folder`` goes. In memory there is nothing to do: what no history holds is gone.
     """
     shown = {stored.path for stored in map(on_disk, history.rounds) if stored is not None}
-    found = []
+    purges = []
     for path in sorted(folder.rglob("round-*.safetensors")):
         held = round_files.open_round(path)
         theirs = held.only(clients)
         if path not in shown:
-            found.append(Purge(path, theirs.clients, path.stat().st_size, True))
+            purges.append(Purge(path, theirs.clients, path.stat().st_size, True))
         elif theirs.clients:
             rows = theirs.reduced(Needs(updates=True)).nbytes
-            found.append(Purge(path, theirs.clients, rows, False))
-    return found
+            purges.append(Purge(path, theirs.clients, rows, False))
+    return purges
 
 
 def purged(history: History, plan: Iterable[Purge]) -> History:

@@ -102,11 +102,11 @@ def rewrite_without(stored: StoredRound, clients: Set[ClientId]) -> StoredRound:
     The file is verified once more; then a new one takes its place in one step, and the old bytes
     are unlinked. Other views of it raise `DamagedFile` from then on.
     """
-    found = open_round(stored.path)
-    remaining = found.without(clients)
-    if remaining.clients != found.clients:
-        tensors = sealed_files.read(found.path, found.verified)
-        model = {BROADCAST: tensors.pop(BROADCAST)} if found.has_model else {}
+    whole = open_round(stored.path)
+    remaining = whole.without(clients)
+    if remaining.clients != whole.clients:
+        tensors = sealed_files.read(whole.path, whole.verified)
+        model = {BROADCAST: tensors.pop(BROADCAST)} if whole.has_model else {}
         chosen = encodings.select(tensors, remaining.rows)
         rows = tuple(range(len(remaining.rows)))
         remaining = _save(replace(remaining, rows=rows, held=len(rows)), chosen | model)

@@ -70,15 +70,17 @@ class _Chain(torch.autograd.Function):
     @torch.autograd.function.once_differentiable
     def backward(context: Any, slope: Tensor) -> tuple[Tensor | None, ...]:
         weights, *entering = context.saved_tensors
-        found = torch.empty_like(weights)  # the layers are all that there is: each part is written
+        gradient = torch.empty_like(
+            weights
+        )  # the layers are all that there is: each part is written
         for number in reversed(range(len(entering))):
             weight, bias = context.layers[number]
-            torch.sum(slope, dim=1, out=found[:, bias.slice])
-            torch.bmm(slope.transpose(1, 2), entering[number], out=_matrices(found, weight))
+            torch.sum(slope, dim=1, out=gradient[:, bias.slice])
+            torch.bmm(slope.transpose(1, 2), entering[number], out=_matrices(gradient, weight))
             if number:
                 slope = torch.bmm(slope, _matrices(weights, weight))
                 slope = torch.ops.aten.threshold_backward(slope, entering[number], 0)
-        return found, None, None
+        return gradient, None, None
 
 
 def _matrices(rows: Tensor, part: Part) -> Tensor:

@@ -129,8 +129,8 @@ class Layout:
             if part.name not in state:
                 raise Refused(f"The tensor {part.name} is missing.")
             if state[part.name].shape != part.shape:
-                found, wanted = tuple(state[part.name].shape), tuple(part.shape)
-                raise Refused(f"The tensor {part.name} has shape {found}; expected {wanted}.")
+                shape, wanted = tuple(state[part.name].shape), tuple(part.shape)
+                raise Refused(f"The tensor {part.name} has shape {shape}; expected {wanted}.")
         if not self.parts:
             return torch.empty(0)
         return torch.cat([state[part.name].detach().reshape(-1) for part in self.parts])

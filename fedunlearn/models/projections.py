@@ -89,7 +89,7 @@ def _inverse(gram: Tensor) -> Tensor:
     lengths = gram.diagonal().sqrt()
     scale = torch.where(lengths > 0, 1 / lengths, 0)
     values, vectors = torch.linalg.eigh(gram * torch.outer(scale, scale))
-    known = values > RCOND * values.max() if len(values) else values > 0
-    kept = vectors[:, known] * scale[:, None]
-    inverse: Tensor = (kept / values[known]) @ kept.T
+    regular = values > RCOND * values.max() if len(values) else values > 0
+    kept = vectors[:, regular] * scale[:, None]
+    inverse: Tensor = (kept / values[regular]) @ kept.T
     return inverse

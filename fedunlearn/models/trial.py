@@ -85,8 +85,8 @@ def _try_vector(network: Network, module: nn.Module, batch: Tensor, device: str)
     """Compare the network, which is given its weights as a vector, with the module itself."""
     weights = network.layout.flatten(module.state_dict())
     with torch.no_grad():
-        expected, found = module(batch), network(weights, batch)
-    if not _close(expected, found):
+        expected, logits = module(batch), network(weights, batch)
+    if not _close(expected, logits):
         raise Refused(
             "The model computes with tensors that are not those registered as its parameters and "
             "buffers, so it would not learn. Let forward() look them up by name."
@@ -177,10 +177,10 @@ def _require_alone(forward: Callable[[Tensor], Tensor], batch: Tensor, logits: T
     others = torch.cat([batch[:1], batch[2:5].flip(0) * 0.5])
     for shown in (batch[:1], others):
         try:
-            found = forward(shown)
+            alone = forward(shown)
         except Refused as error:
             raise Refused(f"The model does not take every number of images. {error}") from error
-        if not _close(found[:1], logits[:1]):
+        if not _close(alone[:1], logits[:1]):
             raise Refused(
                 "The model's logits of a record depend on the other records of its batch: what "
                 "leaves would go on speaking through others, and results would depend on "
@@ -194,12 +194,12 @@ def _drawing_nothing(when: str, sources: tuple[str, ...]) -> Iterator[None]:
 
     def states() -> dict[str, object]:
         of_numpy = np.random.get_state(legacy=False)["state"]  # noqa: NPY002 — its users are others
-        known: dict[str, object] = {
+        by_name: dict[str, object] = {
             "torch": torch.get_rng_state().numpy().tobytes(),
             "numpy": (of_numpy["key"].tobytes(), of_numpy["pos"]),
             "random": random.getstate(),
         }
-        return {source: known[source] for source in sources}
+        return {source: by_name[source] for source in sources}
 
     before = states()
     yield

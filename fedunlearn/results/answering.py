@@ -39,8 +39,8 @@ def answers(
     limits = margins or Margins()
     rows: list[dict[str, object]] = []
     for request, served in summary.groupby("request") if len(summary) else ():
-        said = list(_of_request(served, majority(clients), limits))
-        rows += [{"request": request, **row} for row in said]
+        answered = list(_of_request(served, majority(clients), limits))
+        rows += [{"request": request, **row} for row in answered]
     table = pd.DataFrame(rows, columns=list(ANSWERS))
     return table.astype({name: kind for name, kind in ANSWERS.items() if kind != "str"})
 
@@ -91,11 +91,11 @@ def _word(
     about = untouched if untouched is not None and untouched.can_decide else None
     if about is not None and about.p_value > LEVEL:
         measures = len(about.measures)
-        found = power(SHIFT, case.seeds, case.references, measures)
+        likelihood = power(SHIFT, case.seeds, case.references, measures)
         return "nothing to forget", (
             f"The untouched model passes for one that never met {who(clients)}: no method can be "
             f"told from another here (a shift of {SHIFT:g} standard deviations would be seen in "
-            f"{found:.0%} of runs)."
+            f"{likelihood:.0%} of runs)."
         )
     if case.p_value <= LEVEL:
         return _direction(case)
@@ -214,32 +214,32 @@ def _twins(served: pd.DataFrame) -> dict[str, str]:
     """Return for each strategy an earlier one with the same numbers: the same model."""
     metrics = metric_columns(served)
     first: dict[tuple[object, ...], str] = {}
-    found = {}
+    twins = {}
     for name in in_order(served["strategy"].unique()):
         rows = served[served["strategy"] == name].sort_values("seed")
         numbers = tuple(rows[metrics].to_numpy(float).round(12).ravel().astype(str))
         twin = first.setdefault(numbers, str(name))
         if twin != name:
-            found[str(name)] = twin
-    return found
+            twins[str(name)] = twin
+    return twins
 
 
 def _next_to_retraining(served: pd.DataFrame, strategy: str) -> dict[str, float]:
     """Return the accuracy gained, and work and bytes as multiples of retraining's."""
     retrained = served[served["strategy"] == RETRAIN]
     names = other_references(RETRAIN, served["strategy"])[:1] if strategy == AGAIN else [strategy]
-    own = served[served["strategy"].isin(names)]
-    sent, full = (rows["bytes_down"] + rows["bytes_up"] for rows in (own, retrained))
-    gap = own[f"{UTILITY}{GAP}"].mean(skipna=False) if f"{UTILITY}{GAP}" in own else math.nan
+    mine = served[served["strategy"].isin(names)]
+    sent, full = (rows["bytes_down"] + rows["bytes_up"] for rows in (mine, retrained))
+    gap = mine[f"{UTILITY}{GAP}"].mean(skipna=False) if f"{UTILITY}{GAP}" in mine else math.nan
     return {
         "accuracy_gap": float(gap),
-        "work": _ratio(own["client_epochs"].mean(), retrained["client_epochs"].mean()),
+        "work": _ratio(mine["client_epochs"].mean(), retrained["client_epochs"].mean()),
         "bytes": _ratio(sent.mean(), full.mean()),
     }
 
 
-def _ratio(own: float, full: float) -> float:
-    return float(own / full) if full else math.nan
+def _ratio(part: float, full: float) -> float:
+    return float(part / full) if full else math.nan
 
 
 def _chance(p_value: float) -> str:

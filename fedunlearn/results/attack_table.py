@@ -46,10 +46,10 @@ def printed_attacks(rows: pd.DataFrame, request: str) -> Table:
     deviation. 100 columns are enough.
     """
     seeds = rows["seed"].nunique()
-    said = f"mean ± standard deviation over {seeds} seeds" if seeds > 1 else "one seed"
+    spread = f"mean ± standard deviation over {seeds} seeds" if seeds > 1 else "one seed"
     cases = rows.set_index(["attack", "level", "statistic"]).sort_index()
     shown = {key: heading for key, heading in SHOWN_ATTACKS.items() if key in cases.index}
-    title = f"Membership attacks, request {request}; {said}"
+    title = f"Membership attacks, request {request}; {spread}"
     table = terminal_table("\nStrategy", shown.values(), title=title)
     for name in sorted(dict.fromkeys(rows["strategy"]), key=_rank):
         label = f"► {name}" if is_reference(name) else "(before)" if name == SHARED else name
@@ -69,12 +69,12 @@ def _rank(name: str) -> tuple[bool, bool, int]:
 
 
 def _cell(rows: pd.DataFrame, name: str) -> str:
-    own = rows[rows["strategy"] == name]
-    if own.empty or own["value"].isna().all():
+    numbers = rows[rows["strategy"] == name]
+    if numbers.empty or numbers["value"].isna().all():
         return ""
-    if len(own) > 1:
-        return f"{own['value'].mean():.2f} ±{own['value'].std():.2f}"
-    value, low, high = own[["value", "low", "high"]].iloc[0]
+    if len(numbers) > 1:
+        return f"{numbers['value'].mean():.2f} ±{numbers['value'].std():.2f}"
+    value, low, high = numbers[["value", "low", "high"]].iloc[0]
     return f"{value:.2f}\n[{low:.2f}, {high:.2f}]"
 
 

@@ -26,8 +26,8 @@ def reference_number(name: str) -> int:
     """Return which reference of its seed ``name`` stands for, from 1; 0 for any other strategy."""
     if name == RETRAIN:
         return 1
-    found = re.fullmatch(rf"{RETRAIN}-(\d+)", name)
-    return int(found[1]) if found else 0
+    match = re.fullmatch(rf"{RETRAIN}-(\d+)", name)
+    return int(match[1]) if match else 0
 
 
 def is_reference(name: str) -> bool:

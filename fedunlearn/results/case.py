@@ -23,10 +23,10 @@ class Case:
     @classmethod
     def parse(cls, name: str) -> Self:
         """Return the case of this `name`; raises ValueError where no case is called so."""
-        found = _NAME.fullmatch(name)
-        if found is None:
+        match = _NAME.fullmatch(name)
+        if match is None:
             raise ValueError(f"{name!r} does not name a seed, a strategy and a request")
-        seed, strategy, request = found.groups()
+        seed, strategy, request = match.groups()
         return cls(int(seed), strategy, int(request))
 
     @property

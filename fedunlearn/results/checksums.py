@@ -62,13 +62,13 @@ def require_checksum(path: Path, wanted: str) -> None:
     """Raise `Refused` unless ``path`` is a file with this SHA-256."""
     try:
         with path.open("rb") as stream:
-            found = hashlib.file_digest(stream, "sha256").hexdigest()
+            actual = hashlib.file_digest(stream, "sha256").hexdigest()
     except OSError as error:
         raise Refused(
             f"{path} cannot be read ({error.strerror or error}), but the run wrote it. Bring it "
             "back, or run again in another folder."
         ) from error
-    if found != wanted:
+    if actual != wanted:
         raise unlike_written(path)
 
 

@@ -79,7 +79,7 @@ def _retrained(after: pd.Series) -> pd.Series:
 
 def _similarities(summary: pd.DataFrame, clients: pd.DataFrame) -> pd.Series:
     """Return ``sum_c min(p_c, q_c)`` of each client's and the leavers' shares of train labels."""
-    found: list[pd.DataFrame] = []
+    tables: list[pd.DataFrame] = []
     for (seed, request), rows in summary.groupby(["seed", "request"]):
         mine = clients[clients["seed"] == seed]
         held = mine.pivot_table(index="client", columns="label", values="train")
@@ -90,5 +90,5 @@ def _similarities(summary: pd.DataFrame, clients: pd.DataFrame) -> pd.Series:
         with np.errstate(invalid="ignore"):  # 0 / 0 where nobody left: nan
             shares = np.minimum(counts / counts.sum(axis=1, keepdims=True), gone / gone.sum())
         alike: dict[str, Any] = {"seed": seed, "request": request, "client": held.index}
-        found.append(pd.DataFrame({**alike, "similarity": shares.sum(axis=1)}))
-    return pd.concat(found).set_index(["seed", "request", "client"])["similarity"]
+        tables.append(pd.DataFrame({**alike, "similarity": shares.sum(axis=1)}))
+    return pd.concat(tables).set_index(["seed", "request", "client"])["similarity"]

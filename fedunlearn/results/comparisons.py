@@ -39,9 +39,9 @@ class Comparison:
 
         Measures about the leavers come before the others.
         """
-        found = [metric for metric, p in self.adjusted.items() if p <= LEVEL]
+        metrics = [metric for metric, p in self.adjusted.items() if p <= LEVEL]
         return sorted(
-            found,
+            metrics,
             key=lambda m: (
                 not card_or_plain(m).about_leavers,
                 self.adjusted[m],
@@ -79,7 +79,7 @@ def comparisons(served: pd.DataFrame) -> Iterator[Comparison]:
     others = [(name, name) for name in in_order(names) if name not in references]
     for label, judged in [*again, *others]:
         by = other_references(judged, references)
-        found = {}
+        compared = {}
         for metric, table in tables.items():
             if metric in compares:
                 continue
@@ -87,9 +87,9 @@ def comparisons(served: pd.DataFrame) -> Iterator[Comparison]:
             shown = table.where(taken, axis=0) if card_or_plain(metric).planted else table
             one = Measured(metric, shown[judged].to_numpy(), shown[by].to_numpy())
             if one.counts.any() or not one.finite:
-                found[metric] = one
+                compared[metric] = one
         p, adjusted = told_apart(
-            {m: one.values for m, one in found.items()},
-            {m: one.references for m, one in found.items()},
+            {m: one.values for m, one in compared.items()},
+            {m: one.references for m, one in compared.items()},
         )
-        yield Comparison(label, found, len(by_case.index.unique("seed")), len(by), p, adjusted)
+        yield Comparison(label, compared, len(by_case.index.unique("seed")), len(by), p, adjusted)

@@ -45,9 +45,9 @@ def told_apart(
     models = others + 1
     chosen = arrangements(seeds, models, most)
     rows = np.arange(seeds)
-    found: dict[str, Values] = {}
-    for metric, own in values.items():
-        together = np.column_stack([own, references[metric]])
+    sizes_by_metric: dict[str, Values] = {}
+    for metric, mine in values.items():
+        together = np.column_stack([mine, references[metric]])
         counts = np.isfinite(together.sum(axis=1))
         if not counts.any():
             continue
@@ -56,12 +56,12 @@ def told_apart(
         gaps = np.abs(as_chosen[rows, chosen].sum(axis=1))
         rms = np.sqrt(np.square(gaps).mean())
         if rms > ROUNDING * np.abs(together).max() * counts.sum():
-            found[metric] = gaps / rms
-    if not found:
+            sizes_by_metric[metric] = gaps / rms
+    if not sizes_by_metric:
         return 1.0, dict.fromkeys(values, 1.0)
-    largest = np.max(list(found.values()), axis=0)
+    largest = np.max(list(sizes_by_metric.values()), axis=0)
     adjusted = dict.fromkeys(values, 1.0)
-    for metric, sizes in found.items():
+    for metric, sizes in sizes_by_metric.items():
         adjusted[metric] = float((largest >= sizes[0] * (1 - ROUNDING)).mean())
     return min(adjusted.values()), adjusted
 
@@ -73,11 +73,11 @@ def _check(values: Mapping[str, Values], references: Mapping[str, Values]) -> No
         raise Refused(f"Values and references must be of the same measures; {odd} is in one only.")
     shapes = {(np.shape(values[m]), np.shape(references[m])) for m in values}
     fits = all(
-        len(own) == 1 and len(others) == 2 and own[0] == others[0] and others[0] and others[1]
-        for own, others in shapes
+        len(mine) == 1 and len(others) == 2 and mine[0] == others[0] and others[0] and others[1]
+        for mine, others in shapes
     )
     if not fits or len(shapes) > 1:
-        listed = ", ".join(f"{own} and {others}" for own, others in sorted(shapes))
+        listed = ", ".join(f"{mine} and {others}" for mine, others in sorted(shapes))
         raise Refused(
             "Each measure needs values [S] and references [S, R] of the same seeds, at least one "
             f"of each; these are {listed}."

@@ -47,14 +47,14 @@ class Measured:
     @property
     def counts(self) -> npt.NDArray[np.bool_]:
         """Which seeds have all numbers, [S]."""
-        known: npt.NDArray[np.bool_] = np.isfinite(self.references.sum(axis=1) + self.values)
-        return known
+        complete: npt.NDArray[np.bool_] = np.isfinite(self.references.sum(axis=1) + self.values)
+        return complete
 
     @property
     def finite(self) -> bool:
         """Whether the strategy's models have numbers wherever the references have."""
-        known = np.isfinite(self.references.sum(axis=1))
-        return bool(np.isfinite(self.values[known]).all())
+        complete = np.isfinite(self.references.sum(axis=1))
+        return bool(np.isfinite(self.values[complete]).all())
 
     @property
     def constant(self) -> bool:
@@ -101,8 +101,8 @@ class Measured:
     def interval(self) -> tuple[float, float]:
         """The gaps that neither of two one-sided tests at `LEVEL` rejects."""
         shown = self.counts
-        found = exchange(self.values[shown], self.references[shown], 1 - 2 * LEVEL)
-        return found.low, found.high
+        limits = exchange(self.values[shown], self.references[shown], 1 - 2 * LEVEL)
+        return limits.low, limits.high
 
     def equivalent(self, margins: Margins) -> bool:
         """Whether two one-sided tests at `LEVEL` place the gap within the margin.

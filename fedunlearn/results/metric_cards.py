@@ -28,8 +28,8 @@ def overall(values: Mapping[str, float]) -> dict[str, float]:
 def card(name: str) -> Card:
     """Return the card of a metric, also of one client or one layer; raises KeyError for others."""
     whole, part, which = name.partition(PART)
-    found = CARDS[whole]
-    return replace(found, name=name, label=f"{found.label}: {which}") if part else found
+    base = CARDS[whole]
+    return replace(base, name=name, label=f"{base.label}: {which}") if part else base
 
 
 def card_or_plain(name: str) -> Card:

@@ -26,12 +26,14 @@ def normalised(metrics: pd.DataFrame) -> pd.DataFrame:
     with weights, since further retrained models start from another first model.
     """
     distances = [name for name, card in CARDS.items() if card.distance]
-    found = ends(metrics[metrics["metric"].isin(distances)], WHERE).reset_index()
-    found = found.rename(columns={"before": "original", "after": "distance"})
-    found["floor"] = mean_of_others(found, ["seed", "request", "metric"], "distance")
-    lengths = (found[column].tolist() for column in ("distance", "original", "floor"))
-    found["normalised"] = [above_floor(*each) for each in zip(*lengths, strict=True)]
-    grouped = found.groupby(["request", "strategy", "metric"], sort=False)
+    distance_table = ends(metrics[metrics["metric"].isin(distances)], WHERE).reset_index()
+    distance_table = distance_table.rename(columns={"before": "original", "after": "distance"})
+    distance_table["floor"] = mean_of_others(
+        distance_table, ["seed", "request", "metric"], "distance"
+    )
+    lengths = (distance_table[column].tolist() for column in ("distance", "original", "floor"))
+    distance_table["normalised"] = [above_floor(*each) for each in zip(*lengths, strict=True)]
+    grouped = distance_table.groupby(["request", "strategy", "metric"], sort=False)
     table = grouped[["distance", "original", "floor", "normalised"]].mean()
     table["normalised_sd"] = grouped["normalised"].std()
     table["seeds"] = grouped.size()

@@ -29,17 +29,17 @@ def power(shift: float, seeds: int, references: int, measures: int) -> float:
     if not enough(seeds, references, 1 - LEVEL):
         return 0.0
     rng = randomness.rng(0, Stream.POWER, seeds, references, measures)
-    found = 0
+    told = 0
     for _ in range(DRAWS):
         shape = (seeds, references + 1)
         common = rng.normal(size=(*shape, 1)) * SHARED**0.5
         models = common + rng.normal(size=(*shape, measures)) * (1 - SHARED) ** 0.5
         models[:, 0] += shift
         places = range(measures)
-        own = {str(place): models[:, 0, place] for place in places}
+        mine = {str(place): models[:, 0, place] for place in places}
         others = {str(place): models[:, 1:, place] for place in places}
-        found += told_apart(own, others, ARRANGEMENTS)[0] <= LEVEL
-    return found / DRAWS
+        told += told_apart(mine, others, ARRANGEMENTS)[0] <= LEVEL
+    return told / DRAWS
 
 
 def decidable(seeds: int, references: int, measures: int = 12) -> str:

@@ -32,11 +32,11 @@ def mean_of_others(rows: pd.DataFrame, case: Sequence[str], value: str) -> pd.Se
     is no other reference, and where one of their values is nan.
     """
     retrained, goals = retrained_rows(rows), []
-    for strategy, own in rows.groupby("strategy", sort=False):
+    for strategy, group in rows.groupby("strategy", sort=False):
         others = other_references(str(strategy), retrained["strategy"])
         values = retrained[retrained["strategy"].isin(others)].groupby(list(case))[value]
         goal = values.agg(lambda each: each.mean(skipna=False)).rename("goal")
-        goals.append(own[list(case)].join(goal, on=list(case))["goal"])
+        goals.append(group[list(case)].join(goal, on=list(case))["goal"])
     return pd.concat(goals).reindex(rows.index) if goals else pd.Series(dtype="float64")
 
 
@@ -82,11 +82,11 @@ def with_gaps(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     for row in rows:
         if is_reference(row["strategy"]):
             retrained.setdefault((row["seed"], row["request"]), {})[row["strategy"]] = row
-    found = []
+    with_gap = []
     for row in rows:
         models = retrained[row["seed"], row["request"]]
         goals = [models[name] for name in goals_of(row["strategy"], models)]
         first = next(iter(models.values()))
         means = {name: fmean(goal[name] for goal in goals) for name in metric_columns(first)}
-        found.append({**row, **gaps(row, means)})
-    return found
+        with_gap.append({**row, **gaps(row, means)})
+    return with_gap

@@ -170,10 +170,10 @@ def find_runs(folder: Path) -> list[Path]:
     """
     if (folder / "metrics.csv").is_file():
         return [folder]
-    found = [file.parent for file in folder.rglob("metrics.csv")]
-    if not found:
+    folders = [file.parent for file in folder.rglob("metrics.csv")]
+    if not folders:
         raise Refused(f"{folder} holds no run: there is no metrics.csv in it or below it.")
-    return sorted(found, key=lambda run: [_numerically(part) for part in run.parts])
+    return sorted(folders, key=lambda run: [_numerically(part) for part in run.parts])
 
 
 def write_index(folder: Path) -> Path:
@@ -225,19 +225,19 @@ def _read(
     others: bool = False,
 ) -> pd.DataFrame:
     """Read a table and check it; ``others`` may stand between the columns named."""
-    found, *rows = list(csv.reader(io.StringIO(_text(path, sums.get(path.name))))) or [[]]
-    if not set(columns) <= set(found) or (len(found) > len(columns) and not others):
+    names, *rows = list(csv.reader(io.StringIO(_text(path, sums.get(path.name))))) or [[]]
+    if not set(columns) <= set(names) or (len(names) > len(columns) and not others):
         raise Refused(
-            f"{path} has the columns {', '.join(found)}; expected {', '.join(columns)}. Was it "
+            f"{path} has the columns {', '.join(names)}; expected {', '.join(columns)}. Was it "
             "written by another version of fedunlearn?"
         )
     for number, row in enumerate(rows, start=2):
-        if len(row) != len(found):
-            raise Refused(f"{path} is cut off: line {number} has {len(row)} of {len(found)} cells.")
-    table = pd.DataFrame(rows, columns=found, dtype="str")
+        if len(row) != len(names):
+            raise Refused(f"{path} is cut off: line {number} has {len(row)} of {len(names)} cells.")
+    table = pd.DataFrame(rows, columns=names, dtype="str")
     try:
         return pd.DataFrame(
-            {name: _typed(table[name], columns.get(name, "float64")) for name in found}
+            {name: _typed(table[name], columns.get(name, "float64")) for name in names}
         )
     except ValueError as error:
         raise Refused(f"{path} holds what is no number: {error}.") from error

@@ -38,10 +38,10 @@ def local(engine: Engine) -> Local:
 
 def contenders(engine: Engine) -> dict[str, Engine]:
     """Return what is measured, by name: both modes of `local`, and ``engine`` if it is another."""
-    found: dict[str, Engine] = {mode: replace(local(engine), mode=mode) for mode in MODES}
+    engines: dict[str, Engine] = {mode: replace(local(engine), mode=mode) for mode in MODES}
     if not isinstance(engine, Local):
-        found[type(engine).__name__.lower()] = engine
-    return found
+        engines[type(engine).__name__.lower()] = engine
+    return engines
 
 
 def auto(local: Local, federation: Federation) -> tuple[str, str]:

@@ -60,8 +60,10 @@ class Watched:
             return reply
         reason = str(reply.error.reason).removesuffix("'>")
         if reply.error.code == CLIENT_ERROR:
-            own = OWN_TRACEBACK.search(reason)
-            reply.error = Error(CLIENT_ERROR, f"Traceback:\n{own[1]}" if own else reason)
+            traceback = OWN_TRACEBACK.search(reason)
+            reply.error = Error(
+                CLIENT_ERROR, f"Traceback:\n{traceback[1]}" if traceback else reason
+            )
             return reply
         client = self.players.get(reply.metadata.src_node_id, "(not yet known)")
         raise ClientFailed(

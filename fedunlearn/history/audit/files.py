@@ -39,14 +39,14 @@ def search_files(
     other file of a round is an orphan, and none may name a leaver. What is half written is a
     finding whatever it holds.
     """
-    own = {path.resolve() for path in claimed}
+    excepted = {path.resolve() for path in claimed}
     below = (rounds or folder).resolve()
     count = total = 0
     findings: list[Finding] = []
     for top, elsewhere in [(folder, False), *((cache, True) for cache in caches)]:
         for path in _walk(top):
             ours = elsewhere or path.resolve().is_relative_to(below)
-            place = _place(path, path.resolve() in own, elsewhere, ours)
+            place = _place(path, path.resolve() in excepted, elsewhere, ours)
             try:
                 nbytes, marks = _scan(path, fingerprints)
                 count, total = count + 1, total + nbytes

@@ -160,17 +160,17 @@ def _of_round(
                 rising = name == "indices"
                 credit = NEIGHBOURS if rising else 1.0
                 cut = windows(part[0], rng, credit=credit, rising=rising)
-                own = {window: {mark} for window in cut}
+                marks = {window: {mark} for window in cut}
                 if name in theirs:
-                    _drop(own, theirs[name])
-                _merge(by_window, own)
+                    _drop(marks, theirs[name])
+                _merge(by_window, marks)
     deltas = updates.deltas
     theirs_turned = transposed(layout, others)
     for client, row in places.items():
         mark = Mark("update", client, kept.number, "float32, transposed")
-        own = {window: {mark} for window in windows(transposed(layout, deltas[[row]])[0], rng)}
-        _drop(own, theirs_turned)
-        _merge(by_window, own)
+        marks = {window: {mark} for window in windows(transposed(layout, deltas[[row]])[0], rng)}
+        _drop(marks, theirs_turned)
+        _merge(by_window, marks)
     if model is not None:
         for client, row in places.items():
             for form, trained, base in _trained(layout, model, deltas[row]):

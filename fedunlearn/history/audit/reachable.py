@@ -133,10 +133,10 @@ def _attributes(thing: object) -> dict[str, object]:
 def _dictionary(thing: object) -> Mapping[str, object] | None:
     """Return where an object keeps its attributes, without asking its class for anything."""
     try:
-        found = object.__getattribute__(thing, "__dict__")
+        attributes = object.__getattribute__(thing, "__dict__")
     except AttributeError:
         return None
-    return found if isinstance(found, Mapping) else None
+    return attributes if isinstance(attributes, Mapping) else None
 
 
 def _locals(path: str, frame: FrameType | None) -> Found:

@@ -52,6 +52,8 @@ def audit(
 
     The arguments are those of `search_files` and `search_objects`.
     """
-    files, nbytes, found = search_files(folder, fingerprints, claimed, rounds=rounds, caches=caches)
+    files, nbytes, findings = search_files(
+        folder, fingerprints, claimed, rounds=rounds, caches=caches
+    )
     objects, held = search_objects(roots, fingerprints, expected=expected, beyond=beyond)
-    return Audit(files, nbytes, objects, (*found, *held), fingerprints.blank)
+    return Audit(files, nbytes, objects, (*findings, *held), fingerprints.blank)

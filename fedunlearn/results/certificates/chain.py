@@ -97,16 +97,16 @@ def verify(folder: Path) -> Chain:
 
 def _chain(place: Path, *, unfinished: bool) -> Chain:
     """Read every certificate in ``place`` and put them in order; ``unfinished`` as a run may be."""
-    found = {digest(made): made for made in _certificates(place, unfinished=unfinished)}
+    by_hash = {digest(made): made for made in _certificates(place, unfinished=unfinished)}
     followers: dict[str, str] = {}
-    for own, made in found.items():
-        other = found[followers.setdefault(made.previous, own)]
+    for hashed, made in by_hash.items():
+        other = by_hash[followers.setdefault(made.previous, hashed)]
         if other is not made:
             raise Refused(
                 f"{place / other.name}.json and {place / made.name}.json both claim to follow "
                 "the same certificate: one of them is not of this chain."
             )
-        if made.previous not in (FIRST, *found):
+        if made.previous not in (FIRST, *by_hash):
             raise Refused(
                 f"The certificate before {place / made.name}.json is missing or was replaced: no "
                 "other has the hash that it names."
@@ -114,7 +114,7 @@ def _chain(place: Path, *, unfinished: bool) -> Chain:
     chain, head = list[Certificate](), FIRST
     while head in followers:
         head = followers[head]
-        chain.append(found[head])
+        chain.append(by_hash[head])
     return Chain(tuple(chain), head)
 
 

@@ -99,40 +99,40 @@ def encode(certificate: Certificate) -> bytes:
 def decode(content: bytes) -> Certificate:
     """Read what `encode` wrote; raises ValueError for every other sequence of bytes."""
     try:
-        found = json.loads(content)
+        parsed = json.loads(content)
     except RecursionError as error:
         raise ValueError("it nests too deeply") from error
-    if isinstance(found, dict) and found.get("version") != VERSION:
+    if isinstance(parsed, dict) and parsed.get("version") != VERSION:
         raise ValueError(
-            f"it has version {found.get('version')!r}; this version of fedunlearn reads {VERSION}"
+            f"it has version {parsed.get('version')!r}; this version of fedunlearn reads {VERSION}"
         )
-    _check(found, _CERTIFICATE, "it")
+    _check(parsed, _CERTIFICATE, "it")
     judged = [f.name for f in fields(Judged)]
     certificate = Certificate(
-        seed=found["seed"],
-        strategy=found["strategy"],
-        request=found["request"],
-        clients=tuple(found["clients"]),
+        seed=parsed["seed"],
+        strategy=parsed["strategy"],
+        request=parsed["request"],
+        clients=tuple(parsed["clients"]),
         served=Served(
-            round=found["round"],
-            hyperparameters=found["hyperparameters"],
-            model_before=found["model_before_sha256"],
-            model_after=found["model_after_sha256"],
+            round=parsed["round"],
+            hyperparameters=parsed["hyperparameters"],
+            model_before=parsed["model_before_sha256"],
+            model_after=parsed["model_after_sha256"],
             purged=tuple(
                 Purged(**{**row, "clients": tuple(row["clients"])})
-                for row in found["purged"]["files"]
+                for row in parsed["purged"]["files"]
             ),
-            audit=Audited(**{**found["audit"], "findings": tuple(found["audit"]["findings"])}),
+            audit=Audited(**{**parsed["audit"], "findings": tuple(parsed["audit"]["findings"])}),
         ),
-        costs=found["costs"],
-        metrics=tuple(Judged(**{name: row[name] for name in judged}) for row in found["metrics"]),
-        config_sha256=found["config_sha256"],
-        fedunlearn=found["fedunlearn"],
-        commit=found["commit"],
-        issued=found["issued"],
-        answer=found["answer"],
-        reason=found["reason"],
-        previous=found["previous"],
+        costs=parsed["costs"],
+        metrics=tuple(Judged(**{name: row[name] for name in judged}) for row in parsed["metrics"]),
+        config_sha256=parsed["config_sha256"],
+        fedunlearn=parsed["fedunlearn"],
+        commit=parsed["commit"],
+        issued=parsed["issued"],
+        answer=parsed["answer"],
+        reason=parsed["reason"],
+        previous=parsed["previous"],
     )
     if encode(certificate) != content:
         raise ValueError("it is not as fedunlearn wrote it")
@@ -169,22 +169,22 @@ def plain(value: object) -> object:
 
 def hyperparameters(strategy: object) -> dict[str, object]:
     """Return a strategy's class as ``_target_`` and its fields, as its YAML has them."""
-    found = plain(strategy)
-    assert isinstance(found, dict)
-    return found
+    fields = plain(strategy)
+    assert isinstance(fields, dict)
+    return fields
 
 
-def _check(found: Any, wanted: Any, where: str) -> None:
-    """Raise ValueError unless ``found`` has exactly the fields and types ``wanted``."""
+def _check(value: Any, wanted: Any, where: str) -> None:
+    """Raise ValueError unless ``value`` has exactly the fields and types ``wanted``."""
     if isinstance(wanted, dict):
-        if not isinstance(found, dict) or found.keys() != wanted.keys():
+        if not isinstance(value, dict) or value.keys() != wanted.keys():
             raise ValueError(f"{where} does not have the fields {', '.join(wanted)}")
         for name, part in wanted.items():
-            _check(found[name], part, f"its {name}")
+            _check(value[name], part, f"its {name}")
     elif isinstance(wanted, list):
-        if not isinstance(found, list):
+        if not isinstance(value, list):
             raise ValueError(f"{where} is no list")
-        for part in found:
+        for part in value:
             _check(part, wanted[0], f"a part of {where}")
-    elif type(found) not in (wanted if isinstance(wanted, tuple) else (wanted,)):
-        raise ValueError(f"{where} is a {type(found).__name__}")
+    elif type(value) not in (wanted if isinstance(wanted, tuple) else (wanted,)):
+        raise ValueError(f"{where} is a {type(value).__name__}")

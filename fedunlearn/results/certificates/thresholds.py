@@ -37,10 +37,10 @@ class Thresholds:
     def __post_init__(self) -> None:
         """Raise `Refused` for a name that no gap has and for a value that is not above 0."""
         checks.fields(self)
-        known = gap_columns()
+        names = gap_columns()
         for name in self.largest:
-            if name not in known:
-                rest = f" does not exist{nearest(str(name), known)}"
+            if name not in names:
+                rest = f" does not exist{nearest(str(name), names)}"
                 raise checks.field_refused(self, f"largest.{name}", rest)
         object.__setattr__(self, "largest", {name: float(v) for name, v in self.largest.items()})
 
@@ -92,31 +92,31 @@ def judged(
     references = [
         r for r in summary if is_reference(str(r["strategy"])) and r["request"] == row["request"]
     ]
-    own = {str(r["strategy"]): r for r in references if r["seed"] == row["seed"]}
-    if RETRAIN not in own:
+    of_seed = {str(r["strategy"]): r for r in references if r["seed"] == row["seed"]}
+    if RETRAIN not in of_seed:
         raise ValueError(f"The summary has no row of {RETRAIN} for seed {row['seed']}.")
-    goals = [own[name] for name in goals_of(str(row["strategy"]), own)]
+    goals = [of_seed[name] for name in goals_of(str(row["strategy"]), of_seed)]
     measured = {name for r in summary for name in metric_columns(r)}
     measured |= {name.removesuffix(GAP) for name in thresholds.largest}
     named = [name for name in CARDS if name in measured]
-    found = []
+    judgements = []
     for name in [*named, *sorted(measured - {*CARDS})]:
         has_gap = not card_or_plain(name).compares
         values = [(r["seed"], _number(r.get(name))) for r in references if has_gap]
-        known = [(seed, value) for seed, value in values if value is not None]
+        finite = [(seed, value) for seed, value in values if value is not None]
         retrained = [_number(r.get(name)) for r in goals if has_gap]
-        found.append(
+        judgements.append(
             Judged(
                 metric=name,
                 value=_number(row.get(name)),
                 retrained=_mean(retrained),
-                spread=statistics.stdev(value for _, value in known) if len(known) > 1 else None,
-                seeds=len({seed for seed, _ in known}),
+                spread=statistics.stdev(value for _, value in finite) if len(finite) > 1 else None,
+                seeds=len({seed for seed, _ in finite}),
                 threshold=thresholds.largest.get(f"{name}{GAP}"),
                 conclusive=not card_or_plain(name).planted or row["probe"] != DID_NOT_TAKE,
             )
         )
-    return tuple(found)
+    return tuple(judgements)
 
 
 ANSWERED = {

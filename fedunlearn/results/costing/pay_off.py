@@ -100,24 +100,24 @@ def _gathered(run: Run, devices: Devices, prices: Prices) -> pd.DataFrame:
     It comes first in round 1 of training, where each client is asked once for it.
     """
     ledger = run.ledger
-    own = ["run"] if "run" in ledger else []
+    run_column = ["run"] if "run" in ledger else []
     begins = (ledger["strategy"] == SHARED) & (ledger["request"] == 0) & (ledger["round"] == 1)
     clients = ledger[begins & (ledger["client"] != SERVER)]
-    asked = clients.drop_duplicates([*own, "seed", "client"])
-    held = run.clients.groupby([*own, "seed", "client"])["train"].sum().rename("held")
-    asked = asked.join(held, on=[*own, "seed", "client"])
+    asked = clients.drop_duplicates([*run_column, "seed", "client"])
+    held = run.clients.groupby([*run_column, "seed", "client"])["train"].sum().rename("held")
+    asked = asked.join(held, on=[*run_column, "seed", "client"])
     asked = asked.assign(
         bytes=asked["bytes_down"] + asked["bytes_up"], passes=asked["samples"] / asked["held"]
     )
-    sums = asked.groupby([*own, "seed"], as_index=False)[["bytes", "passes"]].sum()
-    took = times(asked, devices).merge(sums, on=[*own, "seed"])
+    sums = asked.groupby([*run_column, "seed"], as_index=False)[["bytes", "passes"]].sum()
+    took = times(asked, devices).merge(sums, on=[*run_column, "seed"])
     return took.assign(time=took["seconds"], money=_money(took, prices))
 
 
 def _columns(table: pd.DataFrame) -> list[str]:
-    own = ["run"] if "run" in table else []
+    run_column = ["run"] if "run" in table else []
     numbers = ("extra", "saving", "requests", "requests_low", "requests_high")
-    return [*own, "strategy", "cost", "unit", *numbers]
+    return [*run_column, "strategy", "cost", "unit", *numbers]
 
 
 def _rows(

@@ -52,9 +52,9 @@ def break_even_printed(requests: pd.DataFrame) -> Table:
     headings = [f"in {cost}" for cost in COSTS]
     title = "Requests until cheaper than retraining"
     table = terminal_table("Strategy", headings, title=title)
-    found = {(row["strategy"], row["cost"]): row for row in requests.to_dict("records")}
+    by_cost = {(row["strategy"], row["cost"]): row for row in requests.to_dict("records")}
     for strategy in in_order(requests["strategy"]):
-        table.add_row(strategy, *(_needed(found[strategy, cost]) for cost in COSTS))
+        table.add_row(strategy, *(_needed(by_cost[strategy, cost]) for cost in COSTS))
     return table
 
 

@@ -45,20 +45,22 @@ def times(ledger: pd.DataFrame, devices: Devices) -> pd.DataFrame:
     """Return what `time_to_forget` does, of all rows whatever their phase."""
     keys = cases(ledger)
     groups = ledger.groupby(keys, sort=False)
-    case, found = groups.ngroup().to_numpy(), groups.size().index.to_frame(index=False)
+    case, each_case = groups.ngroup().to_numpy(), groups.size().index.to_frame(index=False)
     server = (ledger["client"] == SERVER).to_numpy()
     each = _seconds_each(ledger, server, devices)
     records = ledger["samples"].to_numpy(float)
-    served = np.bincount(case[server], (records * each)[server] / devices.server.speed, len(found))
+    served = np.bincount(
+        case[server], (records * each)[server] / devices.server.speed, len(each_case)
+    )
     asked = _Asked.of(ledger[~server], case[~server], each[~server], devices)
     drawn = []
     for draw in range(devices.draws):
         took = asked.seconds(devices.fleet(draw, asked.seeds, asked.clients))
         drawn.append(
-            found.assign(
+            each_case.assign(
                 draw=draw,
-                seconds=asked.waited(took, len(found)) + served,
-                device_seconds=np.bincount(asked.case, took, len(found)),
+                seconds=asked.waited(took, len(each_case)) + served,
+                device_seconds=np.bincount(asked.case, took, len(each_case)),
                 server_seconds=served,
             )
         )

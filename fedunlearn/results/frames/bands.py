@@ -30,8 +30,8 @@ def bands_in(
     ``verdicts`` are those of the run; None: as the usual margins say.
     """
     judged = judge(summary[[*CASE, *metrics]]) if verdicts is None else verdicts
-    found = retrained_bands(summary, judged, metrics)
-    together = found[found["seed"] == ALL_SEEDS].to_dict("records")
+    bands = retrained_bands(summary, judged, metrics)
+    together = bands[bands["seed"] == ALL_SEEDS].to_dict("records")
     margins = set(judged.dropna(subset=["low", "high"])["metric"])
     return {
         row["metric"]: Band(row["mean"], row["low"], row["high"], row["metric"] in margins)
@@ -48,9 +48,9 @@ def retrained_bands(
     are any; else, and for a single seed, ``mean ± sample standard deviation``, which is a line
     where there is but one retrained model.
     """
-    found = retrained_rows(summary)
+    retrained = retrained_rows(summary)
     rows: list[tuple[object, ...]] = []
-    for request, served in found.groupby("request"):
+    for request, served in retrained.groupby("request"):
         by_seed = ((str(seed), part) for seed, part in served.groupby("seed"))
         for seed, part in ((ALL_SEEDS, served), *by_seed):
             for metric in metrics:

@@ -24,7 +24,7 @@ def stored_by_request(summary: pd.DataFrame, metrics: pd.DataFrame) -> pd.DataFr
     Columns ``request, strategy, after, stored, per_round``: ``after`` rounds of training.
     """
     shown = summary[~further_references(summary)]
-    found = shown.groupby(["request", "strategy"], sort=False)["store_bytes"].mean() / 1e6
-    table = found.rename("stored").reset_index()
+    megabytes = shown.groupby(["request", "strategy"], sort=False)["store_bytes"].mean() / 1e6
+    table = megabytes.rename("stored").reset_index()
     table = table.merge(request_times(summary, metrics)[["request", "after"]], on="request")
     return table.assign(per_round=table["stored"] / table["after"])

@@ -40,8 +40,8 @@ def tradeoff_points(summary: pd.DataFrame, folder: Path) -> pd.DataFrame:
     table["lost"] = -table["change"]
     groups = [group for _, group in table.groupby(["request", "seed", "metric"])]
     for against, column in (("utility", "lost"), ("passes", "passes"), ("sent", "sent")):
-        found = pd.concat([pareto_front(group, ["distance", column]) for group in groups])
-        table[f"front_{against}"] = found.reindex(table.index)
+        front = pd.concat([pareto_front(group, ["distance", column]) for group in groups])
+        table[f"front_{against}"] = front.reindex(table.index)
     return table.drop(columns="lost")
 
 
@@ -62,16 +62,16 @@ def shown_points(summary: pd.DataFrame) -> pd.DataFrame:
     Retraining is one of them. Those without both numbers are left out; where there is one seed,
     spreads are 0.
     """
-    found = pd.concat([retrained_points(summary), tradeoff_points(summary, Path())])
-    found = found[(found["seed"] == ALL_SEEDS) & (found["metric"] == probe(summary))]
-    found = found.dropna(subset=["distance", "utility"]).set_index("strategy")
+    points = pd.concat([retrained_points(summary), tradeoff_points(summary, Path())])
+    points = points[(points["seed"] == ALL_SEEDS) & (points["metric"] == probe(summary))]
+    points = points.dropna(subset=["distance", "utility"]).set_index("strategy")
     spreads = ["sd", "utility_sd", "change_sd"]
-    return found.assign(**{name: found[name].fillna(0.0) for name in spreads})
+    return points.assign(**{name: points[name].fillna(0.0) for name in spreads})
 
 
 def _ends(rows: pd.DataFrame, summary: pd.DataFrame) -> pd.DataFrame:
     """Return the ends of ``rows`` in the measures that ``summary`` has for each request."""
-    found = []
+    ends = []
     by_seed = ((str(seed), part) for seed, part in rows.groupby("seed"))
     for seed, part in ((ALL_SEEDS, rows), *by_seed):
         cases = part.groupby(["request", "strategy"], sort=False)
@@ -80,8 +80,8 @@ def _ends(rows: pd.DataFrame, summary: pd.DataFrame) -> pd.DataFrame:
             for metric in forgetting_measures(summary[summary["request"] == request]):
                 gap = unit(metric) * case[f"{metric}{GAP}"].abs()
                 end = {"metric": metric, "distance": gap.mean(skipna=False), "sd": gap.std()}
-                found.append({**at, **end})
-    return pd.DataFrame(found)
+                ends.append({**at, **end})
+    return pd.DataFrame(ends)
 
 
 def _costs(case: pd.DataFrame) -> dict[str, float]:

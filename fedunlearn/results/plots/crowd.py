@@ -71,16 +71,16 @@ def overview(
     ``summary`` holds the rows of one request. Marks are means over seeds, bars a standard
     deviation to either side; the band is where retrained models lie, as in `forgetting`.
     """
-    found = ends(metrics, int(summary["request"].iloc[0]))
+    before_after = ends(metrics, int(summary["request"].iloc[0]))
     names = by_success(summary)
     shown = [name for name in panels(summary) if CARDS[name].title]
     bands = bands_in(summary, shown, verdicts)
     figure = Figure(figsize=(WIDE, 0.155 * len(names) + 1.0), layout="constrained")
     grid = figure.subplots(1, len(shown), sharey=True, squeeze=False)[0]
-    recovered = bool((found["phase"] == "recover").any())
+    recovered = bool((before_after["phase"] == "recover").any())
     for axes, metric in zip(grid, shown, strict=True):
         _band(axes, bands[metric])
-        rows = found[found["metric"] == metric].set_index(["strategy", "phase"])
+        rows = before_after[before_after["metric"] == metric].set_index(["strategy", "phase"])
         for place, name in enumerate(names):
             _pair(axes, rows, name, place)
         axes.set_title(CARDS[metric].title, pad=11)

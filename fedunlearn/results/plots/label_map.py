@@ -21,27 +21,27 @@ def labels(clients: pd.DataFrame, summary: pd.DataFrame) -> Figure:
     The first seed is shown: unless ``split`` is set, every seed divides the records anew. An empty
     cell is zero.
     """
-    found = label_counts(clients, summary)
-    names, numbers = list(found.counts.index), found.clients
+    label_table = label_counts(clients, summary)
+    names, numbers = list(label_table.counts.index), label_table.clients
     width = NARROW if len(numbers) <= 8 else WIDE
     figure = Figure(figsize=(width, min(4.5, 0.17 * len(names) + 0.9)), layout="constrained")
     axes = figure.subplots()
-    _draw_cells(figure, axes, found)
+    _draw_cells(figure, axes, label_table)
     step = math.ceil(len(names) / 25)
     axes.set_yticks(np.arange(0, len(names), step) + 0.5, names[::step])
     axes.set_ylabel("Label")
     axes.invert_yaxis()
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
-    axes.set_title(f"Training records (seed {found.seed})", pad=12)
-    _mark_leavers(axes, numbers, found)
+    axes.set_title(f"Training records (seed {label_table.seed})", pad=12)
+    _mark_leavers(axes, numbers, label_table)
     return figure
 
 
-def _draw_cells(figure: Figure, axes: Axes, found: LabelCounts) -> None:
+def _draw_cells(figure: Figure, axes: Axes, labels: LabelCounts) -> None:
     """Draw a cell a client and label; where there are few, with their numbers in them."""
-    table, clients, few = found.counts, found.clients, found.few
-    norm = PowerNorm(0.5, vmin=0, vmax=found.most)  # shows small counts, too
+    table, clients, few = labels.counts, labels.clients, labels.few
+    norm = PowerNorm(0.5, vmin=0, vmax=labels.most)  # shows small counts, too
     mesh = axes.pcolormesh(
         table.where(table > 0), cmap="Blues", norm=norm, edgecolors="white",
         linewidth=0.5 if few else 0, rasterized=table.size > 2000,
@@ -66,13 +66,13 @@ def _write_counts(axes: Axes, table: pd.DataFrame) -> None:
             axes.text(*place, f"{count:.0f}", color=colour, ha="center", va="center")
 
 
-def _mark_leavers(axes: Axes, numbers: list[int], found: LabelCounts) -> None:
+def _mark_leavers(axes: Axes, numbers: list[int], labels: LabelCounts) -> None:
     """Point at the columns of those who leave, and name them."""
-    if not found.leavers:
+    if not labels.leavers:
         return
-    places = [place + 0.5 for place, client in enumerate(numbers) if client in found.leavers]
+    places = [place + 0.5 for place, client in enumerate(numbers) if client in labels.leavers]
     axes.plot(
         places, [1.02] * len(places), "v", color=LEAVER, clip_on=False,
-        transform=axes.get_xaxis_transform(), label=f"{found.who} {leave(found.who)}",
+        transform=axes.get_xaxis_transform(), label=f"{labels.who} {leave(labels.who)}",
     )  # fmt: skip
     axes.legend(loc="lower right", bbox_to_anchor=(1, 1.03), borderpad=0, handletextpad=0.2)

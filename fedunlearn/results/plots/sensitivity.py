@@ -43,10 +43,10 @@ def swept(index: pd.DataFrame) -> pd.DataFrame:
     """
     pairs = [settings_of(text.split()) for text in index["overrides"]]
     settings = pd.DataFrame(pairs, index=index.index)
-    found = {name: settings[name] for name in varied(settings)}
-    numbers = {name: numeric(values) for name, values in found.items()}
+    columns = {name: settings[name] for name in varied(settings)}
+    numbers = {name: numeric(values) for name, values in columns.items()}
     return pd.DataFrame(
-        {name: found[name] if held is None else held for name, held in numbers.items()},
+        {name: columns[name] if held is None else held for name, held in numbers.items()},
         index=index.index,
     )
 

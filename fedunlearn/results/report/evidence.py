@@ -76,8 +76,8 @@ class Evidence:
     @property
     def config(self) -> Mapping[str, Any]:
         """The run's configuration."""
-        found = self.run.manifest.get("config")
-        return found if isinstance(found, dict) else {}
+        content = self.run.manifest.get("config")
+        return content if isinstance(content, dict) else {}
 
     @property
     def strategies(self) -> list[str]:
@@ -102,8 +102,8 @@ def gather(folder: Path, declared: Declared) -> Evidence:
 
 def burdens(run: Run) -> pd.DataFrame:
     """Return each remaining client's accuracy before and after; empty where it is not known."""
-    found = who_pays(run.metrics, run.summary, run.clients)
-    return found[~further_references(found)] if len(found) else found
+    clients = who_pays(run.metrics, run.summary, run.clients)
+    return clients[~further_references(clients)] if len(clients) else clients
 
 
 def attacks(folder: Path) -> pd.DataFrame:
@@ -125,12 +125,12 @@ def certificates(folder: Path) -> list[Certified]:
 
     They are read, not verified: `fedunlearn verify` compares them with the files.
     """
-    found = []
+    certified = []
     for path in sorted((folder / "certificates").glob("*.json")):
         try:
             content = json.loads(path.read_text(encoding="utf-8"))
             case = Case(int(content["seed"]), str(content["strategy"]), int(content["request"]))
-            found.append(
+            certified.append(
                 Certified(
                     case=case,
                     forgotten=content["forgotten"],
@@ -141,4 +141,4 @@ def certificates(folder: Path) -> list[Certified]:
             raise Refused(
                 f"{path} is no certificate ({error!r}). `fedunlearn verify {folder}` tells more."
             ) from error
-    return found
+    return certified

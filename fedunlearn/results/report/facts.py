@@ -22,9 +22,9 @@ COSTS = {
 """Words of the report that are no measures."""
 
 
-def capabilities(found: Sequence[Capability]) -> Table:
+def capabilities(strategies: Sequence[Capability]) -> Table:
     """Return what each strategy needs and promises."""
-    rows = tuple(text(c.strategy, c.idea, c.stores, c.works, c.promises) for c in found)
+    rows = tuple(text(c.strategy, c.idea, c.stores, c.works, c.promises) for c in strategies)
     return Table(
         name="strategies",
         caption="What each strategy asks of a federation, and what it promises",
@@ -34,10 +34,10 @@ def capabilities(found: Sequence[Capability]) -> Table:
     )
 
 
-def certified(found: Sequence[Certified]) -> Table:
+def certified(certificates: Sequence[Certified]) -> Table:
     """Return the outcome of the deletion certificates: a row a strategy and request."""
     cases: dict[tuple[int, str], list[Certified]] = {}
-    for one in found:
+    for one in certificates:
         cases.setdefault((one.case.request, one.case.strategy), []).append(one)
     rows = []
     for (request, strategy), group in cases.items():
@@ -80,7 +80,7 @@ def settings(manifest: Mapping[str, Any]) -> Table:
 
 def glossary(metrics: Sequence[str]) -> list[tuple[str, str]]:
     """Return each term and what it means."""
-    found = []
+    terms = []
     for name in metrics:
         if name in CARDS:
             card = CARDS[name]
@@ -90,8 +90,8 @@ def glossary(metrics: Sequence[str]) -> list[tuple[str, str]]:
                 "retrained": "The goal is the retrained model's value, not the lowest.",
             }[card.better]
             low, high = (_bound(bound) for bound in (card.lower_bound, card.upper_bound))
-            found.append((card.label, f"{card.meaning} From {low} to {high}. {goal}"))
-    return [*found, *COSTS.items()]
+            terms.append((card.label, f"{card.meaning} From {low} to {high}. {goal}"))
+    return [*terms, *COSTS.items()]
 
 
 def _bound(value: float) -> str:

@@ -34,23 +34,23 @@ def sweep(folder: Path, runs: Sequence[Path]) -> Sweep:
     for run in runs:
         name = run.relative_to(folder).as_posix()
         try:
-            found = load(run)
+            loaded = load(run)
         except Refused:
             unfinished.append(name)
             continue
-        table = tradeoff_points(found.summary, run)
+        table = tradeoff_points(loaded.summary, run)
         if table.empty:
             unfinished.append(name)
             continue
         last = table[(table["seed"] == ALL_SEEDS) & (table["request"] == table["request"].max())]
         page = "report.html" if (run / "report.html").is_file() else ""
-        own = {key: value for key, value in overrides(run).items() if key not in last}
-        parts.append(last.assign(name=name, href=f"{quote(name)}/{page}", **own))
+        overridden = {key: value for key, value in overrides(run).items() if key not in last}
+        parts.append(last.assign(name=name, href=f"{quote(name)}/{page}", **overridden))
     if not parts:
         raise Refused(f"{folder} holds no run that is finished, so there is nothing to report.")
     everything = pd.concat(parts, ignore_index=True)
-    known = dict.fromkeys(key for run in runs for key in overrides(run))
-    settings = varied(everything[[key for key in known if key in everything]])
+    keys = dict.fromkeys(key for run in runs for key in overrides(run))
+    settings = varied(everything[[key for key in keys if key in everything]])
     return Sweep(settings, _tried(everything, settings), unfinished)
 
 

@@ -41,8 +41,8 @@ class Overview:
 
 def overview(folder: Path, runs: Sequence[Path]) -> Overview:
     """Arrange what is known of a multirun; raises `Refused` where no run has a result."""
-    found = sweep(folder, runs)
-    metrics = list(dict.fromkeys(found.tried["metric"]))
+    swept_runs = sweep(folder, runs)
+    metrics = list(dict.fromkeys(swept_runs.tried["metric"]))
     measure = Choice("measure", "Measure", tuple((name, label(name)) for name in metrics))
     front = Section(
         "front",
@@ -50,31 +50,31 @@ def overview(folder: Path, runs: Sequence[Path]) -> Overview:
         "No setting beats a coloured one in forgetting, accuracy and bytes at once; the larger "
         "a mark, the more bytes were sent. Scales are stretched near retraining. Click a mark to "
         "open its run.",
-        [fronts(found, measure)],
+        [fronts(swept_runs, measure)],
         [measure],
-        [index(found, metrics[0])],
+        [index(swept_runs, metrics[0])],
     )
     parts = [
         Section(
             f"sweep-{place}",
             f"What {name} does",
             "",
-            [swept(found, name, outcome, measure, str(place)) for outcome in OUTCOMES],
+            [swept(swept_runs, name, outcome, measure, str(place)) for outcome in OUTCOMES],
         )
-        for place, name in enumerate(found.settings[:MOST])
+        for place, name in enumerate(swept_runs.settings[:MOST])
     ]
     return Overview(
-        title=f"{len(runs)} runs, {found.tried.drop_duplicates('name').shape[0]} settings",
-        setting=f"varied: {', '.join(found.settings) or 'nothing'}",
-        sentences=list(sentences(found, metrics[0])),
+        title=f"{len(runs)} runs, {swept_runs.tried.drop_duplicates('name').shape[0]} settings",
+        setting=f"varied: {', '.join(swept_runs.settings) or 'nothing'}",
+        sentences=list(sentences(swept_runs, metrics[0])),
         sections=[front, *parts],
         glossary=facts.glossary(metrics),
     )
 
 
-def sentences(found: Sweep, metric: str) -> list[str]:
+def sentences(tried: Sweep, metric: str) -> list[str]:
     """Return the answer: who is nearest to retraining, who is most accurate, who is cheapest."""
-    rows = found.tried[found.tried["metric"] == metric]
+    rows = tried.tried[tried.tried["metric"] == metric]
     told = []
     mark = " points" if unit(metric) == 100 else ""
     for column, sign, words in (
@@ -86,7 +86,7 @@ def sentences(found: Sweep, metric: str) -> list[str]:
         if complete.empty:
             continue
         best = complete.iloc[int((sign * complete[column]).to_numpy().argmin())]
-        settings = ", ".join(f"{name}={best[name]}" for name in found.settings) or best["strategy"]
+        settings = ", ".join(f"{name}={best[name]}" for name in tried.settings) or best["strategy"]
         told.append(
             f"{settings} {words} (run {best['name']}): "
             f"{number(float(best['distance']), digits(metric))}{mark} from retrained "
@@ -95,6 +95,6 @@ def sentences(found: Sweep, metric: str) -> list[str]:
         )
     count = int(rows["front"].sum())
     told.append(f"{count} of {len(rows)} settings are on the Pareto front of all three.")
-    if found.unfinished:
-        told.append(f"Without a result, and left out: {', '.join(found.unfinished)}.")
+    if tried.unfinished:
+        told.append(f"Without a result, and left out: {', '.join(tried.unfinished)}.")
     return told

@@ -22,8 +22,8 @@ def page(template: str, **content: Any) -> str:
     environment.policies["json.dumps_kwargs"] = {"sort_keys": False, "separators": (",", ":")}
     style = packaged("fedunlearn.results.report").joinpath("templates/style.css").read_text("utf-8")
     environment.filters["placed"] = placed
-    found = environment.get_template(template)
-    return found.render(style=Markup(style), vega=Markup(_script()), **content)
+    page_template = environment.get_template(template)
+    return page_template.render(style=Markup(style), vega=Markup(_script()), **content)
 
 
 @cache

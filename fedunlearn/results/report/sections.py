@@ -81,9 +81,9 @@ class Report:
     @property
     def tables(self) -> list[Table]:
         """The tables for papers: the standings, then those of the sections."""
-        found = [table for served in self.served for table in (served.table, served.measures)]
+        standings = [table for served in self.served for table in (served.table, served.measures)]
         sections = (*self.picking, *self.rest)
-        return found + [table for section in sections for table in section.tables]
+        return standings + [table for section in sections for table in section.tables]
 
 
 def report(evidence: Evidence) -> Report:

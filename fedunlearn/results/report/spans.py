@@ -41,8 +41,8 @@ def pays(run: Run, declared: Declared, order: Sequence[str]) -> Table:
     """Return after how many requests each strategy is cheaper than retraining."""
     columns: dict[str, pd.Series] = {}
     for name, devices in declared.devices.items():
-        found = break_even(run, devices, devices.prices, declared.gathering)
-        table = found.pivot_table("requests", "strategy", "cost", dropna=False)
+        requests = break_even(run, devices, devices.prices, declared.gathering)
+        table = requests.pivot_table("requests", "strategy", "cost", dropna=False)
         columns |= {f"time ({name})": table["time"], f"money ({name})": table["money"]}
         columns |= {"bytes": table["bytes"], "client passes": table["passes"]}
     return Table(

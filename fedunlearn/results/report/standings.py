@@ -116,8 +116,8 @@ def _cases(served: pd.DataFrame) -> dict[str, pd.DataFrame]:
 
 def _judged(verdicts: pd.DataFrame, request: int) -> Verdicts:
     mine = verdicts[verdicts["request"] == request]
-    found = zip(mine["strategy"], mine["metric"], mine["verdict"], strict=True)
-    return {(str(strategy), str(metric)): str(verdict) for strategy, metric, verdict in found}
+    cells = zip(mine["strategy"], mine["metric"], mine["verdict"], strict=True)
+    return {(str(strategy), str(metric)): str(verdict) for strategy, metric, verdict in cells}
 
 
 def _column(
@@ -128,7 +128,7 @@ def _column(
     metric: str,
 ) -> list[Cell]:
     """Return one measure of retraining, then of each strategy, the best of these marked."""
-    found, badness = [], []
+    cells, badness = [], []
     for strategy in order:
         case = cases[strategy]
         planted = card_or_plain(metric).planted
@@ -137,9 +137,9 @@ def _column(
         cell = measure(case[metric], digits(metric), unit(metric))
         if planted and case.empty:
             cell = Cell(DID_NOT_TAKE)
-        found.append(Cell(cell.text, cell.spread, verdict=judged.get((strategy, metric), "")))
+        cells.append(Cell(cell.text, cell.spread, verdict=judged.get((strategy, metric), "")))
         badness.append(_badness(case, metric))
-    return [measure(goal[metric], digits(metric), unit(metric)), *with_best(found, badness)]
+    return [measure(goal[metric], digits(metric), unit(metric)), *with_best(cells, badness)]
 
 
 def _badness(case: pd.DataFrame, metric: str) -> float:

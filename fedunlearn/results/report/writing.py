@@ -34,69 +34,69 @@ def _of_run(folder: Path, declared: Declared) -> list[Path]:
     evidence = gather(folder, declared)
     if evidence.run.summary.empty:
         raise Refused(f"{folder} has served no request yet, so there is nothing to report.")
-    found = report(evidence)
+    content_of_run = report(evidence)
     head = title(evidence.run.summary)
     below = setting(evidence.run.summary, evidence.config)
-    content = {"report": found, "signs": SIGNS, "how": HOW}
+    content = {"report": content_of_run, "signs": SIGNS, "how": HOW}
     html = page("run.html", title=head, setting=below, **content)
-    text = _markdown(head, below, found)
-    return _written(folder, html, text, found.tables, found.charts)
+    text = _markdown(head, below, content_of_run)
+    return _written(folder, html, text, content_of_run.tables, content_of_run.charts)
 
 
 def _of_multirun(folder: Path, runs: Sequence[Path]) -> list[Path]:
-    found = overview(folder, runs)
-    content = {name: getattr(found, name) for name in ("sentences", "sections", "glossary")}
-    html = page("multirun.html", title=found.title, setting=found.setting, **content)
-    parts = [f"# {escape(found.title)}\n", f"{escape(found.setting)}\n"]
-    parts += [f"- {escape(sentence)}" for sentence in found.sentences]
-    text = "\n".join([*parts, "", *_sections(found.sections)])
-    return _written(folder, html, text, found.tables, found.charts)
+    compared = overview(folder, runs)
+    content = {name: getattr(compared, name) for name in ("sentences", "sections", "glossary")}
+    html = page("multirun.html", title=compared.title, setting=compared.setting, **content)
+    parts = [f"# {escape(compared.title)}\n", f"{escape(compared.setting)}\n"]
+    parts += [f"- {escape(sentence)}" for sentence in compared.sentences]
+    text = "\n".join([*parts, "", *_sections(compared.sections)])
+    return _written(folder, html, text, compared.tables, compared.charts)
 
 
 def _written(
-    folder: Path, html: str, text: str, found: Sequence[Table], charts: Sequence[Chart]
+    folder: Path, html: str, text: str, printed: Sequence[Table], charts: Sequence[Chart]
 ) -> list[Path]:
     return [
         files.write(folder / "report.html", html.encode()),
         files.write(folder / "report.md", text.encode()),
-        *tables(folder, found),
+        *tables(folder, printed),
         *figures(folder, charts),
     ]
 
 
-def tables(folder: Path, found: Sequence[Table]) -> list[Path]:
+def tables(folder: Path, printed: Sequence[Table]) -> list[Path]:
     """Write each table for LaTeX, and a document that prints all."""
     written = [
         files.write(folder / "tables" / f"{table.name}.tex", latex(table).encode())
-        for table in found
+        for table in printed
     ]
-    whole = document([table.name for table in found])
+    whole = document([table.name for table in printed])
     return [*written, files.write(folder / "tables" / "all.tex", whole.encode())]
 
 
-def figures(folder: Path, found: Sequence[Chart]) -> list[Path]:
+def figures(folder: Path, charts: Sequence[Chart]) -> list[Path]:
     """Write each chart as SVG, PDF and PNG."""
-    return [file for chart in found for file in export(chart, folder / "figures")]
+    return [file for chart in charts for file in export(chart, folder / "figures")]
 
 
-def _markdown(head: str, below: str, found: Report) -> str:
+def _markdown(head: str, below: str, written: Report) -> str:
     parts = [f"# {escape(head)}\n", f"{escape(below)}\n"]
-    for served in found.served:
+    for served in written.served:
         parts.append(f"## Request {served.request}: {escape(served.leavers)}\n")
         parts += [
             f"- {SIGNS[one.outcome]} **{escape(one.strategy)}** {escape(one.sentence)}"
             for one in served.answers
         ]
         parts += ["", f"*{escape(HOW)}*", "", markdown(served.table), markdown(served.measures)]
-    parts += _sections([*found.picking, *found.rest])
+    parts += _sections([*written.picking, *written.rest])
     parts.append("## Glossary\n")
-    parts += [f"- **{escape(term)}**: {escape(meaning)}" for term, meaning in found.glossary]
+    parts += [f"- **{escape(term)}**: {escape(meaning)}" for term, meaning in written.glossary]
     return "\n".join(parts) + "\n"
 
 
-def _sections(found: Sequence[Section]) -> list[str]:
+def _sections(sections: Sequence[Section]) -> list[str]:
     parts = []
-    for section in found:
+    for section in sections:
         parts.append(f"## {escape(section.title)}\n")
         parts += [f"{escape(section.text)}\n"] if section.text else []
         for chart in section.charts:

@@ -60,15 +60,15 @@ def _shown(strategy: str) -> str:
     return RETRAIN if is_reference(strategy) else BEFORE if strategy == SHARED else strategy
 
 
-def choice(found: pd.DataFrame) -> Choice:
+def choice(attacks: pd.DataFrame) -> Choice:
     """Return the choice of an attack: LiRA on records first, where it was made."""
-    there = dict.fromkeys(found["attack"])
+    there = dict.fromkeys(attacks["attack"])
     ranked = sorted(there, key=lambda name: (name != "lira/record", *_place(name)))
     return Choice("attack", "Attack", tuple((name, _called(name)) for name in ranked))
 
 
-def attacked(found: pd.DataFrame, attack: Choice, controls: Controls, order: list[str]) -> Chart:
-    """Draw each strategy's area under the curve with its interval; ``found`` is of `areas`."""
+def attacked(attacks: pd.DataFrame, attack: Choice, controls: Controls, order: list[str]) -> Chart:
+    """Draw each strategy's area under the curve with its interval; ``attacks`` is of `areas`."""
     base = named("areas").transform_filter(f"{controls.served} && datum.attack == {attack.param}")
     rows = [RETRAIN, BEFORE, *order]
     y = alt.Y("strategy:N", sort=rows, title=None, axis=alt.Axis(grid=True, labelLimit=140))
@@ -93,8 +93,8 @@ def attacked(found: pd.DataFrame, attack: Choice, controls: Controls, order: lis
         "retrained models come first, and 0.5 is chance."
     )
     layered = alt.layer(*layers).add_params(*controls.parameters[:2], attack.parameter())
-    data = {"areas": found, "chance": pd.DataFrame({"x": [0.5]})}
-    height = 24 * found["strategy"].nunique() + 10
+    data = {"areas": attacks, "chance": pd.DataFrame({"x": [0.5]})}
+    height = 24 * attacks["strategy"].nunique() + 10
     spec = finished(layered, data, title="", height=height, description=text)
     return Chart("attacked", "Attacks", text, spec)
 
@@ -105,13 +105,13 @@ def table(attacks: pd.DataFrame, order: list[str]) -> Table:
     values = rows.groupby(["attack", "level", "statistic", "strategy"])["value"]
     cases = {key: measure(part, 2) for key, part in values}
     there = {key[:3] for key in cases}
-    shown = {key: said for key, said in SHOWN_ATTACKS.items() if key in there}
+    shown = {key: heading for key, heading in SHOWN_ATTACKS.items() if key in there}
     retrained = [name for name in dict.fromkeys(rows["strategy"]) if is_reference(name)]
     others = [name for name in (SHARED, *order) if name in set(rows["strategy"])]
     return Table(
         name="attacks",
         caption="Membership attacks: area under the curve, and true positives at 1 % false ones",
-        headings=("Strategy", *(said.replace("\n", " ") for said in shown.values())),
+        headings=("Strategy", *(heading.replace("\n", " ") for heading in shown.values())),
         rows=tuple(
             (
                 Cell(BEFORE if name == SHARED else name),

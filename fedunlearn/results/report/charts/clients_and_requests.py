@@ -18,19 +18,19 @@ MANY = 2500
 
 def label_map(clients: pd.DataFrame, summary: pd.DataFrame) -> Chart:
     """Draw how many records of each label every client trains on, under the first seed."""
-    found = label_counts(clients, summary)
-    labels, numbers = list(found.counts.index), found.clients
+    label_table = label_counts(clients, summary)
+    labels, numbers = list(label_table.counts.index), label_table.clients
     text = (
         f"Heat map of training records: {len(labels)} labels by {len(numbers)} clients under seed "
-        f"{found.seed}; {found.who} left."
+        f"{label_table.seed}; {label_table.who} left."
     )
-    leavers = sorted(found.leavers & set(numbers))
-    data = {"records": found.records, "leavers": pd.DataFrame({"client": leavers})}
+    leavers = sorted(label_table.leavers & set(numbers))
+    data = {"records": label_table.records, "leavers": pd.DataFrame({"client": leavers})}
     height = max(140, 22 * min(len(labels), 25))
-    most = float(found.most)
-    layers = alt.layer(*_cells(labels, most, few=found.few))
+    most = float(label_table.most)
+    layers = alt.layer(*_cells(labels, most, few=label_table.few))
     spec = finished(layers, data, title="", height=height, description=text)
-    table = _held(found) if found.counts.size <= MANY else None
+    table = _held(label_table) if label_table.counts.size <= MANY else None
     return Chart("label-map", "Who holds what", text, spec, table)
 
 
@@ -64,19 +64,19 @@ def _cells(labels: list[str], most: float, *, few: bool) -> list[alt.Chart]:
     return [*layers, mark.encode(x=x, y=alt.value(-8), color=alt.value(LEAVER))]
 
 
-def _held(found: LabelCounts) -> Table:
+def _held(labels: LabelCounts) -> Table:
     """Return the records of each client: a column a label, and their sum."""
     return Table(
         name="labels",
-        caption=f"Training records of each client, seed {found.seed}",
-        headings=("Client", *(f"label {name}" for name in found.counts.index), "all"),
+        caption=f"Training records of each client, seed {labels.seed}",
+        headings=("Client", *(f"label {name}" for name in labels.counts.index), "all"),
         rows=tuple(
             (
-                Cell(f"{client}{' (leaves)' if client in found.leavers else ''}"),
+                Cell(f"{client}{' (leaves)' if client in labels.leavers else ''}"),
                 *(Cell(number(float(held), 0)) for held in column),
                 Cell(number(float(column.sum()), 0)),
             )
-            for client, column in found.counts.items()
+            for client, column in labels.counts.items()
         ),
     )
 

@@ -76,8 +76,8 @@ def swept(sweep: Sweep, setting: str, outcome: str, measure: Choice, place: str)
     axis = alt.Axis(labelAngle=0)
     if numbers is not None:
         few = numbers.nunique() <= FEW
-        own: dict[str, Any] = {"values": sorted(set(numbers)), "format": "~g"} if few else {}
-        axis = alt.Axis(grid=False, **own)
+        ticks: dict[str, Any] = {"values": sorted(set(numbers)), "format": "~g"} if few else {}
+        axis = alt.Axis(grid=False, **ticks)
     x = alt.X(f"value:{'O' if numbers is None else 'Q'}", title=setting, axis=axis, **kind)
     y = alt.Y(f"{outcome}:Q", title=None, scale=alt.Scale(zero=outcome != "change"))
     now = named("tried").transform_filter(f"datum.metric == {measure.param}")

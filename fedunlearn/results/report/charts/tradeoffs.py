@@ -47,8 +47,8 @@ class Against:
         if not self.spread:
             return alt.Axis()
         least, most = float(points[self.column].min()), float(points[self.column].max())
-        found = steps(max(-least, most))
-        values = [*(-step for step in reversed(found) if step > 0), *found]
+        ticks = steps(max(-least, most))
+        values = [*(-step for step in reversed(ticks) if step > 0), *ticks]
         return alt.Axis(values=values, format="~g", tickCount=ALL_OF_THEM)
 
 
