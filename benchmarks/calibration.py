@@ -22,7 +22,7 @@ from scipy import stats
 
 from fedunlearn.results import (
     CARDS,
-    GAP,
+    GAP_SUFFIX,
     RETRAIN,
     UNTOUCHED,
     Run,
@@ -69,10 +69,12 @@ def designs(
 def _as_measured(summary: pd.DataFrame) -> pd.DataFrame:
     """Leave out what compares with the first reference, which is another one here."""
     compares = [m for m, card in CARDS.items() if card.compares and m in summary]
-    summary = summary.drop(columns=[*compares, *(c for c in summary if str(c).endswith(GAP))])
+    summary = summary.drop(
+        columns=[*compares, *(c for c in summary if str(c).endswith(GAP_SUFFIX))]
+    )
     goal = summary[summary["strategy"].map(is_reference)].groupby("seed")["test_accuracy"].mean()
     gap = summary["test_accuracy"] - summary["seed"].map(goal)
-    return summary.assign(**{f"test_accuracy{GAP}": gap})
+    return summary.assign(**{f"test_accuracy{GAP_SUFFIX}": gap})
 
 
 def shares(run: Run, seeds: int, references: int, shift: float, draws: int) -> dict[str, float]:

@@ -11,8 +11,8 @@ from matplotlib.ticker import FuncFormatter, NullFormatter
 
 from benchmarks.figures import save
 from benchmarks.report import number
-from fedunlearn.results import GREY
-from fedunlearn.results.plots import STYLE, WIDE
+from fedunlearn.results import GREY_COLOUR
+from fedunlearn.results.plots import FULL_WIDTH, PLOT_STYLE
 
 COLOURS = {
     "float32": "#000000",
@@ -28,7 +28,7 @@ MEASURES = {
 }
 
 
-@rc_context(STYLE)
+@rc_context(PLOT_STYLE)
 def draw(measured: pd.DataFrame, file: Path) -> None:
     """Draw a column an experiment and a row a measure: points from retraining, against bytes.
 
@@ -36,7 +36,7 @@ def draw(measured: pd.DataFrame, file: Path) -> None:
     FedEraser, the longest at the left.
     """
     names = list(dict.fromkeys(measured["experiment"]))
-    figure = Figure(figsize=(WIDE, 1.0 + 1.9 * len(MEASURES)), layout="constrained")
+    figure = Figure(figsize=(FULL_WIDTH, 1.0 + 1.9 * len(MEASURES)), layout="constrained")
     grid = figure.subplots(len(MEASURES), len(names), squeeze=False, sharex="col", sharey="row")
     for column, name in enumerate(names):
         rows = measured[measured["experiment"] == name]
@@ -51,15 +51,15 @@ def draw(measured: pd.DataFrame, file: Path) -> None:
                 axes.set_xlabel("MB stored (logarithmic)")
     handles = [Line2D([], [], color=c, marker="o", ms=4, label=e) for e, c in COLOURS.items()]
     handles += [
-        Line2D([], [], color=GREY, marker="o", ms=4, label="FedEraser, intervals 4, 2, 1"),
-        Line2D([], [], color=GREY, marker="s", ms=4, ls="", label="subtraction"),
+        Line2D([], [], color=GREY_COLOUR, marker="o", ms=4, label="FedEraser, intervals 4, 2, 1"),
+        Line2D([], [], color=GREY_COLOUR, marker="s", ms=4, ls="", label="subtraction"),
     ]
     figure.legend(handles=handles, loc="outside lower center", ncols=4)
     save(figure, file)
 
 
 def _panel(axes: Axes, rows: pd.DataFrame, measure: str) -> None:
-    axes.axhline(0, color=GREY, lw=0.8, ls="--")
+    axes.axhline(0, color=GREY_COLOUR, lw=0.8, ls="--")
     for (encoding, strategy), held in rows.groupby(["encoding", "strategy"], sort=False):
         points = held.groupby("interval").agg(
             {"store_bytes": "mean", measure: ["mean", "min", "max"]}

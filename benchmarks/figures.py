@@ -11,8 +11,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from benchmarks.report import number
-from fedunlearn.results import GREY
-from fedunlearn.results.plots import STYLE, WIDE
+from fedunlearn.results import GREY_COLOUR
+from fedunlearn.results.plots import FULL_WIDTH, PLOT_STYLE
 
 OURS, PART, RIVAL, MARK = "#0072B2", "#56B4E9", "#E69F00", "#000000"
 COLOURS = {"auto": OURS, "fedunlearn": OURS, "cohort": PART, "workers": PART}
@@ -24,7 +24,7 @@ Values = Mapping[str, Sequence[float]]
 """Of each contender: what every repetition gave."""
 
 
-@rc_context(STYLE)
+@rc_context(PLOT_STYLE)
 def dots(panels: Mapping[str, Values], label: str) -> Figure:
     """Draw a panel a workload and a row a contender, on logarithmic axes.
 
@@ -33,7 +33,10 @@ def dots(panels: Mapping[str, Values], label: str) -> Figure:
     columns = min(3, len(panels))
     below = -(-len(panels) // columns)
     names = list(dict.fromkeys(name for values in panels.values() for name in values))
-    size = (WIDE if columns > 1 else WIDE / 1.6, 0.35 + below * (0.45 + 0.19 * len(names)))
+    size = (
+        FULL_WIDTH if columns > 1 else FULL_WIDTH / 1.6,
+        0.35 + below * (0.45 + 0.19 * len(names)),
+    )
     figure = Figure(figsize=size, layout="constrained")
     grid = figure.subplots(below, columns, squeeze=False, sharey=True)
     decades = 0.7 + max(log10(_most(values) / _least(values)) for values in panels.values())
@@ -57,7 +60,7 @@ def dots(panels: Mapping[str, Values], label: str) -> Figure:
 
 def _row(axes: Axes, row: int, name: str, held: Sequence[float]) -> None:
     """Draw a dot for the median, a faint one for each repetition, and the median's number."""
-    colour, middle = COLOURS.get(name, GREY), median(held)
+    colour, middle = COLOURS.get(name, GREY_COLOUR), median(held)
     axes.plot(held, [row] * len(held), "o", color=colour, ms=3, mew=0, alpha=0.35)
     axes.plot(middle, row, "D" if name == "ceiling" else "o", color=colour, ms=4.5)
     weight = "bold" if colour == OURS else "normal"
@@ -72,16 +75,16 @@ def _least(values: Values) -> float:
     return min(min(held) for held in values.values())
 
 
-@rc_context(STYLE)
+@rc_context(PLOT_STYLE)
 def lines(series: Mapping[str, Mapping[int, Sequence[float]]], x: str, y: str) -> Figure:
     """Draw medians against a count, both axes logarithmic."""
-    figure = Figure(figsize=(WIDE / 1.6, 2.6), layout="constrained")
+    figure = Figure(figsize=(FULL_WIDTH / 1.6, 2.6), layout="constrained")
     axes = figure.subplots()
     for name, points in series.items():
         who, _, which = name.partition(", ")
         style = "o--" if which.startswith("some") else "o-"
         values = [median(held) for held in points.values()]
-        axes.plot(list(points), values, style, color=COLOURS.get(who, GREY), label=name)
+        axes.plot(list(points), values, style, color=COLOURS.get(who, GREY_COLOUR), label=name)
     axes.set(xscale="log", yscale="log", xlabel=x, ylabel=y)
     axes.margins(x=0.08)
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
@@ -91,14 +94,14 @@ def lines(series: Mapping[str, Mapping[int, Sequence[float]]], x: str, y: str) -
     return figure
 
 
-@rc_context(STYLE)
+@rc_context(PLOT_STYLE)
 def bars(values: Values, label: str) -> Figure:
     """Draw medians as bars from zero, with their numbers."""
-    figure = Figure(figsize=(WIDE / 1.3, 0.6 + 0.3 * len(values)), layout="constrained")
+    figure = Figure(figsize=(FULL_WIDTH / 1.3, 0.6 + 0.3 * len(values)), layout="constrained")
     axes = figure.subplots()
     for row, (name, held) in enumerate(values.items()):
         middle = median(held)
-        axes.barh(row, middle, 0.6, color=COLOURS.get(name.partition(",")[0], GREY))
+        axes.barh(row, middle, 0.6, color=COLOURS.get(name.partition(",")[0], GREY_COLOUR))
         axes.annotate(number(middle), (middle, row), (4, 0), **BESIDE)
     axes.set_yticks(range(len(values)), [LABELS.get(name, name) for name in values])
     axes.set(xlabel=label, ylim=(len(values) - 0.5, -0.5))
@@ -118,5 +121,5 @@ def short(value: float) -> str:
 def save(figure: Figure, file: Path) -> None:
     """Write a figure in the format that the file's ending names."""
     file.parent.mkdir(parents=True, exist_ok=True)
-    with rc_context(STYLE):
+    with rc_context(PLOT_STYLE):
         figure.savefig(file)

@@ -23,8 +23,8 @@ from benchmarks.store_cases import (
     Values,
 )
 from benchmarks.store_memory import LONGER, MEMORY, RECORDING, REPLAYING, lengths, named
-from fedunlearn.results import GREY
-from fedunlearn.results.plots import STYLE, WIDE
+from fedunlearn.results import GREY_COLOUR
+from fedunlearn.results.plots import FULL_WIDTH, PLOT_STYLE
 
 MORE, LESS = "MB/s; wanted: beyond the dashed line", "ms; wanted: short of the dashed line"
 RATE, SLOWER = 0.6, 1.1
@@ -35,8 +35,8 @@ def draw(values: Values, size: Size, file: Path) -> None:
     """Draw rates, a round's time and peak memory; a dashed line is where a bar should end."""
     reading = COLD if (COLD, PLAIN) in values else WARM
     bare, kept = NEEDS
-    with rc_context(STYLE):
-        figure = Figure(figsize=(WIDE, 3.2), layout="constrained")
+    with rc_context(PLOT_STYLE):
+        figure = Figure(figsize=(FULL_WIDTH, 3.2), layout="constrained")
         (write, read), (round_, peak) = figure.subplots(2, 2)
         written = {"plain files": (WRITING, PLAIN), "recorder": (WRITING, RECORDER)}
         _panel(write, "Writing", MORE, _chosen(values, written), RATE)
@@ -69,7 +69,7 @@ def _panel(
     for row, held in enumerate(values.values()):
         middle, colour = median(held), figures.OURS
         if wanted is not None and row == 0:
-            colour = GREY
+            colour = GREY_COLOUR
             axes.axvline(wanted * middle, color="black", ls="--", lw=0.8, zorder=0.5)
         axes.barh(row, middle, 0.6, color=colour)
         axes.plot(held, [row] * len(held), "o", color="black", ms=2, mew=0, alpha=0.5)

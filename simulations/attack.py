@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from fedunlearn import attacks, files, results
-from fedunlearn.results import SHARED
+from fedunlearn.results import SHARED_TRAINING
 
 from . import configured
 from .guard import sentences
@@ -18,7 +18,7 @@ from .guard import sentences
 
 def attacked(run: results.Run, count: int, names: Sequence[str] | None, console: Console) -> Path:
     """Attack one run, write its attacks.csv, print the table, and return the file's path."""
-    strategies = names or [SHARED, *dict.fromkeys(run.summary["strategy"])]
+    strategies = names or [SHARED_TRAINING, *dict.fromkeys(run.summary["strategy"])]
     attack = attacks.Attack(configured.rebuilt(run), run, count, strategies)
     bar = Progress(
         TextColumn("shadow models"),
@@ -56,7 +56,7 @@ def main() -> None:
         "--models",
         nargs="+",
         metavar="STRATEGY",
-        help=f"attack the models of these only; {SHARED} is the model before unlearning",
+        help=f"attack the models of these only; {SHARED_TRAINING} is the model before unlearning",
     )
     options = parser.parse_args()
     console = results.plain_console()

@@ -107,7 +107,7 @@ def rebuilt(run: results.Run) -> experiments.Experiment:
         "cache": None,
         "logger": None,
     }
-    require_offered(here, run.folder / results.MANIFEST)
+    require_offered(here, run.folder / results.MANIFEST_FILE)
     cfg = OmegaConf.create(here)
     try:
         return experiment(cfg, cfg.strategies)

@@ -61,14 +61,14 @@ def chosen(overrides: list[str]) -> costing.Devices:
 def devices_of(run: results.Run) -> costing.Devices:
     """Return the devices of a run's own configuration; runs older than those cost no network."""
     part = _config(run).get("devices")
-    require_offered(part, run.folder / results.MANIFEST)
+    require_offered(part, run.folder / results.MANIFEST_FILE)
     made: costing.Devices = costing.Devices() if part is None else build("devices", part)
     return made
 
 
 def gathering(run: results.Run) -> frozenset[str]:
     """Return the strategies of a run for which clients gathered statistics before training."""
-    require_offered(_config(run).get("strategies", {}), run.folder / results.MANIFEST)
+    require_offered(_config(run).get("strategies", {}), run.folder / results.MANIFEST_FILE)
     strategies: dict[str, UnlearningStrategy] = {
         name: build(f"strategy={name}", part)
         for name, part in _config(run).get("strategies", {}).items()

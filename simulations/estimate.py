@@ -29,7 +29,9 @@ def app(comparison: tuple[Experiment, Sequence[int]]) -> None:
     console.print("Timing a few rounds …")
     pace = estimate.Pace.of(*comparison)
     costs = estimate.estimate(*comparison, pace)
-    console.print("", estimate.estimated_costs(costs), estimate.LEGEND, pace.describe(), sep="\n")
+    console.print(
+        "", estimate.estimated_costs(costs), estimate.ESTIMATE_LEGEND, pace.describe(), sep="\n"
+    )
     if picked:
         console.print(picked)
     console.print(results.decidable(len(seeds), experiment.references))

@@ -12,7 +12,7 @@ from omegaconf import OmegaConf
 from rich.console import Console
 
 from fedunlearn.checks import Refused
-from fedunlearn.results import MANIFEST
+from fedunlearn.results import MANIFEST_FILE
 from fedunlearn.results import report as pages
 
 from .configured import build
@@ -47,7 +47,7 @@ def declared(folder: Path) -> pages.Declared:
     """
     from .docs_tables import idea, stored, workers
 
-    manifest = folder / MANIFEST
+    manifest = folder / MANIFEST_FILE
     content = json.loads(manifest.read_text(encoding="utf-8")) if manifest.is_file() else {}
     config = content.get("config", {})
     found: dict[str, UnlearningStrategy] = {}

@@ -51,10 +51,10 @@ def listed(rows: pd.DataFrame) -> Table:
             _bounded(row, "fitted_relative"),
             f"{row['retained_ratio'] * row['test_ratio']:.3f}",
             f"{row['cost_share']:.0%}",
-            "" if row["strategy"] == evaluators.AGAIN else f"{row['score']:.3f}",
+            "" if row["strategy"] == results.RETRAIN_AGAIN else f"{row['score']:.3f}",
             *("" if math.isnan(row[name]) else f"{row[name]:.2f}" for name in ("tow", "tow_mia")),
         ]
-        style = "bold" if row["strategy"] == evaluators.AGAIN else ""
+        style = "bold" if row["strategy"] == results.RETRAIN_AGAIN else ""
         table.add_row(row["strategy"], *cells, style=style)
     return table
 

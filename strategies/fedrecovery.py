@@ -30,7 +30,7 @@ from typing import ClassVar, Literal
 
 import torch
 
-from fedunlearn.methods import MECHANISMS, Mechanism
+from fedunlearn.methods import NOISE_MECHANISMS, Mechanism
 from fedunlearn.unlearning import (
     Clients,
     Guarantee,
@@ -83,7 +83,7 @@ class FedRecovery:
         """The standard deviation of what is added to each parameter."""
         if self.bound is None:
             return self.sigma
-        return MECHANISMS[self.mechanism](self.bound, self.epsilon, self.delta)
+        return NOISE_MECHANISMS[self.mechanism](self.bound, self.epsilon, self.delta)
 
     @property
     def needs(self) -> Needs:

@@ -27,7 +27,7 @@ from typing import ClassVar
 
 import torch
 
-from fedunlearn.methods import MECHANISMS, Mechanism, Restart, cuts, increment, restart
+from fedunlearn.methods import NOISE_MECHANISMS, Mechanism, Restart, cuts, increment, restart
 from fedunlearn.unlearning import (
     ClientId,
     Clients,
@@ -65,7 +65,7 @@ class Sifu:
     @property
     def budget(self) -> float:
         """Psi*: how far apart two models may be that the noise makes hard to tell apart."""
-        return self.sigma / MECHANISMS[self.mechanism](1, self.epsilon, self.delta)
+        return self.sigma / NOISE_MECHANISMS[self.mechanism](1, self.epsilon, self.delta)
 
     @property
     def needs(self) -> Needs:

@@ -18,7 +18,7 @@ from fedunlearn.evaluators import confidence
 from fedunlearn.experiment import Experiment, saved_model, split_hash
 from fedunlearn.flower import Local
 from fedunlearn.models import Vector
-from fedunlearn.results import ATTACK_COLUMNS, SHARED, Case, Run
+from fedunlearn.results import ATTACK_COLUMNS, SHARED_TRAINING, Case, Run
 
 SeedAndStrategy = tuple[int, str]
 """Whose model one is, of those that one request left."""
@@ -45,7 +45,7 @@ class Attack:
         if self.count % 2:
             raise Refused(f"--shadows must be even, for shadow models are twins, not {self.count}.")
         for name in self.strategies:
-            checks.member("--models", name, {SHARED, *self.run.summary["strategy"]})
+            checks.member("--models", name, {SHARED_TRAINING, *self.run.summary["strategy"]})
         if not self.groups:
             raise Refused(f"Nobody left in the run in {folder}, so there is nobody to find in it.")
         for (_, number), cases in self.groups.items():
@@ -64,13 +64,13 @@ class Attack:
         Seeds that share their data (``split``) share their shadow models, too.
         """
         summary, served = self.run.summary, enumerate(self.experiment.requests, start=1)
-        order = [SHARED, *dict.fromkeys(summary["strategy"])]
+        order = [SHARED_TRAINING, *dict.fromkeys(summary["strategy"])]
         groups: dict[tuple[str, int], list[SeedAndStrategy]] = {}
         for number in [number for number, request in served if request.clients]:
             rows = summary[summary["request"] == number]
             saved = set(zip(rows["seed"], rows["strategy"], strict=True))
             # After a first request every strategy goes on from a model of its own.
-            saved |= {(seed, SHARED) for seed in rows["seed"] if number == 1}
+            saved |= {(seed, SHARED_TRAINING) for seed in rows["seed"] if number == 1}
             for seed, name in sorted(saved, key=lambda case: (case[0], order.index(case[1]))):
                 if name in self.strategies:
                     groups.setdefault((self._split(seed), number), []).append((int(seed), name))
@@ -142,6 +142,6 @@ class Attack:
             )
 
     def _weights(self, target: Target, seed: int, strategy: str) -> Vector:
-        request = 0 if strategy == SHARED else target.number
+        request = 0 if strategy == SHARED_TRAINING else target.number
         case = Case(seed, strategy, request)
         return saved_model(self.run.folder, target.federation.network.layout, case)

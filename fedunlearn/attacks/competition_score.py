@@ -17,7 +17,15 @@ from fedunlearn.data import Federation, build_federation
 from fedunlearn.evaluators import challenge, fitted_epsilons
 from fedunlearn.experiment import Experiment, saved_model, split_hash
 from fedunlearn.models import Vector
-from fedunlearn.results import RETRAIN, Case, Run, is_reference, other_references, reference_number
+from fedunlearn.results import (
+    RETRAIN,
+    RETRAIN_AGAIN,
+    Case,
+    Run,
+    is_reference,
+    other_references,
+    reference_number,
+)
 
 FEW = 16
 """With fewer models on a side, even fitted scores tell only gross failures from perfection."""
@@ -121,11 +129,11 @@ class Scoring:
             strategies, retrained, fitted_epsilons, replicates=self.replicates
         )
         base = mean_rates([each for name in references for each in answers[name]])
-        answers |= {challenge.AGAIN: answers[RETRAIN]}
+        answers |= {RETRAIN_AGAIN: answers[RETRAIN]}
         for name, mine in counted.items():
             share, rates = self._share(name, number), mean_rates(answers[name])
             retained, test = ((rates[part], base[part]) for part in ("retained", "test"))
-            if name == challenge.AGAIN:  # any set of them is as good as any other
+            if name == RETRAIN_AGAIN:  # any set of them is as good as any other
                 retained, test = ((base[part], base[part]) for part in ("retained", "test"))
             score, capped = (
                 challenge.final_score(
@@ -133,7 +141,7 @@ class Scoring:
                 )
                 for at_most_1 in (False, True)
             )
-            judged = RETRAIN if name == challenge.AGAIN else name
+            judged = RETRAIN if name == RETRAIN_AGAIN else name
             goals = [answers[goal] for goal in other_references(judged, references)]
             yield {
                 "request": number,
@@ -156,7 +164,7 @@ class Scoring:
 
     def _share(self, name: str, number: int) -> float:
         """Return the records that a strategy processed, for one that retraining did."""
-        if name == challenge.AGAIN:
+        if name == RETRAIN_AGAIN:
             return 1.0
         summary = self.run.summary[self.run.summary["request"] == number]
         samples = summary.groupby("strategy")["samples"].mean()

@@ -6,7 +6,6 @@ from . import likelihood as likelihood
 from . import scores as scores
 from .attack_scores import confidence as confidence
 from .backdoor import BackdoorProbe as BackdoorProbe
-from .challenge import AGAIN as AGAIN
 from .challenge import LARGEST_COST_SHARE as LARGEST_COST_SHARE
 from .cka import LayerSimilarity as LayerSimilarity
 from .detection import Estimate as Estimate
@@ -16,7 +15,7 @@ from .forgetting import Forgetting as Forgetting
 from .membership import Membership as Membership
 from .per_client import PerClient as PerClient
 from .relearn import Relearning as Relearning
-from .scores import NOTHING as NOTHING
+from .scores import NO_PREDICTION as NO_PREDICTION
 from .scores import accuracy as accuracy
 from .scores import losses as losses
 from .scores import predictions as predictions

@@ -27,12 +27,10 @@ from scipy.stats import t
 from fedunlearn import randomness
 from fedunlearn.evaluators.epsilon import Array, epsilons
 from fedunlearn.randomness import Stream
+from fedunlearn.results import RETRAIN_AGAIN
 
 BIN = 0.5
 """Width of a bin of epsilon."""
-
-AGAIN = "retrain again"
-"""Stands for a strategy's name where retrained models are set against other retrained ones."""
 
 LARGEST_COST_SHARE = 0.2
 """The competition scored 0 what took more than this share of retraining's time."""
@@ -114,7 +112,7 @@ def relative(
     replicates: int = 100,
     seed: int = 0,
 ) -> dict[str, Relative]:
-    """Compare strategies with retrained models, and those with each other as `AGAIN`.
+    """Compare strategies with retrained models, and those with each other as `RETRAIN_AGAIN`.
 
     ``unlearned[name]`` is [seeds, records] and ``references`` [sets, seeds, records]: each set has
     one retrained model a seed, and the first one shares its seed's first model with the strategies.
@@ -142,7 +140,7 @@ def relative(
     critical = float(t.ppf((1 + confidence) / 2, seeds - 1))
     middle = float(np.median([estimate(*pair) for pair in among]))
     qualities_by_name = {
-        AGAIN: Relative(ceilings[0], ceilings[0], 1.0, math.nan, math.nan, middle, models)
+        RETRAIN_AGAIN: Relative(ceilings[0], ceilings[0], 1.0, math.nan, math.nan, middle, models)
     }
     for name, ours in unlearned.items():
         pairs = _against(ours, references, parts)

@@ -11,7 +11,7 @@ from torch import Tensor
 from fedunlearn import checks
 from fedunlearn.checks import Whole
 from fedunlearn.evaluators.snapshot import Snapshot
-from fedunlearn.results import PART
+from fedunlearn.results import PART_SEPARATOR
 
 FEWEST = 4
 """Records that the estimator needs."""
@@ -115,7 +115,9 @@ class LayerSimilarity:
                     layer: cka_of_grams(grams, second[layer]) for layer, grams in first.items()
                 }
                 values[f"{name}_cka"] = float(np.min([*layers.values()]))
-                values |= {f"{name}_cka{PART}{layer}": value for layer, value in layers.items()}
+                values |= {
+                    f"{name}_cka{PART_SEPARATOR}{layer}": value for layer, value in layers.items()
+                }
         return values
 
     def _grams(self, model: Snapshot, name: str) -> dict[str, Tensor]:

@@ -5,7 +5,7 @@ import math
 import torch
 from torch import Tensor
 
-from fedunlearn.evaluators.scores import NOTHING, predictions
+from fedunlearn.evaluators.scores import NO_PREDICTION, predictions
 from fedunlearn.models import Vector
 
 _TINY = torch.finfo(torch.float64).tiny
@@ -71,7 +71,7 @@ def agreement(logits: Tensor, others: Tensor) -> float:
     """
     _same_records(logits, others)
     ours, theirs = predictions(logits), predictions(others)
-    return float(((ours == theirs) & (ours != NOTHING)).double().mean())
+    return float(((ours == theirs) & (ours != NO_PREDICTION)).double().mean())
 
 
 def _length(weights: Vector, other: Vector) -> float:

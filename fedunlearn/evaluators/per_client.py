@@ -10,7 +10,7 @@ from fedunlearn.checks import CountFromZero
 from fedunlearn.evaluators import comparison
 from fedunlearn.evaluators.scores import accuracy, overlap
 from fedunlearn.evaluators.snapshot import Snapshot
-from fedunlearn.results import PART
+from fedunlearn.results import PART_SEPARATOR
 
 RETAINED = "retained/"
 """What the sets of those who remain are called, before the client's number."""
@@ -47,7 +47,7 @@ class PerClient:
                 means[f"retained_{compare.__name__}"] = float(np.mean(each))
         shown = set(self._most_alike(model, clients))
         return means | {
-            f"retained_{what}{PART}{client.removeprefix(RETAINED)}": value
+            f"retained_{what}{PART_SEPARATOR}{client.removeprefix(RETAINED)}": value
             for what, each in numbers.items()
             for client, value in zip(clients, each, strict=True)
             if client in shown

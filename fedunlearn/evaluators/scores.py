@@ -6,17 +6,17 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-NOTHING = -1
+NO_PREDICTION = -1
 """The prediction of a model whose logits are not numbers: no class at all."""
 
 
 def predictions(logits: Tensor) -> Tensor:
     """Return the class of the largest logit: [n, classes] -> [n] int64.
 
-    The first of equal logits wins. `NOTHING` stands where a logit is nan, so that a diverged model
-    is not credited with the class 0 that argmax would give it.
+    The first of equal logits wins. `NO_PREDICTION` stands where a logit is nan, so that a diverged
+    model is not credited with the class 0 that argmax would give it.
     """
-    return torch.where(logits.isnan().any(dim=-1), NOTHING, logits.argmax(dim=-1))
+    return torch.where(logits.isnan().any(dim=-1), NO_PREDICTION, logits.argmax(dim=-1))
 
 
 def accuracy(logits: Tensor, labels: Tensor) -> float:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from fedunlearn import randomness
 from fedunlearn.data import Records
-from fedunlearn.models import BATCH, Map, Network, Vector, logits
+from fedunlearn.models import FORWARD_BATCH, Map, Network, Vector, logits
 from fedunlearn.randomness import Stream
 
 Computed = TypeVar("Computed")
@@ -33,7 +33,7 @@ class Snapshot:
     sets: Mapping[str, Records]
     initial: Vector
     """The model before training, [d]."""
-    batch_size: int = BATCH
+    batch_size: int = FORWARD_BATCH
     """Records a forward pass; sets that are smaller share one."""
     each: Map = map
     """Applies the net to batches: the built-in ``map``, or that of a pool of threads."""

@@ -23,7 +23,7 @@ from sklearn.svm import SVC
 from fedunlearn import randomness
 from fedunlearn.evaluators.epsilon import Array
 from fedunlearn.randomness import Stream
-from fedunlearn.results import GAP
+from fedunlearn.results import GAP_SUFFIX
 
 PARTS = {
     "tow": ("forget_accuracy", "retained_accuracy", "test_accuracy"),
@@ -85,7 +85,7 @@ def tradeoffs(summary: pd.DataFrame) -> pd.DataFrame:
     kept = [name for name in ("run", *CASE) if name in summary]
     tables = []
     for score, parts in PARTS.items():
-        gaps = [f"{part}{GAP}" for part in parts]
+        gaps = [f"{part}{GAP_SUFFIX}" for part in parts]
         if set(gaps) <= set(summary):
             values = [tug_of_war(row) for row in summary[gaps].to_numpy(dtype=np.float64)]
             tables.append(summary[kept].assign(metric=score, value=values))

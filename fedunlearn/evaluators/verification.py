@@ -20,7 +20,7 @@ import numpy as np
 from fedunlearn import checks
 from fedunlearn.checks import Share
 from fedunlearn.evaluators.backdoor import triggers
-from fedunlearn.evaluators.scores import NOTHING, predictions
+from fedunlearn.evaluators.scores import NO_PREDICTION, predictions
 from fedunlearn.evaluators.snapshot import Snapshot
 
 DOUBT = 1e-4
@@ -127,7 +127,7 @@ class MarkerTest:
         target, marked = model.labels(name)[0], predictions(model.logits(name))
         others = model.labels("test") != target
         plain = predictions(model.logits("test"))[others]
-        if (marked == NOTHING).any() or (plain == NOTHING).any():
+        if (marked == NO_PREDICTION).any() or (plain == NO_PREDICTION).any():
             return math.nan
         hits, base = (int((predicted == target).sum()) for predicted in (marked, plain))
         return verification_p_value(hits, len(marked), base, len(plain), self.slack)

@@ -22,7 +22,7 @@ from fedunlearn import files, history
 from fedunlearn.checks import Refused
 from fedunlearn.files import DamagedFile
 from fedunlearn.locks import in_turn
-from fedunlearn.results import MODELS, require_checksum, require_this_version
+from fedunlearn.results import MODELS_FOLDER, require_checksum, require_this_version
 
 if TYPE_CHECKING:
     from fedunlearn.experiment.checkpoint import Loaded, RunState
@@ -86,7 +86,9 @@ class Entry:
         for name, first, last in zip(TABLES, state.began, state.sizes, strict=True):
             files.write(partial / name, (run / name).read_bytes()[first:last])
         for name, checksum in models.items():
-            path = files.write(partial / MODELS / name, (run / MODELS / name).read_bytes())
+            path = files.write(
+                partial / MODELS_FOLDER / name, (run / MODELS_FOLDER / name).read_bytes()
+            )
             require_checksum(path, checksum)
         made = {"made": datetime.now(UTC).isoformat(timespec="seconds"), "models": dict(models)}
         tables = {name: files.sha256(partial / name) for name in TABLES}
@@ -108,7 +110,7 @@ class Entry:
         loaded = Checkpoint(self.folder).load()
         if loaded is None:
             raise DamagedFile(self.folder, "it lacks its checkpoint")
-        folder = self.folder / MODELS
+        folder = self.folder / MODELS_FOLDER
         models = {name: _whole(folder / name, sha) for name, sha in described["models"].items()}
         return Taken(loaded, tables[0], tables[1], models)
 

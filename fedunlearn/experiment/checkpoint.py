@@ -14,7 +14,7 @@ from fedunlearn.experiment.checkpointed_rounds import StateFiles
 from fedunlearn.experiment.seed_references import SeedReferences
 from fedunlearn.files import DamagedFile
 from fedunlearn.history import History
-from fedunlearn.results import SHARED
+from fedunlearn.results import SHARED_TRAINING
 from fedunlearn.unlearning import FederationState
 
 VERSION = "3"
@@ -32,10 +32,10 @@ class Stage:
     """What a seed is at: the shared training, the branch of one strategy, or nothing any more."""
 
     strategy: str
-    """Whose branch it is; `SHARED` for the training that all start from."""
+    """Whose branch it is; `SHARED_TRAINING` for the training that all start from."""
 
 
-TRAINING, DONE = Stage(SHARED), Stage("")
+TRAINING, DONE = Stage(SHARED_TRAINING), Stage("")
 
 
 class Original(NamedTuple):

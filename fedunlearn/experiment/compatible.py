@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping, Sequence
 
 from fedunlearn.checks import Refused
 from fedunlearn.history import Needs, OnDisk, Policy, Store
-from fedunlearn.results import RETRAIN, SHARED, is_reference
+from fedunlearn.results import RETRAIN, SHARED_TRAINING, is_reference
 from fedunlearn.unlearning import FedAvg, Request, Training, UnlearningStrategy
 
 
@@ -78,9 +78,9 @@ def strategies_and_references(
     ``names`` are those of the strategies, ``branches`` all that is run, references included.
     """
     further = [name for name in names if name != RETRAIN and is_reference(name)]
-    if SHARED in names or further or branches[RETRAIN] != reference:
+    if SHARED_TRAINING in names or further or branches[RETRAIN] != reference:
         raise Refused(
-            f"The result files keep the names {SHARED}, {RETRAIN} and {RETRAIN}-2, "
+            f"The result files keep the names {SHARED_TRAINING}, {RETRAIN} and {RETRAIN}-2, "
             f"{RETRAIN}-3, … for the common training and for the references; call the "
             "strategy something else."
         )

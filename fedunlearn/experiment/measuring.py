@@ -13,7 +13,7 @@ from fedunlearn.experiment.experiment import Experiment
 from fedunlearn.experiment.progress import Progress
 from fedunlearn.experiment.run_folder import RunFolder
 from fedunlearn.experiment.seed_references import SeedReferences
-from fedunlearn.results import PLANTED, overall
+from fedunlearn.results import PLANTED_METRIC, overall
 from fedunlearn.unlearning import FederationState, Ledger, Moment, Phase, Request, Step, Steps
 
 PROBE_MARGIN = 0.5
@@ -179,9 +179,9 @@ class Measuring:
 
     def _probe(self, number: int, measured: list[MeasuredModel]) -> str:
         """Say whether the planted probe can tell forgetting from remembering."""
-        if PLANTED not in measured[0].values:
+        if PLANTED_METRIC not in measured[0].values:
             return ""
-        fell = measured[0].values[PLANTED] - self.retrained_values[number][PLANTED]
+        fell = measured[0].values[PLANTED_METRIC] - self.retrained_values[number][PLANTED_METRIC]
         return "took" if fell >= PROBE_MARGIN else "did not take"
 
     def _costs(self, ledger: Ledger) -> dict[str, float]:

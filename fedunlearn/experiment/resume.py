@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from fedunlearn.checks import Refused
-from fedunlearn.results import MANIFEST, require_this_version
+from fedunlearn.results import MANIFEST_FILE, require_this_version
 
 log = logging.getLogger(__name__)
 
@@ -22,7 +22,7 @@ def finished(folder: Path) -> bool:
 
 def require_free(folder: Path, *, below: bool = False) -> None:
     """Raise `Refused` where a finished run lies in ``folder``, or ``below`` it."""
-    manifests = folder.rglob(MANIFEST) if below else [folder / MANIFEST]
+    manifests = folder.rglob(MANIFEST_FILE) if below else [folder / MANIFEST_FILE]
     for path in sorted(manifests):
         if path.exists() and not _stopped(path):
             raise Refused(
@@ -82,7 +82,7 @@ def _differing(one: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:
 
 
 def _manifest(folder: Path) -> dict[str, Any]:
-    path = folder / MANIFEST
+    path = folder / MANIFEST_FILE
     try:
         manifest = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:

@@ -22,13 +22,13 @@ from fedunlearn import files
 from fedunlearn.experiment.loggers import Log, Silent, replay
 from fedunlearn.models import Layout, Vector
 from fedunlearn.results import (
-    ANSWERS,
-    CLIENTS,
-    LEDGER,
-    MANIFEST,
-    METRICS,
-    MODELS,
-    VERDICTS,
+    ANSWER_COLUMNS,
+    CLIENT_COLUMNS,
+    LEDGER_COLUMNS,
+    MANIFEST_FILE,
+    METRIC_COLUMNS,
+    MODELS_FOLDER,
+    VERDICT_COLUMNS,
     Case,
     require_checksum,
     summary_columns,
@@ -69,11 +69,11 @@ class RunFolder:
         self._checksums = dict(checksums or {})
         grown = [self._checksums.pop(name, None) for name in ("metrics.csv", "ledger.csv")]
         self._require_models()
-        self._metrics = _Growing(path / "metrics.csv", METRICS, metrics, grown[0])
-        self._ledger = _Growing(path / "ledger.csv", LEDGER, ledger, grown[1])
+        self._metrics = _Growing(path / "metrics.csv", METRIC_COLUMNS, metrics, grown[0])
+        self._ledger = _Growing(path / "ledger.csv", LEDGER_COLUMNS, ledger, grown[1])
         self._clients: dict[int, list[Sequence[object]]] = {}
         if sizes is None:
-            self._table("clients.csv", list(CLIENTS), [])
+            self._table("clients.csv", list(CLIENT_COLUMNS), [])
             self.summary([])
         else:
             replay(self._log, (path / "metrics.csv").read_bytes())
@@ -139,7 +139,9 @@ class RunFolder:
             for client in range(len(train))
             for column, label in enumerate(labels)
         ]
-        self._table("clients.csv", list(CLIENTS), chain.from_iterable(self._clients.values()))
+        self._table(
+            "clients.csv", list(CLIENT_COLUMNS), chain.from_iterable(self._clients.values())
+        )
 
     def summary(self, rows: Sequence[Mapping[str, object]]) -> None:
         """Replace summary.csv; a metric that a row lacks is left empty there."""
@@ -149,22 +151,26 @@ class RunFolder:
 
     def verdicts(self, rows: Iterable[Mapping[Hashable, object]]) -> None:
         """Replace verdicts.csv."""
-        cells = [[row[column] for column in VERDICTS] for row in rows]
-        self._table("verdicts.csv", list(VERDICTS), cells)
+        cells = [[row[column] for column in VERDICT_COLUMNS] for row in rows]
+        self._table("verdicts.csv", list(VERDICT_COLUMNS), cells)
 
     def answers(self, rows: Iterable[Mapping[Hashable, object]]) -> None:
         """Replace answers.csv."""
-        self._table("answers.csv", list(ANSWERS), ([row[name] for name in ANSWERS] for row in rows))
+        self._table(
+            "answers.csv",
+            list(ANSWER_COLUMNS),
+            ([row[name] for name in ANSWER_COLUMNS] for row in rows),
+        )
 
     def manifest(self, content: Mapping[str, object]) -> None:
         """Replace manifest.json."""
         text = json.dumps(content, indent=2, ensure_ascii=False)
-        files.write(self.path / MANIFEST, f"{text}\n".encode())
+        files.write(self.path / MANIFEST_FILE, f"{text}\n".encode())
 
     def copied(self, metrics: bytes, ledger: bytes, models: Mapping[str, bytes]) -> None:
         """Add rows and models, by the names of their files, as another run wrote them."""
         for name, content in models.items():
-            self._write(f"{MODELS}/{name}", content)
+            self._write(f"{MODELS_FOLDER}/{name}", content)
         self._metrics.write(metrics)
         self._ledger.write(ledger)
         replay(self._log, metrics)
@@ -181,7 +187,7 @@ class RunFolder:
     def _require_models(self) -> None:
         """Raise `Refused` for a model that is not what was written: no other file is kept."""
         for name, wanted in self._checksums.items():
-            if name.startswith(f"{MODELS}/"):
+            if name.startswith(f"{MODELS_FOLDER}/"):
                 require_checksum(self.path / name, wanted)
 
     def _table(self, name: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:

@@ -39,7 +39,7 @@ from fedunlearn.flower import Connection
 from fedunlearn.history import Needs, RecordRound, opened
 from fedunlearn.history.audit import Fingerprints, taken
 from fedunlearn.models import Vector, model_hash
-from fedunlearn.results import RETRAIN, SHARED, Case, is_reference, with_gaps
+from fedunlearn.results import RETRAIN, SHARED_TRAINING, Case, is_reference, with_gaps
 from fedunlearn.unlearning import (
     FedAvg,
     FederationState,
@@ -124,9 +124,9 @@ class SeedRun:
         requests = self.experiment.requests
         last = requests[0].after if requests else self.experiment.training.rounds
         with self._recorder("training") as record:
-            clients = self._clients(SHARED)
+            clients = self._clients(SHARED_TRAINING)
             state = self._trained(state, clients, last, record, self.experiment.needs)
-            self._save_model(SHARED, 0, state.current.history.final)
+            self._save_model(SHARED_TRAINING, 0, state.current.history.final)
         return state
 
     def _branch(self, state: RunState, *, last: bool = False) -> RunState:

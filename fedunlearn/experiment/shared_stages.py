@@ -13,7 +13,7 @@ from fedunlearn.experiment.experiment import Experiment
 from fedunlearn.experiment.provenance import versions
 from fedunlearn.experiment.run_folder import RunFolder
 from fedunlearn.history import History, RecordedRound, file_of, on_disk, round_files
-from fedunlearn.results import MODELS, RETRAIN, Case, reference_name, with_gaps
+from fedunlearn.results import MODELS_FOLDER, RETRAIN, Case, reference_name, with_gaps
 from fedunlearn.unlearning import FederationState
 
 
@@ -57,7 +57,9 @@ class Sharing:
             checksums={},
         )
         written = {Path(name): checksum for name, checksum in self.folder.checksums.items()}
-        saved = {path: Case.parse(path.stem) for path in written if path.parent.name == MODELS}
+        saved = {
+            path: Case.parse(path.stem) for path in written if path.parent.name == MODELS_FOLDER
+        }
         models = {
             path.name: written[path]
             for path, each in saved.items()

@@ -30,10 +30,10 @@ from fedunlearn.flower import Connection
 from fedunlearn.locks import alone
 from fedunlearn.results import (
     ATTACKS_FILE,
-    CHECKSUMS,
-    MANIFEST,
-    MODELS,
-    TABLES,
+    CHECKSUMS_KEY,
+    MANIFEST_FILE,
+    MODELS_FOLDER,
+    TABLE_FILES,
     answers,
     judge,
     load,
@@ -75,7 +75,7 @@ def run(
     manifest = prepared.manifest(config)
     with alone(path / LOCK, str(path)):
         checkpoint, loaded = Checkpoint(path), None
-        if resume and (path / MANIFEST).exists():
+        if resume and (path / MANIFEST_FILE).exists():
             require_same(path, manifest)
             if finished(path):
                 require_written(path)
@@ -210,7 +210,7 @@ def _clear(path: Path, checkpoint: Checkpoint) -> None:
     """Delete what an earlier run in ``path`` leaves that this one does not replace."""
     checkpoint.clear()
     files.remove(path / HISTORY)
-    for name in (chain.CERTIFICATES_FOLDER, MODELS, *TABLES, ATTACKS_FILE):
+    for name in (chain.CERTIFICATES_FOLDER, MODELS_FOLDER, *TABLE_FILES, ATTACKS_FILE):
         files.remove(path / name)
 
 
@@ -223,4 +223,4 @@ def _status(folder: RunFolder, manifest: Mapping[str, object]) -> Iterator[None]
     except BaseException:
         folder.manifest({"status": "failed", **manifest})
         raise
-    folder.manifest({"status": "finished", **manifest, CHECKSUMS: folder.checksums})
+    folder.manifest({"status": "finished", **manifest, CHECKSUMS_KEY: folder.checksums})

@@ -8,7 +8,7 @@ from fractions import Fraction
 import torch
 from torch import Tensor
 
-from fedunlearn.models import EPSILON, Vector, lengths
+from fedunlearn.models import LEAST_LENGTH, Vector, lengths
 
 BLOCK = 2**22
 """Coordinates that are worked on in float64 at a time."""
@@ -67,6 +67,6 @@ def cosines(before: Vector, deltas: Tensor, tensors: Sequence[slice]) -> Tensor:
         for start in range(0, len(deltas), rows):
             block = slice(start, start + rows)
             reached = sent + deltas[block, within].double()
-            size = (lengths(reached)[:, 0] * lengths(sent)).clamp_min(EPSILON)
+            size = (lengths(reached)[:, 0] * lengths(sent)).clamp_min(LEAST_LENGTH)
             total[block] += (reached @ sent / size).to(total.device)
     return total / max(1, len(tensors))

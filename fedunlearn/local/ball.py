@@ -6,7 +6,7 @@ from torch import Tensor
 
 from fedunlearn import checks
 from fedunlearn.checks import NotNegative
-from fedunlearn.models import EPSILON, lengths
+from fedunlearn.models import LEAST_LENGTH, lengths
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +33,7 @@ class Ball:
 
         Those inside stay as they are, to the last bit.
         """
-        outside = 1 - (self.radius / lengths(weights - start).clamp_min(EPSILON)).clamp_max(1)
+        outside = 1 - (self.radius / lengths(weights - start).clamp_min(LEAST_LENGTH)).clamp_max(1)
         weights.lerp_(start.expand_as(weights), outside)
 
     def left(self, weights: Tensor, other: Tensor) -> Tensor:

@@ -1,5 +1,5 @@
 from . import ridge as ridge
-from .gaussian_mechanism import MECHANISMS as MECHANISMS
+from .gaussian_mechanism import NOISE_MECHANISMS as NOISE_MECHANISMS
 from .gaussian_mechanism import Mechanism as Mechanism
 from .gaussian_mechanism import analytic_delta as analytic_delta
 from .gaussian_mechanism import analytic_epsilon as analytic_epsilon

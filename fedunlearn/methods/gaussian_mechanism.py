@@ -92,10 +92,10 @@ def renyi_epsilon(bound: float, sigma: float, delta: float) -> float:
 
 
 Mechanism = Literal["analytic", "classical", "renyi"]
-"""The names of `MECHANISMS`: the least noise for any epsilon (Balle and Wang), a formula for one up
-to 1 (Dwork and Roth), and a formula for any (FedRecovery's, by Renyi divergences)."""
+"""The names of `NOISE_MECHANISMS`: the least noise for any epsilon (Balle and Wang), a formula for
+one up to 1 (Dwork and Roth), and a formula for any (FedRecovery's, by Renyi divergences)."""
 
-MECHANISMS: dict[Mechanism, Callable[[float, float, float], float]] = {
+NOISE_MECHANISMS: dict[Mechanism, Callable[[float, float, float], float]] = {
     "analytic": analytic_sigma,
     "classical": classical_sigma,
     "renyi": renyi_sigma,

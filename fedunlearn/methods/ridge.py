@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from fedunlearn.models import BATCH, Network, Vector
+from fedunlearn.models import FORWARD_BATCH, Network, Vector
 
 
 def sums(network: Network, weights: Vector, images: Tensor, labels: Tensor) -> Tensor:
@@ -21,7 +21,7 @@ def sums(network: Network, weights: Vector, images: Tensor, labels: Tensor) -> T
     classes = network.head.bias.size
     with torch.no_grad():
         for seen, wanted in zip(
-            torch.split(images, BATCH), torch.split(labels, BATCH), strict=True
+            torch.split(images, FORWARD_BATCH), torch.split(labels, FORWARD_BATCH), strict=True
         ):
             features = network.features(weights, network.arranged(seen)).double()
             inputs = functional.pad(features, (0, 1), value=1.0)

@@ -7,7 +7,7 @@ from .architectures import Mlp as Mlp
 from .architectures import ResNet18 as ResNet18
 from .architectures import Shape as Shape
 from .fingerprint import model_hash as model_hash
-from .forward import BATCH as BATCH
+from .forward import FORWARD_BATCH as FORWARD_BATCH
 from .forward import Map as Map
 from .forward import Net as Net
 from .forward import logits as logits
@@ -18,7 +18,7 @@ from .network import Network as Network
 from .projections import deflect as deflect
 from .projections import orthogonal as orthogonal
 from .trial import try_model as try_model
-from .vectors import EPSILON as EPSILON
+from .vectors import LEAST_LENGTH as LEAST_LENGTH
 from .vectors import lengths as lengths
 from .vectors import mean as mean
 from .vectors import rescale as rescale

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from fedunlearn.models.layout import Vector
 
-BATCH = 1024
+FORWARD_BATCH = 1024
 """Records of one forward pass, unless another number is asked for."""
 
 Net = Callable[[Vector, Tensor], Tensor]
@@ -22,7 +22,7 @@ def logits(
     net: Net,
     weights: Vector,
     images: Iterable[Tensor],
-    size: int = BATCH,
+    size: int = FORWARD_BATCH,
     each: Map = map,
 ) -> Tensor:
     """Return the logits [n, classes] of all ``images`` [n_i, c, h, w] under ``weights`` [d].

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from fedunlearn.models.layout import Vector
 
-EPSILON = 1e-12
+LEAST_LENGTH = 1e-12
 """Lengths below this count as zero: no direction can be read from them."""
 
 
@@ -51,6 +51,6 @@ def rescale(
     """
     scaled = directions.clone()
     for part in within:
-        ratio = lengths(like[..., part]) / lengths(directions[..., part]).clamp_min(EPSILON)
+        ratio = lengths(like[..., part]) / lengths(directions[..., part]).clamp_min(LEAST_LENGTH)
         scaled[..., part] *= ratio.clamp_max(max_ratio)
     return scaled

@@ -6,10 +6,10 @@ from collections.abc import Iterator
 import pandas as pd
 from rich.table import Table
 
-from fedunlearn.results.branches import AGAIN
+from fedunlearn.results.branches import RETRAIN_AGAIN
 from fedunlearn.results.margins import Margins
 from fedunlearn.results.terminal import terminal_table
-from fedunlearn.results.wording import ABSENT, MINUS, plain_label
+from fedunlearn.results.wording import MINUS_SIGN, NO_NUMBER, plain_label
 
 WIDTH = 80
 """Columns that the answers fit into."""
@@ -27,7 +27,7 @@ SAID = {
 
 LEGEND = (
     "Accuracy: points on test records, next to retraining. Work, bytes: multiples of retraining's. "
-    f"{AGAIN}: one retrained model a seed, judged by the others."
+    f"{RETRAIN_AGAIN}: one retrained model a seed, judged by the others."
 )
 """How to read the table."""
 
@@ -86,12 +86,12 @@ def _said(answer: str, apart: object) -> str:
 
 
 def _points(points: float) -> str:
-    return ABSENT if math.isnan(points) else f"{points:+z.1f}".replace("-", MINUS)
+    return NO_NUMBER if math.isnan(points) else f"{points:+z.1f}".replace("-", MINUS_SIGN)
 
 
 def _multiple(times: float) -> str:
     if math.isnan(times):
-        return ABSENT
+        return NO_NUMBER
     if times == 0:
         return "0"
     return f"{times:.2f}x" if times < 10 else f"{times:,.0f}x"

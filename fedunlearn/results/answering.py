@@ -8,16 +8,16 @@ from collections.abc import Iterator, Sequence
 
 import pandas as pd
 
-from fedunlearn.results.branches import AGAIN, RETRAIN, UNTOUCHED
+from fedunlearn.results.branches import RETRAIN, RETRAIN_AGAIN, UNTOUCHED
 from fedunlearn.results.comparisons import Comparison, comparisons
 from fedunlearn.results.joint_test import LEVEL
 from fedunlearn.results.looks import in_order
-from fedunlearn.results.margins import UTILITY, Margins
+from fedunlearn.results.margins import UTILITY_METRIC, Margins
 from fedunlearn.results.metric_cards import card_or_plain
 from fedunlearn.results.permutation_test import enough, fewest_references
 from fedunlearn.results.power import power
 from fedunlearn.results.references import other_references
-from fedunlearn.results.run_files import ANSWERS, GAP, metric_columns
+from fedunlearn.results.run_files import ANSWER_COLUMNS, GAP_SUFFIX, metric_columns
 from fedunlearn.results.wording import counted, plain_label, who
 
 NO_VERDICT = "no verdict"
@@ -30,19 +30,19 @@ SHIFT = 2.0
 def answers(
     summary: pd.DataFrame, clients: pd.DataFrame, margins: Margins | None = None
 ) -> pd.DataFrame:
-    """Return a row for each request and strategy of a run's ``summary``: see `ANSWERS`.
+    """Return a row for each request and strategy of a run's ``summary``: see `ANSWER_COLUMNS`.
 
     ``clients`` is the run's clients.csv: it tells which share of records the largest class has,
-    which a reference must beat. The strategy `AGAIN` is one retrained model a seed, judged by the
-    others, and `UNTOUCHED` the model that forgot nothing: the two ends of the scale.
+    which a reference must beat. The strategy `RETRAIN_AGAIN` is one retrained model a seed, judged
+    by the others, and `UNTOUCHED` the model that forgot nothing: the two ends of the scale.
     """
     limits = margins or Margins()
     rows: list[dict[str, object]] = []
     for request, served in summary.groupby("request") if len(summary) else ():
         answered = list(_of_request(served, majority(clients), limits))
         rows += [{"request": request, **row} for row in answered]
-    table = pd.DataFrame(rows, columns=list(ANSWERS))
-    return table.astype({name: kind for name, kind in ANSWERS.items() if kind != "str"})
+    table = pd.DataFrame(rows, columns=list(ANSWER_COLUMNS))
+    return table.astype({name: kind for name, kind in ANSWER_COLUMNS.items() if kind != "str"})
 
 
 def majority(clients: pd.DataFrame) -> float:
@@ -107,7 +107,7 @@ def _broken(case: Comparison, margins: Margins) -> str:
     if any(not one.finite for one in case.measures.values()):
         odd = next(m for m, one in case.measures.items() if not one.finite)
         return f"Its {plain_label(odd)} is not a number: the model no longer computes."
-    utility = case.measures.get(UTILITY)
+    utility = case.measures.get(UTILITY_METRIC)
     if utility is not None and utility.gap < -margins.utility:
         return (
             f"It lost {-100 * utility.gap:.1f} points of test accuracy; more than "
@@ -189,10 +189,10 @@ def _useless(served: pd.DataFrame, largest_class: float) -> str:
     """Say why there is nothing to compare with, where a reference is no working model."""
     for name in other_references("", served["strategy"]):
         rows = served[served["strategy"] == name]
-        if UTILITY not in rows:
+        if UTILITY_METRIC not in rows:
             continue
-        accuracy = rows[UTILITY].to_numpy(float)
-        loss = rows.get("test_loss", rows[UTILITY]).to_numpy(float)
+        accuracy = rows[UTILITY_METRIC].to_numpy(float)
+        loss = rows.get("test_loss", rows[UTILITY_METRIC]).to_numpy(float)
         for seed, share, nats in zip(rows["seed"], accuracy, loss, strict=True):
             if not (math.isfinite(share) and math.isfinite(nats)):
                 return f"The retrained model of seed {seed} ({name}) computes no numbers."
@@ -227,10 +227,18 @@ def _twins(served: pd.DataFrame) -> dict[str, str]:
 def _next_to_retraining(served: pd.DataFrame, strategy: str) -> dict[str, float]:
     """Return the accuracy gained, and work and bytes as multiples of retraining's."""
     retrained = served[served["strategy"] == RETRAIN]
-    names = other_references(RETRAIN, served["strategy"])[:1] if strategy == AGAIN else [strategy]
+    names = (
+        other_references(RETRAIN, served["strategy"])[:1]
+        if strategy == RETRAIN_AGAIN
+        else [strategy]
+    )
     mine = served[served["strategy"].isin(names)]
     sent, full = (rows["bytes_down"] + rows["bytes_up"] for rows in (mine, retrained))
-    gap = mine[f"{UTILITY}{GAP}"].mean(skipna=False) if f"{UTILITY}{GAP}" in mine else math.nan
+    gap = (
+        mine[f"{UTILITY_METRIC}{GAP_SUFFIX}"].mean(skipna=False)
+        if f"{UTILITY_METRIC}{GAP_SUFFIX}" in mine
+        else math.nan
+    )
     return {
         "accuracy_gap": float(gap),
         "work": _ratio(mine["client_epochs"].mean(), retrained["client_epochs"].mean()),

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import pandas as pd
 from rich.table import Table
 
-from fedunlearn.results.branches import SHARED, is_reference, reference_number
+from fedunlearn.results.branches import SHARED_TRAINING, is_reference, reference_number
 from fedunlearn.results.terminal import terminal_table
 
 ATTACKS_FILE = "attacks.csv"
@@ -52,7 +52,9 @@ def printed_attacks(rows: pd.DataFrame, request: str) -> Table:
     title = f"Membership attacks, request {request}; {spread}"
     table = terminal_table("\nStrategy", shown.values(), title=title)
     for name in sorted(dict.fromkeys(rows["strategy"]), key=_rank):
-        label = f"► {name}" if is_reference(name) else "(before)" if name == SHARED else name
+        label = (
+            f"► {name}" if is_reference(name) else "(before)" if name == SHARED_TRAINING else name
+        )
         cells = [_cell(cases.loc[[key]], name) for key in shown]
         table.add_row(label, *cells, style="bold" if is_reference(name) else "")
     return table
@@ -65,7 +67,7 @@ def attack_notes(rows: pd.DataFrame) -> list[str]:
 
 def _rank(name: str) -> tuple[bool, bool, int]:
     """Put retrained models first, then that before unlearning, then strategies as they come."""
-    return not is_reference(name), name != SHARED, reference_number(name)
+    return not is_reference(name), name != SHARED_TRAINING, reference_number(name)
 
 
 def _cell(rows: pd.DataFrame, name: str) -> str:

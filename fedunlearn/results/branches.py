@@ -2,7 +2,7 @@
 
 import re
 
-SHARED = "shared"
+SHARED_TRAINING = "shared"
 """Stands for the strategy in rows of the training that all strategies start from."""
 
 RETRAIN = "retrain"
@@ -13,7 +13,7 @@ Further ones of the same seed are called ``retrain-2``, ``retrain-3`` and so on.
 UNTOUCHED = "none"
 """The name of the strategy that leaves the trained model as it is: what there was to forget."""
 
-AGAIN = "retrain again"
+RETRAIN_AGAIN = "retrain again"
 """Stands for the strategy where one more retrained model is next to the others of its seed."""
 
 

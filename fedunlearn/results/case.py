@@ -4,7 +4,7 @@ import re
 from dataclasses import dataclass
 from typing import Self
 
-MODELS = "models"
+MODELS_FOLDER = "models"
 """Where models lie in a run's folder."""
 
 _NAME = re.compile(r"seed(\d+)-(.+)-request(\d+)", re.DOTALL)
@@ -16,7 +16,7 @@ class Case:
 
     seed: int
     strategy: str
-    """A strategy, a reference, or `SHARED` for what all of them start from."""
+    """A strategy, a reference, or `SHARED_TRAINING` for what all of them start from."""
     request: int
     """From 1; 0 for what was there before the first one."""
 
@@ -37,7 +37,7 @@ class Case:
     @property
     def model_file(self) -> str:
         """Where the model after the request lies in the run's folder."""
-        return f"{MODELS}/{self.name}.safetensors"
+        return f"{MODELS_FOLDER}/{self.name}.safetensors"
 
     @property
     def certificate_file(self) -> str:

@@ -7,15 +7,22 @@ from pathlib import Path, PurePosixPath
 
 from fedunlearn.checks import Refused
 
-CHECKSUMS = "files"
+CHECKSUMS_KEY = "files"
 """The part of manifest.json that holds the SHA-256 of every file that a certificate, a verdict or
 an answer speaks of, by its path in the run's folder; there once the run is finished."""
 
-MANIFEST = "manifest.json"
+MANIFEST_FILE = "manifest.json"
 """The file that says what a run is made of, and whether it is finished."""
 
 
-TABLES = ("metrics.csv", "summary.csv", "verdicts.csv", "answers.csv", "ledger.csv", "clients.csv")
+TABLE_FILES = (
+    "metrics.csv",
+    "summary.csv",
+    "verdicts.csv",
+    "answers.csv",
+    "ledger.csv",
+    "clients.csv",
+)
 """The tables that a run itself writes; those of later commands are not listed."""
 
 
@@ -24,11 +31,11 @@ def listed_checksums(folder: Path, manifest: object) -> dict[str, str]:
 
     Empty for a run that is not finished. Raises `Refused` for a list that is none.
     """
-    listed = manifest.get(CHECKSUMS, {}) if isinstance(manifest, Mapping) else {}
+    listed = manifest.get(CHECKSUMS_KEY, {}) if isinstance(manifest, Mapping) else {}
     if not isinstance(listed, Mapping) or not all(map(_inside, listed, listed.values())):
         raise Refused(
-            f"{folder / MANIFEST} does not list files by their paths and SHA-256 under "
-            f'"{CHECKSUMS}": bring back an intact copy.'
+            f"{folder / MANIFEST_FILE} does not list files by their paths and SHA-256 under "
+            f'"{CHECKSUMS_KEY}": bring back an intact copy.'
         )
     return dict(listed)
 
@@ -36,10 +43,10 @@ def listed_checksums(folder: Path, manifest: object) -> dict[str, str]:
 def require_written(folder: Path, *, absent: Collection[str] = ()) -> dict[str, str]:
     """Return the listed checksums of a finished run; its files have them, or are ``absent``.
 
-    Raises `Refused`, naming it, for a file that is not as it was written, and for one of `TABLES`
-    or a model that lies there and is not listed.
+    Raises `Refused`, naming it, for a file that is not as it was written, and for one of
+    `TABLE_FILES` or a model that lies there and is not listed.
     """
-    path = folder / MANIFEST
+    path = folder / MANIFEST_FILE
     try:
         manifest = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
@@ -49,7 +56,7 @@ def require_written(folder: Path, *, absent: Collection[str] = ()) -> dict[str, 
         if name not in absent or (folder / name).exists():
             require_checksum(folder / name, wanted)
     models = [place.relative_to(folder).as_posix() for place in folder.glob("models/*")]
-    for name in (*TABLES, *models):
+    for name in (*TABLE_FILES, *models):
         if name not in listed and (folder / name).exists():
             raise Refused(
                 f"{path} lists no SHA-256 of {name}, so that nothing shows that it is what the run "
@@ -77,8 +84,8 @@ def unlike_written(path: Path) -> Refused:
     return Refused(
         f"{path} is not as the run wrote it: it was changed, damaged or replaced, and its SHA-256 "
         "is another one. Bring back an intact copy, or run again in another folder. If you "
-        f'changed it on purpose, delete its line under "{CHECKSUMS}" in {MANIFEST}: what is read '
-        "then is not what was measured, and `fedunlearn verify` will say so."
+        f'changed it on purpose, delete its line under "{CHECKSUMS_KEY}" in {MANIFEST_FILE}: what '
+        "is read then is not what was measured, and `fedunlearn verify` will say so."
     )
 
 

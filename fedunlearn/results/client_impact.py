@@ -7,10 +7,10 @@ import pandas as pd
 
 from fedunlearn.results.before_after import ends
 from fedunlearn.results.branches import is_reference
-from fedunlearn.results.metric_cards import PART
+from fedunlearn.results.metric_cards import PART_SEPARATOR
 from fedunlearn.results.references import mean_of_others
 
-ACCURACY = f"retained_accuracy{PART}"
+ACCURACY = f"retained_accuracy{PART_SEPARATOR}"
 """What the metric of one client is called, before its number."""
 
 CASE = ["seed", "strategy", "request"]

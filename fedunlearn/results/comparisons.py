@@ -9,11 +9,11 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from fedunlearn.results.branches import AGAIN
+from fedunlearn.results.branches import RETRAIN_AGAIN
 from fedunlearn.results.joint_test import LEVEL, told_apart
 from fedunlearn.results.looks import in_order
 from fedunlearn.results.margins import Measured
-from fedunlearn.results.metric_cards import PART, card_or_plain
+from fedunlearn.results.metric_cards import PART_SEPARATOR, card_or_plain
 from fedunlearn.results.permutation_test import enough
 from fedunlearn.results.references import other_references
 from fedunlearn.results.run_files import metric_columns
@@ -58,8 +58,8 @@ class Comparison:
 def comparisons(served: pd.DataFrame) -> Iterator[Comparison]:
     """Yield retraining again, then each strategy of one request, next to who judges it.
 
-    `AGAIN` is the second reference of each seed, judged by the others. Left out are single clients
-    and layers, metrics whose card says that they are not judged, and distances to the first
+    `RETRAIN_AGAIN` is the second reference of each seed, judged by the others. Left out are single
+    clients and layers, metrics whose card says that they are not judged, and distances to the first
     reference, which it has none of itself. Seeds whose probe did not take do not count for the
     success of the attack.
     """
@@ -71,11 +71,11 @@ def comparisons(served: pd.DataFrame) -> Iterator[Comparison]:
     tables = {
         metric: by_case[metric].unstack()
         for metric in metric_columns(served)
-        if PART not in metric and card_or_plain(metric).judged
+        if PART_SEPARATOR not in metric and card_or_plain(metric).judged
     }
     compares = {m for m, table in tables.items() if table[references[0]].isna().all()}
     probes = by_case["probe"].unstack()
-    again = [(AGAIN, references[1])] if references[1:] else []
+    again = [(RETRAIN_AGAIN, references[1])] if references[1:] else []
     others = [(name, name) for name in in_order(names) if name not in references]
     for label, judged in [*again, *others]:
         by = other_references(judged, references)

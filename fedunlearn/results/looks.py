@@ -7,7 +7,7 @@ least 4.5:1 against white.
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from fedunlearn.results.branches import AGAIN, RETRAIN, reference_number
+from fedunlearn.results.branches import RETRAIN, RETRAIN_AGAIN, reference_number
 
 PALETTE = (
     *("#0072B2", "#543C0C", "#007848", "#C04A00"),
@@ -17,13 +17,13 @@ PALETTE = (
 plum, periwinkle, ultramarine. Any two are at least 20 apart in CIE L*a*b*, also as somebody sees
 them who has no red or no green cones."""
 
-INK, GREY, UNTOUCHED = "#1A1A1A", "#5A5A5A", "#737373"
+INK_COLOUR, GREY_COLOUR, UNTOUCHED = "#1A1A1A", "#5A5A5A", "#737373"
 """Text and retraining; what belongs to no strategy; the model that forgets nothing."""
 
-LEAVER, PLAIN = PALETTE[3], PALETTE[0]
+LEAVER_COLOUR, PLAIN_COLOUR = PALETTE[3], PALETTE[0]
 """Marks of those who leave, or of what stands out; and of what all strategies share."""
 
-DASHES: Mapping[str, tuple[float, ...]] = {"train": (), "unlearn": (), "recover": (1, 1)}
+PHASE_DASHES: Mapping[str, tuple[float, ...]] = {"train": (), "unlearn": (), "recover": (1, 1)}
 """How a line is dashed in each phase, in widths of the line: on, off; nothing for a whole line."""
 
 GOAL_DASHES = (5, 3)
@@ -55,7 +55,7 @@ PATHS: Mapping[str, str] = {
 }
 """Shapes, and the path of each in an SVG of 12 by 12."""
 
-SHAPES = tuple(MARKERS)[:7]
+MARKER_SHAPES = tuple(MARKERS)[:7]
 """Of strategies: one fewer than colours, so that both together tell 56 strategies apart."""
 
 FAMILIAR = ("federaser", "finetune", "subtraction", "fedaccum")
@@ -88,8 +88,8 @@ class Look:
 CROSSED = "M-.5-1L0-.5L.5-1L1-.5L.5 0L1 .5L.5 1L0 .5L-.5 1L-1 .5L-.5 0L-1-.5Z"
 
 FIXED = {
-    RETRAIN: Look(INK, "star"),
-    AGAIN: Look(GREY, "star"),
+    RETRAIN: Look(INK_COLOUR, "star"),
+    RETRAIN_AGAIN: Look(GREY_COLOUR, "star"),
     "none": Look(UNTOUCHED, "saltire"),
 }
 """What a comparison measures with looks the same in every run."""
@@ -123,7 +123,7 @@ def looks_of(strategies: Iterable[str], leading: Iterable[str] = ()) -> dict[str
         rest = (place for place in last_first if place not in places.values())
         places |= dict(zip(strange, rest, strict=False))
     given = {
-        name: Look(PALETTE[place % len(PALETTE)], SHAPES[place % len(SHAPES)])
+        name: Look(PALETTE[place % len(PALETTE)], MARKER_SHAPES[place % len(MARKER_SHAPES)])
         for name, place in places.items()
     }
     return {name: (FIXED | given)[name] for name in names}

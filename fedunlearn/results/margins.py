@@ -13,7 +13,7 @@ from fedunlearn.results.joint_test import LEVEL
 from fedunlearn.results.metric_cards import card_or_plain
 from fedunlearn.results.permutation_test import Values, exchange
 
-UTILITY = "test_accuracy"
+UTILITY_METRIC = "test_accuracy"
 """The measure of which a broken model has lost too much."""
 
 

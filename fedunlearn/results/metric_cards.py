@@ -13,21 +13,21 @@ _BY_NAME = {card.name: card for card in METRIC_CARDS}
 CARDS: Mapping[str, Card] = MappingProxyType(_BY_NAME)
 """Every metric by name, in the order in which tables show them."""
 
-PLANTED = next(card.name for card in METRIC_CARDS if card.planted)
+PLANTED_METRIC = next(card.name for card in METRIC_CARDS if card.planted)
 """The metric by which a planted backdoor is said to have taken, or not."""
 
-PART = "/"
+PART_SEPARATOR = "/"
 """Stands before the client or the layer of which alone a number is: ``retained_accuracy/3``."""
 
 
 def overall(values: Mapping[str, float]) -> dict[str, float]:
     """Return the metrics that are not of one client or of one layer alone."""
-    return {name: value for name, value in values.items() if PART not in name}
+    return {name: value for name, value in values.items() if PART_SEPARATOR not in name}
 
 
 def card(name: str) -> Card:
     """Return the card of a metric, also of one client or one layer; raises KeyError for others."""
-    whole, part, which = name.partition(PART)
+    whole, part, which = name.partition(PART_SEPARATOR)
     base = CARDS[whole]
     return replace(base, name=name, label=f"{base.label}: {which}") if part else base
 
@@ -37,7 +37,7 @@ def card_or_plain(name: str) -> Card:
 
     That one is a plain number without bounds, whose goal is the retrained model's value.
     """
-    if name.partition(PART)[0] in CARDS:
+    if name.partition(PART_SEPARATOR)[0] in CARDS:
         return card(name)
     return Card(
         name=name,

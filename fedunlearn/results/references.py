@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 
 from fedunlearn.results.branches import RETRAIN, is_reference, reference_number
-from fedunlearn.results.run_files import GAP, metric_columns
+from fedunlearn.results.run_files import GAP_SUFFIX, metric_columns
 
 
 def other_references(strategy: str, strategies: Iterable[str]) -> list[str]:
@@ -66,7 +66,7 @@ def gaps(values: Mapping[str, float], retrained: Mapping[str, float]) -> dict[st
     Zero is the goal.
     """
     return {
-        f"{name}{GAP}": value - retrained[name]
+        f"{name}{GAP_SUFFIX}": value - retrained[name]
         for name, value in values.items()
         if name in retrained
     }

@@ -16,17 +16,17 @@ import yaml
 
 from fedunlearn import files
 from fedunlearn.checks import Refused
-from fedunlearn.results.checksums import MANIFEST, listed_checksums, unlike_written
+from fedunlearn.results.checksums import MANIFEST_FILE, listed_checksums, unlike_written
 from fedunlearn.results.versions import require_this_version
 
 MOMENT = {"seed": "int64", "strategy": "str", "request": "int64", "phase": "str", "round": "int64"}
 """Where a row belongs. Training before the first request has request 0 and strategy ``shared``;
 round 0 of phase ``unlearn`` is the model before it, all other rounds count from 1."""
 
-METRICS = {**MOMENT, "metric": "str", "value": "float64"}
+METRIC_COLUMNS = {**MOMENT, "metric": "str", "value": "float64"}
 """Columns of metrics.csv, and their types."""
 
-LEDGER = {
+LEDGER_COLUMNS = {
     **MOMENT,
     "client": "int64",
     "bytes_down": "int64",
@@ -36,14 +36,26 @@ LEDGER = {
 }
 """Columns of ledger.csv; client -1 is the server itself."""
 
-CLIENTS = {"seed": "int64", "client": "int64", "label": "str", "train": "int64", "heldout": "int64"}
+CLIENT_COLUMNS = {
+    "seed": "int64",
+    "client": "int64",
+    "label": "str",
+    "train": "int64",
+    "heldout": "int64",
+}
 """Columns of clients.csv: records of each label that a client trains on and holds out."""
 
-CASE = {"seed": "int64", "strategy": "str", "request": "int64", "clients": "str", "probe": "str"}
+CASE_COLUMNS = {
+    "seed": "int64",
+    "strategy": "str",
+    "request": "int64",
+    "clients": "str",
+    "probe": "str",
+}
 """The first columns of summary.csv; ``clients`` are the leavers, joined by ``+``, and ``probe``
 says ``took``, ``did not take``, or nothing where no backdoor was planted."""
 
-COSTS = {
+COST_COLUMNS = {
     "bytes_down": "int64",
     "bytes_up": "int64",
     "client_epochs": "float64",
@@ -54,7 +66,7 @@ COSTS = {
 }
 """The last columns of summary.csv: what unlearning and recovery cost."""
 
-VERDICTS = {
+VERDICT_COLUMNS = {
     "request": "int64",
     "strategy": "str",
     "metric": "str",
@@ -70,7 +82,7 @@ VERDICTS = {
 }
 """Columns of verdicts.csv, and their types: numbers are empty where there is nothing to tell."""
 
-ANSWERS = {
+ANSWER_COLUMNS = {
     "request": "int64",
     "strategy": "str",
     "answer": "str",
@@ -87,7 +99,7 @@ that tell it apart (joined by ``+``), whether there was anything to forget (``ye
 ``unknown``, or nothing where that was not measured), the test accuracy gained next to retraining,
 client epochs and bytes as multiples of retraining's, and a sentence."""
 
-GAP = "_gap"
+GAP_SUFFIX = "_gap"
 """Ends the name of a metric's difference from the retrained models of its seed, on average."""
 
 
@@ -117,9 +129,9 @@ def load(folder: Path) -> Run:
     sums = listed_checksums(folder, content)
     return Run(
         folder=folder,
-        metrics=_read(folder / "metrics.csv", METRICS, sums),
-        ledger=_read(folder / "ledger.csv", LEDGER, sums),
-        summary=_read(folder / "summary.csv", {**CASE, **COSTS}, sums, others=True),
+        metrics=_read(folder / "metrics.csv", METRIC_COLUMNS, sums),
+        ledger=_read(folder / "ledger.csv", LEDGER_COLUMNS, sums),
+        summary=_read(folder / "summary.csv", {**CASE_COLUMNS, **COST_COLUMNS}, sums, others=True),
         clients=load_clients(folder),
         manifest=content,
     )
@@ -127,23 +139,25 @@ def load(folder: Path) -> Run:
 
 def load_clients(folder: Path) -> pd.DataFrame:
     """Read a run's clients.csv; raises `Refused` where it is missing or not as written."""
-    return _read(folder / "clients.csv", CLIENTS, _listed(folder))
+    return _read(folder / "clients.csv", CLIENT_COLUMNS, _listed(folder))
 
 
 def load_answers(folder: Path) -> pd.DataFrame:
     """Read a run's answers.csv; raises `Refused` where it is missing or not as written."""
-    return _read(folder / "answers.csv", ANSWERS, _listed(folder))
+    return _read(folder / "answers.csv", ANSWER_COLUMNS, _listed(folder))
 
 
 def load_verdicts(folder: Path) -> pd.DataFrame:
     """Read a run's verdicts.csv; raises `Refused` where it is missing or not as written."""
-    return _read(folder / "verdicts.csv", VERDICTS, _listed(folder))
+    return _read(folder / "verdicts.csv", VERDICT_COLUMNS, _listed(folder))
 
 
 def metric_columns(summary: Iterable[object]) -> list[str]:
     """Return the columns of a summary that hold metrics: neither case, nor cost, nor gap."""
-    fixed = {"run", *CASE, *COSTS}
-    return [name for name in map(str, summary) if name not in fixed and not name.endswith(GAP)]
+    fixed = {"run", *CASE_COLUMNS, *COST_COLUMNS}
+    return [
+        name for name in map(str, summary) if name not in fixed and not name.endswith(GAP_SUFFIX)
+    ]
 
 
 def load_many(folders: Sequence[Path]) -> Run:
@@ -198,14 +212,19 @@ def write_index(folder: Path) -> Path:
 
 def summary_columns(rows: Sequence[Mapping[str, object]]) -> list[str]:
     """Return the columns of a summary with these rows: case, metrics, gaps, costs."""
-    fixed = {*CASE, *COSTS}
+    fixed = {*CASE_COLUMNS, *COST_COLUMNS}
     measured = [name for name in dict.fromkeys(chain(*rows)) if name not in fixed]
-    values = [name for name in measured if not name.endswith(GAP)]
-    return [*CASE, *values, *(name for name in measured if name.endswith(GAP)), *COSTS]
+    values = [name for name in measured if not name.endswith(GAP_SUFFIX)]
+    return [
+        *CASE_COLUMNS,
+        *values,
+        *(name for name in measured if name.endswith(GAP_SUFFIX)),
+        *COST_COLUMNS,
+    ]
 
 
 def _manifest(folder: Path) -> Any:
-    path = folder / MANIFEST
+    path = folder / MANIFEST_FILE
     try:
         return json.loads(_text(path))
     except json.JSONDecodeError as error:
@@ -214,7 +233,7 @@ def _manifest(folder: Path) -> Any:
 
 def _listed(folder: Path) -> dict[str, str]:
     """Return the checksums in the manifest of a run, where it has one."""
-    return listed_checksums(folder, _manifest(folder)) if (folder / MANIFEST).exists() else {}
+    return listed_checksums(folder, _manifest(folder)) if (folder / MANIFEST_FILE).exists() else {}
 
 
 def _read(

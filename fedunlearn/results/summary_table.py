@@ -5,16 +5,16 @@ from collections.abc import Callable, Iterator
 import pandas as pd
 from rich.table import Table
 
-from fedunlearn.results.branches import AGAIN, RETRAIN
+from fedunlearn.results.branches import RETRAIN, RETRAIN_AGAIN
 from fedunlearn.results.looks import in_order
 from fedunlearn.results.metric_cards import CARDS, card_or_plain
 from fedunlearn.results.references import (
     as_one_reference,
     further_references,
 )
-from fedunlearn.results.run_files import GAP
+from fedunlearn.results.run_files import GAP_SUFFIX
 from fedunlearn.results.terminal import marked, terminal_table
-from fedunlearn.results.wording import DID_NOT_TAKE, MINUS, amount, percent, unit, who
+from fedunlearn.results.wording import DID_NOT_TAKE, MINUS_SIGN, amount, percent, unit, who
 
 COSTS: dict[str, Callable[[pd.DataFrame], float]] = {
     "Client\nepochs": lambda rows: rows["client_epochs"].mean(),
@@ -53,8 +53,8 @@ def printed_summary(summary: pd.DataFrame) -> Table:
             costs = [amount(cost(cases[request, strategy])) for cost in COSTS.values()]
             name, style = marked(strategy)
             table.add_row(name, *measured[request, strategy], *costs, style=style)
-            if strategy == RETRAIN and (request, AGAIN) in cases:
-                table.add_row(AGAIN, *measured[request, AGAIN])
+            if strategy == RETRAIN and (request, RETRAIN_AGAIN) in cases:
+                table.add_row(RETRAIN_AGAIN, *measured[request, RETRAIN_AGAIN])
         table.add_section()
     return table
 
@@ -68,7 +68,7 @@ def summary_notes(summary: pd.DataFrame) -> list[str]:
 
 def _told(summary: pd.DataFrame) -> pd.DataFrame:
     """Put all references into the row of retraining, and the further ones into one of their own."""
-    again = summary[further_references(summary)].assign(strategy=AGAIN)
+    again = summary[further_references(summary)].assign(strategy=RETRAIN_AGAIN)
     whole = summary.assign(strategy=as_one_reference(summary["strategy"]))
     return pd.concat([whole, again], ignore_index=True)
 
@@ -88,11 +88,11 @@ def _measured(rows: pd.DataFrame, name: str) -> tuple[str, str]:
         if rows.empty:
             return DID_NOT_TAKE, ""
     digits = 1 if percent(name) else 2
-    values, gaps = unit(name) * rows[name], unit(name) * rows[f"{name}{GAP}"]
+    values, gaps = unit(name) * rows[name], unit(name) * rows[f"{name}{GAP_SUFFIX}"]
     value = f"{values.mean(skipna=False):.{digits}f}"
     spread = f" ±{values.std():.{digits}f}" if len(rows) > 1 else ""
-    difference = f"({gaps.mean(skipna=False):+z.{digits}f})".replace("-", MINUS)
-    if (rows["strategy"] == AGAIN).all():
+    difference = f"({gaps.mean(skipna=False):+z.{digits}f})".replace("-", MINUS_SIGN)
+    if (rows["strategy"] == RETRAIN_AGAIN).all():
         difference = f"(±{gaps.abs().mean(skipna=False):.{digits}f})"
     # The differences of a seed's references from each other add up to nothing.
     is_goal = (rows["strategy"] == RETRAIN).all() and abs(gaps.mean()) < 1e-9
@@ -111,8 +111,9 @@ def _goal(summary: pd.DataFrame) -> Iterator[str]:
     again = ""
     if further_references(summary).any():
         again = (
-            f" Row {AGAIN!r}: further models retrained with other first models and other luck, and "
-            "how far one of them is from the others on average (±): as good as it gets."
+            f" Row {RETRAIN_AGAIN!r}: further models retrained with other first models and "
+            "other luck, and how far one of them is from the others on average (±): as good as it "
+            "gets."
         )
     yield (
         "► The goal is the retrain row, not zero: that model never saw the leaver. In parentheses: "

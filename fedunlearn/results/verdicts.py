@@ -13,13 +13,13 @@ from fedunlearn.results.comparisons import Comparison, comparisons
 from fedunlearn.results.joint_test import LEVEL
 from fedunlearn.results.margins import Margins, Measured
 from fedunlearn.results.metric_cards import card_or_plain
-from fedunlearn.results.run_files import VERDICTS
+from fedunlearn.results.run_files import VERDICT_COLUMNS
 
 Verdict = Literal["inside", "over-forgotten", "under-forgotten", "outside", "undecided"]
 
 
 def judge(summary: pd.DataFrame, margins: Margins | None = None) -> pd.DataFrame:
-    """Return a row for each request, strategy and metric of a run's ``summary``: see `VERDICTS`.
+    """Return a row (`VERDICT_COLUMNS`) for each request, strategy and metric of a run's summary.
 
     ``value`` and ``reference`` are means over seeds; gaps up to the margin count as none, so that
     the band of retrained models goes from ``low`` to ``high``; the gap stands with its interval
@@ -29,8 +29,8 @@ def judge(summary: pd.DataFrame, margins: Margins | None = None) -> pd.DataFrame
     """
     limits = margins or Margins()
     rows = [] if summary.empty else list(_rows(summary, limits))
-    table = pd.DataFrame(rows, columns=list(VERDICTS))
-    return table.astype({name: kind for name, kind in VERDICTS.items() if kind != "str"})
+    table = pd.DataFrame(rows, columns=list(VERDICT_COLUMNS))
+    return table.astype({name: kind for name, kind in VERDICT_COLUMNS.items() if kind != "str"})
 
 
 def _rows(summary: pd.DataFrame, margins: Margins) -> Iterator[dict[str, object]]:

@@ -5,9 +5,9 @@ from fedunlearn.results.metric_cards import card_or_plain
 DID_NOT_TAKE = "did not take"
 """The word of summary.csv's column ``probe`` for a backdoor that cannot tell anything."""
 
-MINUS = "\N{MINUS SIGN}"
+MINUS_SIGN = "\N{MINUS SIGN}"
 
-ABSENT = "\N{EN DASH}"
+NO_NUMBER = "\N{EN DASH}"
 """Stands where there is no number."""
 
 NAMED = 3

@@ -7,13 +7,13 @@ from .driver import forget as forget
 from .driver import plan as plan
 from .driver import train as train
 from .failures import ClientFailed as ClientFailed
-from .ledger import SERVER as SERVER
+from .ledger import SERVER_ID as SERVER_ID
 from .ledger import Charge as Charge
 from .ledger import Clock as Clock
 from .ledger import Ledger as Ledger
 from .ledger import Moment as Moment
 from .ledger import Phase as Phase
-from .permissions import ORDINARY as ORDINARY
+from .permissions import ORDINARY_NEEDS as ORDINARY_NEEDS
 from .permissions import Access as Access
 from .recovery import NoRecovery as NoRecovery
 from .recovery import Plain as Plain

@@ -11,7 +11,7 @@ Phase = Literal["train", "unlearn", "recover"]
 Clock = Callable[[], float]
 """Tells seconds that only ever grow."""
 
-SERVER: ClientId = -1
+SERVER_ID: ClientId = -1
 """Stands in a charge's ``client`` for work that the server did itself."""
 
 
@@ -98,4 +98,4 @@ class Ledger:
 
         ``records`` is n_k, the training records of each client. Work of the server counts 0.
         """
-        return sum(c.samples / records[c.client] for c in self.charges if c.client != SERVER)
+        return sum(c.samples / records[c.client] for c in self.charges if c.client != SERVER_ID)

@@ -7,7 +7,7 @@ from fedunlearn.data import ClientId
 from fedunlearn.history import Needs, Round, Updates
 from fedunlearn.models import Vector
 
-ORDINARY = Needs(remaining=True)
+ORDINARY_NEEDS = Needs(remaining=True)
 """What ordinary rounds declare."""
 
 
@@ -17,7 +17,7 @@ class Access:
 
     ids: frozenset[ClientId]
     """Clients who may be asked."""
-    declared: Needs = ORDINARY
+    declared: Needs = ORDINARY_NEEDS
     """What the strategy being served declared: anything else is refused."""
     gone: frozenset[ClientId] = frozenset()
     """Clients who leave with the request being served."""

@@ -10,7 +10,7 @@ from fedunlearn import randomness
 from fedunlearn.local import LocalWork, train_locally
 from fedunlearn.models import Network, Vector, logits
 from fedunlearn.randomness import Stream
-from fedunlearn.unlearning.ledger import SERVER, Clock, Ledger
+from fedunlearn.unlearning.ledger import SERVER_ID, Clock, Ledger
 
 
 class ServerData(Protocol):
@@ -48,5 +48,5 @@ class ProxyData:
         trained = train_locally(self.network, student, self.images, taught, work, round, rng)
         weights = trained.weights.cpu()
         samples = work.samples(len(self.images)) + len(self.images)
-        self.ledger.charge(SERVER, samples=samples, seconds=self.clock() - started)
+        self.ledger.charge(SERVER_ID, samples=samples, seconds=self.clock() - started)
         return weights

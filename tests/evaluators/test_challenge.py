@@ -5,9 +5,10 @@ import math
 import numpy as np
 import pytest
 
-from fedunlearn.evaluators import AGAIN, fitted_epsilons
+from fedunlearn.evaluators import fitted_epsilons
 from fedunlearn.evaluators.challenge import bins, final_score, points, quality, relative
 from fedunlearn.evaluators.fitted_epsilon import raw_epsilons
+from fedunlearn.results import RETRAIN_AGAIN
 from tests.support.gaussian_confidences import draws
 
 
@@ -84,11 +85,11 @@ def test_a_shift_is_below_one_and_beyond_its_interval():
     references = np.stack([models(k, 24) for k in range(2)])
     strategies = {"near": models(8, 24), "far": models(9, 24, shift=1.5)}
     found = relative(strategies, references, fitted_epsilons, replicates=40)
-    assert list(found) == [AGAIN, "near", "far"]
+    assert list(found) == [RETRAIN_AGAIN, "near", "far"]
     assert found["near"].high > 1 > found["far"].high
     assert found["far"].low < found["far"].ratio < found["far"].high
     assert found["far"].epsilon > found["near"].epsilon + 0.5
-    assert found["far"].ratio == pytest.approx(found["far"].quality / found[AGAIN].ceiling)
+    assert found["far"].ratio == pytest.approx(found["far"].quality / found[RETRAIN_AGAIN].ceiling)
 
 
 def test_models_that_share_a_start_are_never_compared():
@@ -120,7 +121,7 @@ def test_the_ceiling_is_that_of_all_pairs_of_sets_and_the_same_for_every_strateg
     assert [each.ceiling for each in found.values()] == pytest.approx([expected] * 3)
     mine = np.mean([quality(models(7, 6, 8), references[k]) for k in (1, 2)])
     assert found["x"].quality == pytest.approx(mine)
-    assert found[AGAIN].ratio == 1
+    assert found[RETRAIN_AGAIN].ratio == 1
 
 
 def test_nothing_forgotten_has_an_interval_that_ends_below_one():

@@ -5,7 +5,7 @@ import pytest
 import torch
 from sklearn.metrics import accuracy_score, log_loss, roc_auc_score
 
-from fedunlearn.evaluators import NOTHING, accuracy, losses, predictions
+from fedunlearn.evaluators import NO_PREDICTION, accuracy, losses, predictions
 from fedunlearn.evaluators.scores import auc, mean_loss, overlap
 
 
@@ -62,7 +62,7 @@ def test_renaming_the_classes_changes_nothing(said):
 
 def test_a_model_without_numbers_predicts_nothing():
     logits = torch.tensor([[math.nan, 1.0], [2.0, 1.0]])
-    assert predictions(logits).tolist() == [NOTHING, 0]
+    assert predictions(logits).tolist() == [NO_PREDICTION, 0]
     assert accuracy(logits, torch.tensor([0, 0])) == 0.5
     assert math.isnan(mean_loss(logits, torch.tensor([0, 0])))
     assert math.isnan(auc(losses(logits, torch.tensor([0, 0])), torch.zeros(3)))

@@ -30,7 +30,7 @@ from fedunlearn.local import Distillation, LocalWork, Sgd, Trained
 from fedunlearn.models import Mlp
 from fedunlearn.simulations import __main__ as command
 from fedunlearn.simulations import estimate as entry
-from fedunlearn.unlearning import SERVER, Ledger, Plain, ProxyData, Request, Training
+from fedunlearn.unlearning import SERVER_ID, Ledger, Plain, ProxyData, Request, Training
 from strategies.fedaccum import FedAccum
 from strategies.federaser import FedEraser
 from strategies.finetune import FineTune
@@ -170,14 +170,14 @@ class TestAgainstRuns:
         assert found[models.index].tolist() == models.tolist()
         assert found.sum() == len(metrics)
         ledger = ran["ledger"][ran["ledger"].seed == 0].replace("recover", "unlearn")
-        clients = ledger[ledger.client != SERVER].groupby(["strategy", "request", "phase"])
+        clients = ledger[ledger.client != SERVER_ID].groupby(["strategy", "request", "phase"])
         assert seconds(samples=0.5)[clients.samples.sum().index].tolist() == pytest.approx(
             (2 * clients.samples.sum()).tolist()
         )
         started = seconds(start=7.0)
         assert started["shared", 0, "train"] == started.sum() == 7
         monkeypatch.setattr(Pace, "distilling", lambda self, proxy, work: work.epochs)
-        server = ledger[ledger.client == SERVER].groupby("strategy").samples.sum()
+        server = ledger[ledger.client == SERVER_ID].groupby("strategy").samples.sum()
         assert list(server.index) == ["subtraction"]
         assert seconds().groupby("strategy").sum()["subtraction"] == 2 * server.iloc[0] > 0
 

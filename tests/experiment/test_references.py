@@ -18,7 +18,7 @@ from fedunlearn.experiment.estimate import estimate, estimated_costs
 from fedunlearn.experiment.reference_seeds import first_model
 from fedunlearn.history import InMemory, OnDisk
 from fedunlearn.results import (
-    VERDICTS,
+    VERDICT_COLUMNS,
     judge,
     load,
 )
@@ -249,7 +249,9 @@ TINY = replace(
 
 
 def test_a_run_ends_with_its_verdicts(finished, tmp_path):
-    assert (finished[0] / "verdicts.csv").read_text() == ",".join(VERDICTS) + "\n"  # 4^2 < 20
+    assert (finished[0] / "verdicts.csv").read_text() == ",".join(
+        VERDICT_COLUMNS
+    ) + "\n"  # 4^2 < 20
     carried_out(replace(TINY, references=4, strategies={"none": Nothing()}), tmp_path)
     written = pd.read_csv(tmp_path / "verdicts.csv")
     expected = judge(load(tmp_path).summary)

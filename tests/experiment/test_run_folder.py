@@ -156,7 +156,7 @@ def test_summary_puts_metrics_before_gaps_before_costs_and_leaves_gaps_empty(tmp
         folder.summary([row(), late])
     summary = load(tmp_path).summary
     metrics = ["test_accuracy", "membership_auc", "test_accuracy_gap", "membership_auc_gap"]
-    assert list(summary) == [*run_files.CASE, *metrics, *run_files.COSTS]
+    assert list(summary) == [*run_files.CASE_COLUMNS, *metrics, *run_files.COST_COLUMNS]
     assert math.isnan(summary.membership_auc[0])
     assert summary.membership_auc[1] == 0.5
 
@@ -268,7 +268,7 @@ def test_many_runs_are_told_apart_and_stand_in_the_order_of_their_numbers(tmp_pa
     assert [run.name for run in found] == ["2", "3", "10"]
     many = load_many(found)
     assert list(many.summary["run"]) == ["2", "2", "10", "10"]
-    assert list(many.metrics) == ["run", *run_files.METRICS]
+    assert list(many.metrics) == ["run", *run_files.METRIC_COLUMNS]
     one = many.metrics[many.metrics["run"] == "10"].drop(columns="run").reset_index(drop=True)
     pd.testing.assert_frame_equal(one, load(found[-1]).metrics)
     assert many.manifest["2"] == {"status": "finished"}

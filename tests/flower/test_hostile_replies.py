@@ -35,7 +35,7 @@ from fedunlearn.models import Mlp, mean
 from fedunlearn.unlearning import ClientFailed, Training
 from strategies.fedaccum import FedAccum
 from tests.support import plain_app as plain
-from tests.support.grid_clients import scenario_clients
+from tests.support.grid_clients import scenario_clients, with_channel, with_training
 
 LIAR = 2
 OTHERS = (0, 1, 3)
@@ -222,13 +222,7 @@ def under(engine, training, check):
 
 
 def tolerant(clients, **changes):
-    return trained_by(clients, tolerated_failures=1, **changes)
-
-
-def trained_by(clients, **changes):
-    """The same clients under a training with ``changes``."""
-    training = replace(clients.channel.training, **changes)
-    return replace(clients, channel=replace(clients.channel, training=training))
+    return with_training(clients, tolerated_failures=1, **changes)
 
 
 def charged(ledger, before):
@@ -276,7 +270,7 @@ class TestOurClients:
                 now("")
                 honest, _ = next(clients.rounds(initial, 1, 1))
                 now("late")
-                timed = trained_by(clients, timeout=IN_TIME)
+                timed = with_training(clients, timeout=IN_TIME)
                 self.rounds(timed, initial, honest, "did not answer within 5 seconds")
                 now("")
                 time.sleep(LATE)
@@ -292,7 +286,7 @@ class TestOurClients:
         quitting = Training(rounds=1, work=replace(whole, objective=Quitting(records)))
 
         def check(clients, initial):
-            calm = replace(clients, training=Training(rounds=1, work=whole))
+            calm = with_channel(clients, training=Training(rounds=1, work=whole))
             honest, _ = next(calm.rounds(initial, 1, 1))
             self.rounds(clients, initial, honest, r"failed: [\s\S]*SystemExit")
 

@@ -8,7 +8,7 @@ from scipy.optimize import minimize_scalar
 from scipy.stats import norm
 
 from fedunlearn.checks import Refused
-from fedunlearn.methods import MECHANISMS
+from fedunlearn.methods import NOISE_MECHANISMS
 from fedunlearn.methods.gaussian_mechanism import (
     analytic_delta,
     analytic_epsilon,
@@ -107,7 +107,7 @@ def test_much_noise_needs_no_epsilon_and_little_noise_a_large_one():
     assert analytic_epsilon(1, 0.01, 1e-5) > 5000
 
 
-@pytest.mark.parametrize("mechanism", MECHANISMS.values(), ids=MECHANISMS)
+@pytest.mark.parametrize("mechanism", NOISE_MECHANISMS.values(), ids=NOISE_MECHANISMS)
 @pytest.mark.parametrize(
     ("arguments", "name"),
     [((0, 1, 0.1), "bound"), ((1, 0, 0.1), "epsilon"), ((1, 1, 0), "delta"), ((1, 1, 1), "delta")],

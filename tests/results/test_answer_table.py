@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from rich.console import Console
 
-from fedunlearn.results import ANSWERS, CARDS, Margins, answer_notes, printed_answers
+from fedunlearn.results import ANSWER_COLUMNS, CARDS, Margins, answer_notes, printed_answers
 
 WORDS = ("as retrained", "broken", "undecided", "nothing to forget", "no verdict")
 
@@ -20,7 +20,7 @@ def row(strategy="federaser", answer="remembers", apart="forget_accuracy", **mor
 
 def lines(*rows, width=80):
     console = Console(width=width, file=io.StringIO(), force_terminal=False)
-    console.print(printed_answers(pd.DataFrame(rows, columns=list(ANSWERS)), "client 0"))
+    console.print(printed_answers(pd.DataFrame(rows, columns=list(ANSWER_COLUMNS)), "client 0"))
     return console.file.getvalue().replace("\N{MINUS SIGN}", "-").splitlines()
 
 

@@ -12,7 +12,7 @@ from fedunlearn.checks import Refused
 from fedunlearn.results.answering import answers, majority
 from fedunlearn.results.margins import Margins, Measured
 from fedunlearn.results.power import decidable, power
-from fedunlearn.results.run_files import ANSWERS, COSTS
+from fedunlearn.results.run_files import ANSWER_COLUMNS, COST_COLUMNS
 
 CLIENTS = pd.DataFrame(
     {"seed": 0, "client": 0, "label": ["0", "1"], "train": [60, 20], "heldout": [8, 2]}
@@ -45,7 +45,7 @@ def table(shifts, seeds=3, references=3, draw=0, spread=SD, **more):
             }
             first = {"forget_divergence": math.nan if name == "retrain" else 0.1 * rng.random()}
             case = {"seed": seed, "strategy": name, "request": 1, "clients": "0", "probe": None}
-            costs = dict.fromkeys(COSTS, 100 if name in names else 50)
+            costs = dict.fromkeys(COST_COLUMNS, 100 if name in names else 50)
             rows.append({**case, **values, **first, **costs, **more})
     found = pd.DataFrame(rows)
     goal = found[found["strategy"].isin(names)].groupby("seed")["test_accuracy"].mean()
@@ -54,7 +54,7 @@ def table(shifts, seeds=3, references=3, draw=0, spread=SD, **more):
 
 def answered(*given, margins=None, **more):
     found = answers(table(*given, **more), CLIENTS, margins)
-    assert list(found) == list(ANSWERS)
+    assert list(found) == list(ANSWER_COLUMNS)
     return found.set_index("strategy")
 
 

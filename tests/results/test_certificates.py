@@ -619,7 +619,7 @@ class TestJson:
         # every number there is: a new one must be shown here to tell nothing of anybody's records
         assert leaves.keys() - texts == {
             *("version", "seed", "request", "round", "forgotten", "clients"),
-            *(f"costs.{name}" for name in run_files.COSTS),
+            *(f"costs.{name}" for name in run_files.COST_COLUMNS),
             *(f"metrics.{n}" for n in ("value", "retrained", "spread", "seeds", "gap")),
             *("metrics.threshold", "metrics.conclusive"),
             *("purged.files.clients", "purged.files.bytes"),

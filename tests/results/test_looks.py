@@ -7,7 +7,7 @@ import pytest
 from matplotlib.colors import to_hex
 
 from fedunlearn.results import PALETTE, is_reference, load, looks_of, printed_summary
-from fedunlearn.results.looks import FIXED, GREY, INK, SHAPES
+from fedunlearn.results.looks import FIXED, GREY_COLOUR, INK_COLOUR, MARKER_SHAPES
 from fedunlearn.results.plots.against_rounds import forgetting
 from fedunlearn.results.plots.tradeoffs import tradeoff
 from fedunlearn.results.report import Declared
@@ -74,7 +74,7 @@ def test_the_order_of_strategies_does_not_change_their_looks():
 
 
 @pytest.mark.parametrize(
-    "count", [1, 5, len(PALETTE), len(PALETTE) + 1, len(PALETTE) * len(SHAPES)]
+    "count", [1, 5, len(PALETTE), len(PALETTE) + 1, len(PALETTE) * len(MARKER_SHAPES)]
 )
 def test_few_strategies_differ_in_colour_and_many_in_colour_or_mark(count):
     found = looks_of(["retrain", "none", *(f"s{number}" for number in range(count))])
@@ -92,7 +92,9 @@ def test_references_and_the_untouched_model_look_the_same_in_every_run():
         assert not {FIXED["retrain"].colour, FIXED["none"].colour} & set(PALETTE)
 
 
-@pytest.mark.parametrize("colour", [*PALETTE, INK, GREY, *(look.colour for look in FIXED.values())])
+@pytest.mark.parametrize(
+    "colour", [*PALETTE, INK_COLOUR, GREY_COLOUR, *(look.colour for look in FIXED.values())]
+)
 def test_colours_stand_out_from_white(colour):
     parts = [int(colour[place : place + 2], 16) / 255 for place in (1, 3, 5)]
     linear = [p / 12.92 if p <= 0.04045 else ((p + 0.055) / 1.055) ** 2.4 for p in parts]

@@ -22,7 +22,7 @@ from fedunlearn.local import LocalWork, Sgd, train_locally
 from fedunlearn.models import Mlp, Network
 from fedunlearn.results import (
     CARDS,
-    METRICS,
+    METRIC_COLUMNS,
     Card,
     card_or_plain,
     judge,
@@ -218,7 +218,7 @@ def test_a_comparison_that_its_card_declares_has_no_gap_but_a_distance(made_up, 
     monkeypatch.setitem(metric_cards._BY_NAME, made_up.name, compares)
     assert f"{made_up.name}_gap" not in gap_columns()
     moments = [(0, "ours", 1, "unlearn", n, made_up.name, 1 - n / 4) for n in range(3)]
-    table = normalised(pd.DataFrame(moments, columns=list(METRICS)))
+    table = normalised(pd.DataFrame(moments, columns=list(METRIC_COLUMNS)))
     assert table[["metric", "original", "distance"]].values.tolist() == [[made_up.name, 1.0, 0.5]]
 
 

@@ -12,7 +12,15 @@ from fedunlearn.evaluators import BackdoorProbe, Forgetting, Membership, Snapsho
 from fedunlearn.flower import Local
 from fedunlearn.local import LocalWork, Sgd
 from fedunlearn.models import Mlp
-from fedunlearn.results import AGAIN, CARDS, VERDICTS, Margins, judge, reference_name, told_apart
+from fedunlearn.results import (
+    CARDS,
+    RETRAIN_AGAIN,
+    VERDICT_COLUMNS,
+    Margins,
+    judge,
+    reference_name,
+    told_apart,
+)
 from fedunlearn.results.permutation_test import exchange
 from fedunlearn.unlearning import Training
 
@@ -72,10 +80,10 @@ class TestJudge:
     def test_its_columns_are_those_of_the_contract(self):
         rng = np.random.default_rng(0)
         found = judge(frame(rng.normal(size=3), rng.normal(size=(3, 3))))
-        assert list(found) == list(VERDICTS)
-        assert found.strategy.tolist() == [AGAIN, "ours"]
+        assert list(found) == list(VERDICT_COLUMNS)
+        assert found.strategy.tolist() == [RETRAIN_AGAIN, "ours"]
         empty = judge(pd.DataFrame())
-        assert list(empty) == list(VERDICTS)
+        assert list(empty) == list(VERDICT_COLUMNS)
         assert len(empty) == 0
 
     def test_its_numbers_are_means_the_margin_and_the_exact_interval(self):
@@ -127,12 +135,12 @@ class TestJudge:
 
     def test_retraining_again_is_the_second_one_judged_by_the_others(self):
         x = np.random.default_rng(2).normal(size=(3, 4))
-        row = only(judge(frame([0, 0, 0], x)), AGAIN)
+        row = only(judge(frame([0, 0, 0], x)), RETRAIN_AGAIN)
         expected = exchange(x[:, 1], x[:, [0, 2, 3]])
         assert (row["gap"], row["p_value"]) == pytest.approx((expected.gap, expected.p_value))
         far = x.copy()
         far[:, 1] += 50
-        assert only(judge(frame([0, 0, 0], far)), AGAIN)["verdict"] == "under-forgotten"
+        assert only(judge(frame([0, 0, 0], far)), RETRAIN_AGAIN)["verdict"] == "under-forgotten"
 
     def test_too_few_models_have_no_rows(self):
         few = judge(frame([0.9, 0.9], np.zeros((2, 3))))

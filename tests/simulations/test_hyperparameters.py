@@ -19,7 +19,7 @@ from fedunlearn.data.archives import ARCHIVES
 from fedunlearn.experiment.estimate.doctor import MODES
 from fedunlearn.flower import Local
 from fedunlearn.history import OnDisk
-from fedunlearn.methods import MECHANISMS
+from fedunlearn.methods import NOISE_MECHANISMS
 from fedunlearn.simulations import configured, docs_tables, yaml_comments
 from fedunlearn.simulations.hyperparameters import OURS, hyperparameters, keys
 from strategies.federaser import SCOPES, FedEraser
@@ -177,8 +177,8 @@ TABLES = {
     (Torchvision, "name"): ARCHIVES,
     (Local, "mode"): ("auto", *MODES),
     (FedEraser, "scope"): SCOPES,
-    (Sifu, "mechanism"): MECHANISMS,
-    (FedRecovery, "mechanism"): MECHANISMS,
+    (Sifu, "mechanism"): NOISE_MECHANISMS,
+    (FedRecovery, "mechanism"): NOISE_MECHANISMS,
     (Puf, "mode"): ETAS,
 }
 

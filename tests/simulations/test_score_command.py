@@ -18,7 +18,7 @@ from fedunlearn.data import build_federation
 from fedunlearn.evaluators import Snapshot, challenge, confidence
 from fedunlearn.experiment import split_hash
 from fedunlearn.experiment.run_folder import RunFolder
-from fedunlearn.results import Case, load
+from fedunlearn.results import RETRAIN_AGAIN, Case, load
 from fedunlearn.simulations import configured, guard, score
 
 SEEDS = range(6)
@@ -94,7 +94,7 @@ def table(scoring):
 
 
 def test_who_is_scored_on_what(table, scoring):
-    assert list(table.index) == [challenge.AGAIN, "near", "far", "dear"]
+    assert list(table.index) == [RETRAIN_AGAIN, "near", "far", "dear"]
     assert (table["models"] == 6).all()
     assert (table["records"] == 40).all()
     assert (table["request"] == 1).all()
@@ -106,8 +106,8 @@ def test_models_of_one_distribution_are_told_from_those_of_another(table):
     assert near["relative_low"] <= 1 <= near["relative_high"]
     assert far["relative_high"] < 0.9
     assert far["epsilon_median"] > near["epsilon_median"]
-    assert table.loc[challenge.AGAIN, "quality"] == near["ceiling"]
-    assert 0 < table.loc[challenge.AGAIN, "tow"] < 1
+    assert table.loc[RETRAIN_AGAIN, "quality"] == near["ceiling"]
+    assert 0 < table.loc[RETRAIN_AGAIN, "tow"] < 1
 
 
 def test_the_score_is_f_times_utility_within_the_gate(table):
@@ -148,7 +148,7 @@ def test_the_command_writes_and_prints(folder, monkeypatch, capsys):
     assert "6 models on a side, 10 records of the leaver" in said
     assert "tell only gross failures" in said
     rows = pd.read_csv(folder / "score.csv")
-    assert rows["strategy"].tolist() == [challenge.AGAIN, "near", "far", "dear"]
+    assert rows["strategy"].tolist() == [RETRAIN_AGAIN, "near", "far", "dear"]
     assert (rows["score"] == 0).all()  # nobody is so fast
 
 
@@ -159,7 +159,7 @@ def test_a_run_with_one_reference_is_halved(tmp_path):
     table = scoring.table().set_index("strategy")
     assert scoring.models == 3
     assert (table["models"] == 3).all()
-    assert np.isnan(table.loc[challenge.AGAIN, "tow"])
+    assert np.isnan(table.loc[RETRAIN_AGAIN, "tow"])
     assert table.loc["copy", ["tow", "tow_mia", "retained_ratio"]].tolist() == [1, 1, 1]
     assert table.loc["near", "tow"] < 1
     assert table.loc["near", "tow_mia"] != table.loc["near", "tow"]

@@ -10,7 +10,7 @@ from fedunlearn.checks import Refused
 from fedunlearn.history import Needs
 from fedunlearn.local import Distillation, LocalWork, Sgd
 from fedunlearn.models import lengths, mean
-from fedunlearn.unlearning import SERVER, Ledger, Plain, Request, Training, forget, train
+from fedunlearn.unlearning import SERVER_ID, Ledger, Plain, Request, Training, forget, train
 from fedunlearn.unlearning import NoRecovery as NoRecovery
 from strategies.fedaccum import FedAccum
 from strategies.federaser import SCOPES, FedEraser
@@ -18,6 +18,7 @@ from strategies.finetune import FineTune
 from strategies.none import Nothing
 from strategies.retrain import Retrain
 from strategies.subtraction import Subtraction
+from tests.support.grid_clients import with_channel
 from tests.support.unlearned import Mirrored, asked_of_clients, curve
 from tests.support.world import (
     RATE,
@@ -301,9 +302,9 @@ class TestSubtraction:
             ledger = Ledger()
             proxy = replace(clients.channel.proxy, ledger=ledger)
             asked = without_leavers(clients, [2], strategy.needs)
-            asked = replace(asked, ledger=ledger, unlabelled=proxy)
+            asked = with_channel(replace(asked, ledger=ledger), proxy=proxy)
             list(strategy.unlearn(Request(frozenset({2}), 6), course.history, asked))
-        assert {charge.client for charge in ledger} == {SERVER}
+        assert {charge.client for charge in ledger} == {SERVER_ID}
         assert ledger.samples == 3 * (2 + 1) * 8  # rounds x (epochs + the teacher's pass) x images
         assert ledger.messages == 0
 

@@ -34,7 +34,7 @@ from strategies.fedaccum import FedAccum
 from strategies.finetune import FineTune
 from strategies.retrain import Retrain
 from strategies.ridge_head import RidgeHead
-from tests.support.grid_clients import scenario_clients
+from tests.support.grid_clients import scenario_clients, with_training
 from tests.support.world import Scaled, World, finish
 
 SCENARIO = Scenario(Digits(), Dirichlet(clients=5), Backdoor(), Mlp((16,)), (1, 3), seed=4)
@@ -253,7 +253,7 @@ class TestFailures:
 
     def test_where_that_is_tolerated_the_head_is_that_of_the_others(self, rig, monkeypatch):
         self.broken(monkeypatch, 2)
-        rig.clients = replace(rig.clients, training=replace(TRAINING, tolerated_failures=1))
+        rig.clients = with_training(rig.clients, tolerated_failures=1)
         weights = rig.trained().forgets(1)
         assert distance(head_of(weights), by_hand([0, 3, 4])) < 1e-6
 
@@ -349,7 +349,7 @@ class TestHeads:
         here = build_federation(SCENARIO)
         held = here.train[0]
         whole = ridge.sums(here.network, here.initial, held.images, held.labels)
-        monkeypatch.setattr(ridge, "BATCH", 7)
+        monkeypatch.setattr(ridge, "FORWARD_BATCH", 7)
         split = ridge.sums(here.network, here.initial, held.images, held.labels)
         torch.testing.assert_close(split, whole, rtol=1e-6, atol=1e-6)  # features are float32
         assert whole[-1, FEATURES] == len(held)

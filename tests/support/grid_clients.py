@@ -1,5 +1,7 @@
 """All clients of a scenario behind a connection, as a run asks them."""
 
+from dataclasses import replace
+
 from fedunlearn.data import build_federation
 from fedunlearn.flower import grid_clients
 from fedunlearn.unlearning import Ledger, ProxyData
@@ -12,3 +14,13 @@ def scenario_clients(connection, training, scenario, ledger=None, images=None):
     return grid_clients(
         connection, training, ProxyData(federation.network, images, ledger, scenario.seed)
     )
+
+
+def with_channel(clients, **changes):
+    """Return the same clients with ``changes`` to what reaches them."""
+    return replace(clients, channel=replace(clients.channel, **changes))
+
+
+def with_training(clients, **changes):
+    """Return the same clients under a training with ``changes``."""
+    return with_channel(clients, training=replace(clients.channel.training, **changes))

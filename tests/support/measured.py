@@ -2,9 +2,9 @@
 
 import pandas as pd
 
-from fedunlearn.results import METRICS
+from fedunlearn.results import METRIC_COLUMNS
 
 
 def measured(rows):
     """Rows as metrics.csv has them."""
-    return pd.DataFrame(rows, columns=list(METRICS))
+    return pd.DataFrame(rows, columns=list(METRIC_COLUMNS))

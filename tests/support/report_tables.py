@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import yaml
 
-from fedunlearn.results import ATTACK_COLUMNS, ATTACKS_FILE, VERDICTS
+from fedunlearn.results import ATTACK_COLUMNS, ATTACKS_FILE, VERDICT_COLUMNS
 from tests.support import simulated_runs as runs
 from tests.support.simulated_runs import simulated
 
@@ -85,4 +85,4 @@ def verdicts(found, request=1):
         for strategy, metrics in found.items()
         for metric, verdict in metrics.items()
     ]
-    return pd.DataFrame(rows, columns=list(VERDICTS))
+    return pd.DataFrame(rows, columns=list(VERDICT_COLUMNS))

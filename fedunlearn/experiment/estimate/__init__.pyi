@@ -1,5 +1,5 @@
 from . import doctor as doctor
-from .cost_table import LEGEND as LEGEND
+from .cost_table import ESTIMATE_LEGEND as ESTIMATE_LEGEND
 from .cost_table import estimated_costs as estimated_costs
 from .dry_run import estimate as estimate
 from .throughput import Speed as Speed

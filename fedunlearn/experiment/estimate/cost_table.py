@@ -7,8 +7,8 @@ import pandas as pd
 from rich.table import Table
 
 from fedunlearn.results import (
-    AGAIN,
-    SHARED,
+    RETRAIN_AGAIN,
+    SHARED_TRAINING,
     amount,
     further_references,
     in_order,
@@ -30,7 +30,7 @@ COLUMNS = {
 TRAINING, TRAINING_ON = "(training)", "(training on)"
 """Rows of the table: the rounds before the first request, and all other ordinary ones."""
 
-LEGEND = (
+ESTIMATE_LEGEND = (
     f"{TRAINING}: what all strategies start from, and what it stores serves all of them. "
     f"{TRAINING_ON}: between and after the requests, all strategies together."
 )
@@ -47,9 +47,9 @@ def estimated_costs(costs: pd.DataFrame) -> Table:
     title = "Expected costs of one seed" + (f" (mean of {seeds})" if seeds > 1 else "")
     table = terminal_table("\nStrategy", COLUMNS, title=title, gap=2)
     others = costs.loc[further_references(costs), "strategy"]
-    again = f"{AGAIN}, {others.nunique()}x"
+    again = f"{RETRAIN_AGAIN}, {others.nunique()}x"
     rows = costs["strategy"].mask(costs["strategy"].isin(others), again)
-    rows = rows.where(served, TRAINING_ON).where(costs["strategy"] != SHARED, TRAINING)
+    rows = rows.where(served, TRAINING_ON).where(costs["strategy"] != SHARED_TRAINING, TRAINING)
     how = {name: "max" if name == "store_bytes" else "sum" for name, _ in COLUMNS.values()}
     means = costs.groupby([rows, "seed"]).agg(how).groupby(level=0).mean().to_dict("index")
     first, *strategies = in_order(costs.loc[served, "strategy"]) or [""]

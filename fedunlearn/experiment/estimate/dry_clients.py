@@ -10,7 +10,7 @@ from fedunlearn.history import Encoding, Needs, Round, Updates
 from fedunlearn.local import LocalWork
 from fedunlearn.models import Vector
 from fedunlearn.unlearning import (
-    SERVER,
+    SERVER_ID,
     Access,
     ProxyData,
     ScopedClients,
@@ -128,7 +128,7 @@ class DryServerData:
         """Charge what `ProxyData.distil` would."""
         samples = work.samples(len(self.images)) + len(self.images)
         seconds = samples * self.seconds(self.real, work)
-        self.real.ledger.charge(SERVER, samples=samples, seconds=seconds)
+        self.real.ledger.charge(SERVER_ID, samples=samples, seconds=seconds)
         return student
 
 

@@ -19,9 +19,9 @@ from fedunlearn.experiment import Experiment, before_training, recorded_by, serv
 from fedunlearn.experiment.estimate.dry_clients import DryServerData, MadeUpRound, dry_clients
 from fedunlearn.experiment.estimate.timing import Pace
 from fedunlearn.history import RecordedRound, Round, encodings
-from fedunlearn.results import SHARED
+from fedunlearn.results import SHARED_TRAINING
 from fedunlearn.unlearning import (
-    SERVER,
+    SERVER_ID,
     Clock,
     FederationState,
     Ledger,
@@ -83,9 +83,9 @@ class DryRun:
         last = requests[0].after if requests else self.experiment.training.rounds
         start = before_training(self.federation, self.experiment.policy)
         start = recorded_by(self._record, start)
-        clients = self._clients(SHARED)
+        clients = self._clients(SHARED_TRAINING)
         steps = train(start, clients, last, self.experiment.needs)
-        state, row = self._counted(SHARED, steps, clients.ledger)
+        state, row = self._counted(SHARED_TRAINING, steps, clients.ledger)
         yield {**row, "seconds": row["seconds"] + self.pace.start}
         for name, strategy in self.experiment.branches.items():
             for row in self._branch(name, strategy, state):
@@ -125,7 +125,7 @@ class DryRun:
             ) from error
         seconds = self.clock() - began  # of the server's own arithmetic
         spent = Ledger(charges=ledger.charges[charged:])
-        by_clients = sum(charge.samples for charge in spent if charge.client != SERVER)
+        by_clients = sum(charge.samples for charge in spent if charge.client != SERVER_ID)
         seconds += spent.seconds + by_clients / self.pace.samples
         seconds += sum(map(self.experiment.measures, moments)) * self.pace.evaluation
         return state, {

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from fedunlearn.results import SHARED
+from fedunlearn.results import SHARED_TRAINING
 from fedunlearn.unlearning import Moment
 
 
@@ -35,7 +35,7 @@ class RoundNumbers:
         """Return the global round of the model of ``moment``."""
         branch = self.branches.get((seed, strategy))
         if branch is None:
-            shared = self.branches.get((seed, SHARED), Branch())
+            shared = self.branches.get((seed, SHARED_TRAINING), Branch())
             branch = self.branches[seed, strategy] = Branch(shared.latest, shared.trained)
         training = moment.phase == "train"
         # Training goes on counting where it stopped, the other stages count from 1.

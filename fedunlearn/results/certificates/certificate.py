@@ -10,7 +10,7 @@ from pathlib import PurePosixPath
 from typing import Literal
 
 from fedunlearn import __version__
-from fedunlearn.results import COSTS, SHARED, Case
+from fedunlearn.results import COST_COLUMNS, SHARED_TRAINING, Case
 from fedunlearn.results.certificates.thresholds import Judged, Thresholds, conclusion, judged
 
 FIRST = "0" * 64
@@ -149,7 +149,7 @@ class Certificate:
         after = {self.case.model_file: self.model_after}
         if self.request > 1:
             return after
-        return {Case(self.seed, SHARED, 0).model_file: self.model_before, **after}
+        return {Case(self.seed, SHARED_TRAINING, 0).model_file: self.model_before, **after}
 
     @property
     def forgotten(self) -> bool | None:
@@ -187,7 +187,7 @@ def draft(
         served=served,
         costs={
             name: _whole(row[name]) if kind == "int64" else float(row[name])  # type: ignore[arg-type]
-            for name, kind in COSTS.items()
+            for name, kind in COST_COLUMNS.items()
         },
         metrics=judged(row, summary, thresholds),
         config_sha256=config_sha256,

@@ -9,7 +9,7 @@ from numbers import Integral, Real
 from types import NoneType
 from typing import Any
 
-from fedunlearn.results import COSTS
+from fedunlearn.results import COST_COLUMNS
 from fedunlearn.results.certificates.certificate import Audited, Certificate, Purged, Served
 from fedunlearn.results.certificates.thresholds import Judged
 
@@ -49,7 +49,7 @@ _CERTIFICATE: dict[str, Any] = {
         "bytes": int,
     },
     "audit": {"findings": [str], "files": int, "objects": int, "blank": int},
-    "costs": {name: int if kind == "int64" else float for name, kind in COSTS.items()},
+    "costs": {name: int if kind == "int64" else float for name, kind in COST_COLUMNS.items()},
     "metrics": [_JUDGED],
     "answer": str,
     "reason": str,

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-from fedunlearn.results import MINUS, amount, who
+from fedunlearn.results import MINUS_SIGN, amount, who
 from fedunlearn.results.certificates.certificate import Audited, Certificate, Purged
 from fedunlearn.results.certificates.encoding import digest, plain
 from fedunlearn.results.certificates.thresholds import Judged
@@ -58,7 +58,7 @@ def _sections(made: Certificate) -> Mapping[str, Iterable[str]]:
 def _judged(metric: Judged) -> tuple[str, ...]:
     seeds = "1 seed" if metric.seeds == 1 else f"{metric.seeds} seeds"
     spread = "" if metric.spread is None else f" ± {_number(metric.spread)} ({seeds})"
-    gap = NONE if metric.gap is None else f"{metric.gap:+.4f}".replace("-", MINUS)
+    gap = NONE if metric.gap is None else f"{metric.gap:+.4f}".replace("-", MINUS_SIGN)
     verdict = metric.verdict if metric.conclusive else "not judged: the probe did not take"
     return (
         *(metric.metric, _number(metric.value), _number(metric.retrained) + spread, gap),
@@ -112,7 +112,7 @@ def _origin(made: Certificate) -> Iterator[str]:
 
 
 def _number(value: float | None) -> str:
-    return NONE if value is None else f"{value:.4f}".replace("-", MINUS)
+    return NONE if value is None else f"{value:.4f}".replace("-", MINUS_SIGN)
 
 
 def _table(heading: Sequence[str], rows: Iterable[Sequence[str]]) -> Iterator[str]:

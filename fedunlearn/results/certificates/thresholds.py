@@ -11,7 +11,7 @@ from fedunlearn.checks import Positive, nearest
 from fedunlearn.results import (
     CARDS,
     DID_NOT_TAKE,
-    GAP,
+    GAP_SUFFIX,
     RETRAIN,
     card_or_plain,
     goals_of,
@@ -24,7 +24,7 @@ Verdict = Literal["within", "exceeded", "not judged"]
 
 def gap_columns() -> list[str]:
     """Return what a threshold can be set for: the gaps of all metrics that have one."""
-    return [f"{name}{GAP}" for name, card in CARDS.items() if not card.compares]
+    return [f"{name}{GAP_SUFFIX}" for name, card in CARDS.items() if not card.compares]
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +97,7 @@ def judged(
         raise ValueError(f"The summary has no row of {RETRAIN} for seed {row['seed']}.")
     goals = [of_seed[name] for name in goals_of(str(row["strategy"]), of_seed)]
     measured = {name for r in summary for name in metric_columns(r)}
-    measured |= {name.removesuffix(GAP) for name in thresholds.largest}
+    measured |= {name.removesuffix(GAP_SUFFIX) for name in thresholds.largest}
     named = [name for name in CARDS if name in measured]
     judgements = []
     for name in [*named, *sorted(measured - {*CARDS})]:
@@ -112,7 +112,7 @@ def judged(
                 retrained=_mean(retrained),
                 spread=statistics.stdev(value for _, value in finite) if len(finite) > 1 else None,
                 seeds=len({seed for seed, _ in finite}),
-                threshold=thresholds.largest.get(f"{name}{GAP}"),
+                threshold=thresholds.largest.get(f"{name}{GAP_SUFFIX}"),
                 conclusive=not card_or_plain(name).planted or row["probe"] != DID_NOT_TAKE,
             )
         )
@@ -157,7 +157,7 @@ def conclusion(
 
 
 def _gaps(metrics: Sequence[Judged], verdict: Verdict) -> list[str]:
-    return [f"{m.metric}{GAP}" for m in metrics if m.verdict == verdict]
+    return [f"{m.metric}{GAP_SUFFIX}" for m in metrics if m.verdict == verdict]
 
 
 def _mean(values: Sequence[float | None]) -> float | None:

@@ -26,12 +26,12 @@ from collections.abc import Collection, Iterator
 import numpy as np
 import pandas as pd
 
-from fedunlearn.results import RETRAIN, SHARED, Run
+from fedunlearn.results import RETRAIN, SHARED_TRAINING, Run
 from fedunlearn.results.costing.devices import Devices
 from fedunlearn.results.costing.distributions import Floats
 from fedunlearn.results.costing.prices import Prices
 from fedunlearn.results.costing.table import HIGH, LOW, served
-from fedunlearn.results.costing.times import SERVER, times
+from fedunlearn.results.costing.times import SERVER_ID, times
 
 GB, HOUR = 1e9, 3600.0
 
@@ -101,8 +101,10 @@ def _gathered(run: Run, devices: Devices, prices: Prices) -> pd.DataFrame:
     """
     ledger = run.ledger
     run_column = ["run"] if "run" in ledger else []
-    begins = (ledger["strategy"] == SHARED) & (ledger["request"] == 0) & (ledger["round"] == 1)
-    clients = ledger[begins & (ledger["client"] != SERVER)]
+    begins = (
+        (ledger["strategy"] == SHARED_TRAINING) & (ledger["request"] == 0) & (ledger["round"] == 1)
+    )
+    clients = ledger[begins & (ledger["client"] != SERVER_ID)]
     asked = clients.drop_duplicates([*run_column, "seed", "client"])
     held = run.clients.groupby([*run_column, "seed", "client"])["train"].sum().rename("held")
     asked = asked.join(held, on=[*run_column, "seed", "client"])

@@ -23,8 +23,8 @@ import pandas as pd
 from fedunlearn.results.costing.devices import Devices, Fleet, Ints
 from fedunlearn.results.costing.distributions import Floats
 
-SERVER = -1
-"""`ledger.SERVER`, whose module would bring torch along."""
+SERVER_ID = -1
+"""`ledger.SERVER_ID`, whose module would bring torch along."""
 
 SERVING = ("unlearn", "recover")
 """The phases in which a request is served."""
@@ -46,7 +46,7 @@ def times(ledger: pd.DataFrame, devices: Devices) -> pd.DataFrame:
     keys = cases(ledger)
     groups = ledger.groupby(keys, sort=False)
     case, each_case = groups.ngroup().to_numpy(), groups.size().index.to_frame(index=False)
-    server = (ledger["client"] == SERVER).to_numpy()
+    server = (ledger["client"] == SERVER_ID).to_numpy()
     each = _seconds_each(ledger, server, devices)
     records = ledger["samples"].to_numpy(float)
     served = np.bincount(

@@ -1,7 +1,7 @@
 from .bands import Band as Band
 from .bands import bands_in as bands_in
 from .bands import retrained_bands as retrained_bands
-from .curves import LEAD as LEAD
+from .curves import LEAD_ROUNDS as LEAD_ROUNDS
 from .curves import Spread as Spread
 from .curves import around as around
 from .curves import curves_by_seed as curves_by_seed
@@ -21,12 +21,11 @@ from .naming import label as label
 from .pareto import pareto_front as pareto_front
 from .served import request_times as request_times
 from .served import stored_by_request as stored_by_request
-from .settings import AVERAGED as AVERAGED
+from .settings import AVERAGED_OVERRIDES as AVERAGED_OVERRIDES
 from .settings import numeric as numeric
 from .settings import settings_of as settings_of
 from .settings import varied as varied
 from .settings import wide_range as wide_range
-from .tradeoff import UTILITY as UTILITY
 from .tradeoff import leading_strategies as leading_strategies
 from .tradeoff import link as link
 from .tradeoff import retrained_points as retrained_points

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from fedunlearn.results import AGAIN, CASE, judge, retrained_rows, unit
+from fedunlearn.results import CASE_COLUMNS, RETRAIN_AGAIN, judge, retrained_rows, unit
 from fedunlearn.results.frames.naming import ALL_SEEDS, bounds
 
 BAND_COLUMNS = ["request", "seed", "metric", "mean", "low", "high"]
@@ -29,7 +29,7 @@ def bands_in(
 
     ``verdicts`` are those of the run; None: as the usual margins say.
     """
-    judged = judge(summary[[*CASE, *metrics]]) if verdicts is None else verdicts
+    judged = judge(summary[[*CASE_COLUMNS, *metrics]]) if verdicts is None else verdicts
     bands = retrained_bands(summary, judged, metrics)
     together = bands[bands["seed"] == ALL_SEEDS].to_dict("records")
     margins = set(judged.dropna(subset=["low", "high"])["metric"])
@@ -62,7 +62,7 @@ def retrained_bands(
                 judged = verdicts[
                     (verdicts["request"] == request)
                     & (verdicts["metric"] == metric)
-                    & (verdicts["strategy"] != AGAIN)
+                    & (verdicts["strategy"] != RETRAIN_AGAIN)
                 ].dropna(subset=["low", "high"])
                 if seed == ALL_SEEDS and len(judged):
                     low, high = (unit(metric) * judged[name].iloc[0] for name in ("low", "high"))

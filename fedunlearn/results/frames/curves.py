@@ -14,7 +14,7 @@ from fedunlearn.results import (
     unit,
 )
 
-LEAD = 5
+LEAD_ROUNDS = 5
 """Training rounds shown before a request."""
 
 
@@ -47,7 +47,7 @@ def around(metrics: pd.DataFrame, request: int) -> pd.DataFrame:
     """
     training = metrics[(metrics["phase"] == "train") & (metrics["request"] == request - 1)]
     training = training.assign(x=training["round"] - training["round"].max())
-    training = training[training["x"] >= -LEAD]
+    training = training[training["x"] >= -LEAD_ROUNDS]
     if request > 1:
         training = training[training["metric"].str.startswith("test_")]
     served = metrics[(metrics["request"] == request) & (metrics["phase"] != "train")]
@@ -70,7 +70,7 @@ def horizon(curves: pd.DataFrame) -> int:
     """
     ends = curves[curves["phase"] != "train"].groupby("strategy")["x"].max()
     others = ends.drop(RETRAIN, errors="ignore")
-    longest = max([LEAD, *others])
+    longest = max([LEAD_ROUNDS, *others])
     fits = others.empty or ends.max() <= 1.5 * longest
     return int(ends.max() if fits else longest)
 

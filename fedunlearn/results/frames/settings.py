@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 
 import pandas as pd
 
-AVERAGED = ("seed", "seeds")
+AVERAGED_OVERRIDES = ("seed", "seeds")
 """Overrides over which one averages: they are no settings."""
 
 WIDE_RANGE = 8
@@ -25,7 +25,7 @@ def varied(settings: pd.DataFrame) -> list[str]:
     differ = [
         name
         for name in map(str, settings)
-        if name not in AVERAGED and settings[name].nunique(dropna=False) > 1
+        if name not in AVERAGED_OVERRIDES and settings[name].nunique(dropna=False) > 1
     ]
     return sorted(differ, key=lambda name: -settings[name].nunique())
 

@@ -7,7 +7,8 @@ from urllib.parse import quote
 import pandas as pd
 
 from fedunlearn.results import (
-    GAP,
+    GAP_SUFFIX,
+    UTILITY_METRIC,
     Case,
     as_one_reference,
     retrained_rows,
@@ -17,9 +18,6 @@ from fedunlearn.results import (
 from fedunlearn.results.frames.measures import forgetting_measures, probe
 from fedunlearn.results.frames.naming import ALL_SEEDS
 from fedunlearn.results.frames.pareto import pareto_front
-
-UTILITY = "test_accuracy"
-"""What forgetting is drawn against."""
 
 
 def tradeoff_points(summary: pd.DataFrame, folder: Path) -> pd.DataFrame:
@@ -78,7 +76,7 @@ def _ends(rows: pd.DataFrame, summary: pd.DataFrame) -> pd.DataFrame:
         for (request, strategy), case in cases:
             at = {"request": request, "seed": seed, "strategy": strategy, **_costs(case)}
             for metric in forgetting_measures(summary[summary["request"] == request]):
-                gap = unit(metric) * case[f"{metric}{GAP}"].abs()
+                gap = unit(metric) * case[f"{metric}{GAP_SUFFIX}"].abs()
                 end = {"metric": metric, "distance": gap.mean(skipna=False), "sd": gap.std()}
                 ends.append({**at, **end})
     return pd.DataFrame(ends)
@@ -86,9 +84,10 @@ def _ends(rows: pd.DataFrame, summary: pd.DataFrame) -> pd.DataFrame:
 
 def _costs(case: pd.DataFrame) -> dict[str, float]:
     """Return what forgetting cost, as means over seeds."""
-    measured = UTILITY in case
+    measured = UTILITY_METRIC in case
     value, gap = (
-        100 * case[name] if measured else pd.Series([math.nan]) for name in (UTILITY, UTILITY + GAP)
+        100 * case[name] if measured else pd.Series([math.nan])
+        for name in (UTILITY_METRIC, UTILITY_METRIC + GAP_SUFFIX)
     )
     return {
         "utility": value.mean(),

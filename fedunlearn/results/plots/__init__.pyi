@@ -5,6 +5,6 @@ from .crowd import overview as overview
 from .figures import draw as draw
 from .figures import draw_many as draw_many
 from .label_map import labels as labels
-from .style import STYLE as STYLE
-from .style import WIDE as WIDE
+from .style import FULL_WIDTH as FULL_WIDTH
+from .style import PLOT_STYLE as PLOT_STYLE
 from .tradeoffs import tradeoff as tradeoff

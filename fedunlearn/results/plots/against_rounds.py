@@ -15,12 +15,12 @@ from matplotlib.ticker import MaxNLocator
 
 from fedunlearn.results import (
     CARDS,
-    DASHES,
     GOAL_DASHES,
-    GREY,
-    INK,
+    GREY_COLOUR,
+    INK_COLOUR,
+    PHASE_DASHES,
     RETRAIN,
-    SHARED,
+    SHARED_TRAINING,
     Look,
     leave,
     looks_of,
@@ -37,11 +37,11 @@ from fedunlearn.results.frames import (
     horizon,
     label,
 )
-from fedunlearn.results.plots.style import STYLE, WIDE, widened
+from fedunlearn.results.plots.style import FULL_WIDTH, PLOT_STYLE, widened
 
 PHASES = ("train", "unlearn", "recover")
 
-RECOVERY: dict[str, Any] = {"linestyle": (0, DASHES["recover"]), "markerfacecolor": "white"}
+RECOVERY: dict[str, Any] = {"linestyle": (0, PHASE_DASHES["recover"]), "markerfacecolor": "white"}
 """How recovery is told from unlearning."""
 
 
@@ -52,7 +52,7 @@ def panels(summary: pd.DataFrame) -> list[str]:
     return [name for name in named if target[name].notna().any()]
 
 
-@rc_context(STYLE)
+@rc_context(PLOT_STYLE)
 def forgetting(
     metrics: pd.DataFrame, summary: pd.DataFrame, verdicts: pd.DataFrame | None = None
 ) -> Figure:
@@ -67,7 +67,7 @@ def forgetting(
     bands = bands_in(summary, shown, verdicts)
     look = looks_of(summary["strategy"])
     rows = math.ceil(len(shown) / 2)
-    figure = Figure(figsize=(WIDE, 1.9 * rows + 0.5), layout="constrained")
+    figure = Figure(figsize=(FULL_WIDTH, 1.9 * rows + 0.5), layout="constrained")
     grid = figure.subplots(rows, 2, squeeze=False).flatten()
     for axes, name in zip(grid, shown, strict=False):
         lines = curves[curves["metric"] == name]
@@ -88,9 +88,9 @@ def forgetting(
 
 def _strategies(axes: Axes, lines: pd.DataFrame, look: dict[str, Look], metric: str) -> None:
     """Draw one metric's line of each strategy, from the training that they share."""
-    shared = lines[lines["strategy"] == SHARED]
-    _line(axes, shared, GREY, "")
-    _shade(axes, shared, GREY, metric)
+    shared = lines[lines["strategy"] == SHARED_TRAINING]
+    _line(axes, shared, GREY_COLOUR, "")
+    _shade(axes, shared, GREY_COLOUR, metric)
     for strategy, its in look.items():
         mine = lines[lines["strategy"] == strategy]
         _line(axes, mine, its.colour, its.marker)
@@ -134,8 +134,8 @@ def _shade(axes: Axes, rows: pd.DataFrame, colour: str, metric: str) -> None:
 
 def _goal(axes: Axes, band: Band) -> None:
     """Draw where retrained models lie through the whole panel, named at its end."""
-    axes.axhspan(band.low, band.high, color=INK, alpha=0.12, linewidth=0)
-    axes.axhline(band.mean, color=INK, linewidth=0.8, linestyle=(0, GOAL_DASHES))
+    axes.axhspan(band.low, band.high, color=INK_COLOUR, alpha=0.12, linewidth=0)
+    axes.axhline(band.mean, color=INK_COLOUR, linewidth=0.8, linestyle=(0, GOAL_DASHES))
     end = (1, band.mean), (3, 0), ("axes fraction", "data"), "offset points"
     axes.annotate("retrained", *end, va="center")
 
@@ -144,7 +144,7 @@ def _frame(axes: Axes, curves: pd.DataFrame, name: str) -> None:
     """Set title, limits and ticks."""
     axes.set_title(label(name), pad=12)
     corner = (0, 1), (0, 3), "axes fraction", "offset points"
-    axes.annotate(direction(name), *corner, color=GREY)
+    axes.annotate(direction(name), *corner, color=GREY_COLOUR)
     axes.grid(axis="y")
     axes.set_xlim(curves["x"].min() - 0.4, horizon(curves) + 0.4)
     axes.set_ylim(widened(*axes.get_ylim(), 0.03 * unit(name)))
@@ -153,7 +153,7 @@ def _frame(axes: Axes, curves: pd.DataFrame, name: str) -> None:
 
 def _mark_request(axes: Axes, leavers: str) -> None:
     """Draw the moment of the request and name it below the axis."""
-    axes.axvline(0, color=GREY, linewidth=0.8)
+    axes.axvline(0, color=GREY_COLOUR, linewidth=0.8)
     axes.annotate(
         f"{leavers} {leave(leavers)}", (0, 0), (0, -14), ("data", "axes fraction"), "offset points",
         ha="center", va="top", fontsize=7,
@@ -179,7 +179,7 @@ def _keys(curves: pd.DataFrame, look: dict[str, Look], spreads: str) -> list[Art
         for name, its in look.items()
     ]
     if (curves["phase"] == "recover").any():
-        keys.append(Line2D([], [], color=GREY, marker="o", label="recovery", **RECOVERY))
+        keys.append(Line2D([], [], color=GREY_COLOUR, marker="o", label="recovery", **RECOVERY))
     if spreads:
-        keys.append(Patch(color=GREY, alpha=0.3, linewidth=0, label=spreads))
+        keys.append(Patch(color=GREY_COLOUR, alpha=0.3, linewidth=0, label=spreads))
     return keys

@@ -4,12 +4,12 @@ import pandas as pd
 from matplotlib import rc_context
 from matplotlib.figure import Figure
 
-from fedunlearn.results import PLAIN, RETRAIN, amount, looks_of
+from fedunlearn.results import PLAIN_COLOUR, RETRAIN, amount, looks_of
 from fedunlearn.results.plots.crowd import crowded
-from fedunlearn.results.plots.style import STYLE, WIDE
+from fedunlearn.results.plots.style import FULL_WIDTH, PLOT_STYLE
 
 
-@rc_context(STYLE)
+@rc_context(PLOT_STYLE)
 def cost(summary: pd.DataFrame) -> Figure:
     """Draw what a request cost: client epochs, bytes sent, bytes stored; means over seeds.
 
@@ -17,13 +17,13 @@ def cost(summary: pd.DataFrame) -> Figure:
     """
     look = looks_of(summary["strategy"])
     alike = crowded(summary)  # more than there are colours
-    colours = [PLAIN if alike and n != RETRAIN else its.colour for n, its in look.items()]
+    colours = [PLAIN_COLOUR if alike and n != RETRAIN else its.colour for n, its in look.items()]
     costs = {
         "Client epochs": summary["client_epochs"],
         "Sent (MB)": (summary["bytes_down"] + summary["bytes_up"]) / 1e6,
         "Stored (MB)": summary["store_bytes"] / 1e6,
     }
-    figure = Figure(figsize=(WIDE, 0.19 * len(look) + 0.45), layout="constrained")
+    figure = Figure(figsize=(FULL_WIDTH, 0.19 * len(look) + 0.45), layout="constrained")
     panels = figure.subplots(1, len(costs), sharey=True)
     for axes, (title, values) in zip(panels, costs.items(), strict=True):
         means = values.groupby(summary["strategy"]).mean()[list(look)]

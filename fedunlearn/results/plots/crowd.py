@@ -12,13 +12,13 @@ from matplotlib.patches import Patch
 
 from fedunlearn.results import (
     CARDS,
-    GAP,
+    GAP_SUFFIX,
     GOAL_DASHES,
-    GREY,
-    INK,
-    LEAVER,
+    GREY_COLOUR,
+    INK_COLOUR,
+    LEAVER_COLOUR,
     PALETTE,
-    PLAIN,
+    PLAIN_COLOUR,
     RETRAIN,
     is_reference,
     unit,
@@ -26,7 +26,7 @@ from fedunlearn.results import (
 )
 from fedunlearn.results.frames import Band, Spread, bands_in, direction, probe
 from fedunlearn.results.plots.against_rounds import panels
-from fedunlearn.results.plots.style import STYLE, WIDE
+from fedunlearn.results.plots.style import FULL_WIDTH, PLOT_STYLE
 
 CROWD = len(PALETTE) + 1
 """From so many strategies on, one line each in one panel cannot be told apart."""
@@ -56,13 +56,13 @@ def by_success(summary: pd.DataFrame) -> list[str]:
     Nearness is ``|value - retrained|`` in attack success, or in the accuracy on the leaver's
     records where no probe took, plus the test accuracy lost; retraining comes before all.
     """
-    distance = summary[f"{probe(summary)}{GAP}"].abs()
-    lost = (-summary[f"test_accuracy{GAP}"]).clip(lower=0)
+    distance = summary[f"{probe(summary)}{GAP_SUFFIX}"].abs()
+    lost = (-summary[f"test_accuracy{GAP_SUFFIX}"]).clip(lower=0)
     score = (distance + lost).groupby(summary["strategy"]).mean()
     return [RETRAIN, *(name for name in score.sort_values().index if not is_reference(name))]
 
 
-@rc_context(STYLE)
+@rc_context(PLOT_STYLE)
 def overview(
     metrics: pd.DataFrame, summary: pd.DataFrame, verdicts: pd.DataFrame | None = None
 ) -> Figure:
@@ -75,7 +75,7 @@ def overview(
     names = by_success(summary)
     shown = [name for name in panels(summary) if CARDS[name].title]
     bands = bands_in(summary, shown, verdicts)
-    figure = Figure(figsize=(WIDE, 0.155 * len(names) + 1.0), layout="constrained")
+    figure = Figure(figsize=(FULL_WIDTH, 0.155 * len(names) + 1.0), layout="constrained")
     grid = figure.subplots(1, len(shown), sharey=True, squeeze=False)[0]
     recovered = bool((before_after["phase"] == "recover").any())
     for axes, metric in zip(grid, shown, strict=True):
@@ -85,7 +85,7 @@ def overview(
             _pair(axes, rows, name, place)
         axes.set_title(CARDS[metric].title, pad=11)
         corner = (0, 1), (0, 3), "axes fraction", "offset points"
-        axes.annotate(direction(metric), *corner, color=GREY)
+        axes.annotate(direction(metric), *corner, color=GREY_COLOUR)
         axes.grid(axis="both")
         axes.margins(x=0.06, y=0.02)
         axes.tick_params(left=False)
@@ -98,21 +98,21 @@ def overview(
 def _keys(recovered: bool) -> list[Artist]:
     """Return the entries of the legend."""
     dot: dict[str, Any] = {"linestyle": "none", "marker": "o", "markersize": 4}
-    retrained = Patch(color=GREY, alpha=0.3, linewidth=0, label="retrained models")
+    retrained = Patch(color=GREY_COLOUR, alpha=0.3, linewidth=0, label="retrained models")
     if not recovered:
-        return [Line2D([], [], color=PLAIN, label="unlearned", **dot), retrained]
-    hollow = {**dot, "color": LEAVER, "markerfacecolor": "white"}
+        return [Line2D([], [], color=PLAIN_COLOUR, label="unlearned", **dot), retrained]
+    hollow = {**dot, "color": LEAVER_COLOUR, "markerfacecolor": "white"}
     return [
         Line2D([], [], label="right after unlearning", **hollow),
-        Line2D([], [], color=PLAIN, label="after recovery", **dot),
+        Line2D([], [], color=PLAIN_COLOUR, label="after recovery", **dot),
         retrained,
     ]
 
 
 def _band(axes: Axes, band: Band) -> None:
     """Mark where retrained models lie, from top to bottom."""
-    axes.axvspan(band.low, band.high, color=INK, alpha=0.12, linewidth=0)
-    axes.axvline(band.mean, color=INK, linewidth=0.8, linestyle=(0, GOAL_DASHES))
+    axes.axvspan(band.low, band.high, color=INK_COLOUR, alpha=0.12, linewidth=0)
+    axes.axvline(band.mean, color=INK_COLOUR, linewidth=0.8, linestyle=(0, GOAL_DASHES))
 
 
 def _pair(axes: Axes, rows: pd.DataFrame, name: str, place: int) -> None:
@@ -122,11 +122,13 @@ def _pair(axes: Axes, rows: pd.DataFrame, name: str, place: int) -> None:
         for phase in ("unlearn", "recover")
     )
     if before is not None and after is not None:
-        axes.plot([before.mean, after.mean], [place, place], color=GREY, linewidth=0.6, zorder=2)
-        _mark(axes, before, place, LEAVER, "white")
+        axes.plot(
+            [before.mean, after.mean], [place, place], color=GREY_COLOUR, linewidth=0.6, zorder=2
+        )
+        _mark(axes, before, place, LEAVER_COLOUR, "white")
     last = after or before
     if last is not None:
-        _mark(axes, last, place, PLAIN, PLAIN)
+        _mark(axes, last, place, PLAIN_COLOUR, PLAIN_COLOUR)
 
 
 def _mark(axes: Axes, at: Spread, place: int, colour: str, face: str) -> None:

@@ -18,7 +18,7 @@ from matplotlib.figure import Figure
 
 from fedunlearn import files
 from fedunlearn.results import (
-    GAP,
+    GAP_SUFFIX,
     RETRAIN,
     Run,
     load,
@@ -33,7 +33,7 @@ from fedunlearn.results.plots.costs import cost
 from fedunlearn.results.plots.crowd import crowded, overview
 from fedunlearn.results.plots.label_map import labels
 from fedunlearn.results.plots.sensitivity import sensitivity
-from fedunlearn.results.plots.style import STYLE
+from fedunlearn.results.plots.style import PLOT_STYLE
 from fedunlearn.results.plots.tradeoffs import tradeoff
 
 __all__ = ["cost", "draw", "draw_many", "forgetting", "labels", "overview", "tradeoff"]
@@ -61,7 +61,7 @@ def draw_many(folder: Path) -> list[Path]:
 
 def _written(folder: Path, figures: Iterable[tuple[str, Figure]]) -> list[Path]:
     written = []
-    with rc_context(STYLE):
+    with rc_context(PLOT_STYLE):
         for name, figure in figures:
             for kind, metadata in (("svg", {"Date": None}), ("png", {"Software": None})):
                 content = io.BytesIO()
@@ -86,7 +86,7 @@ def _figures(run: Run) -> Iterator[tuple[str, Figure]]:
     verdicts = load_verdicts(run.folder) if written else None
     for request, summary in run.summary.groupby("request"):
         ending = f"-request{request}" if request != 1 else ""
-        wanted = {"test_accuracy", f"{probe(summary)}{GAP}"}
+        wanted = {"test_accuracy", f"{probe(summary)}{GAP_SUFFIX}"}
         comparable = RETRAIN in set(summary["strategy"]) and wanted <= set(summary)
         if comparable and crowded(summary):
             yield f"overview{ending}", overview(run.metrics, summary, verdicts)

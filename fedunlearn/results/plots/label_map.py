@@ -9,12 +9,12 @@ from matplotlib.axes import Axes
 from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
 
-from fedunlearn.results import LEAVER, leave
+from fedunlearn.results import LEAVER_COLOUR, leave
 from fedunlearn.results.frames import LabelCounts, label_counts
-from fedunlearn.results.plots.style import NARROW, STYLE, WIDE
+from fedunlearn.results.plots.style import FULL_WIDTH, NARROW, PLOT_STYLE
 
 
-@rc_context(STYLE)
+@rc_context(PLOT_STYLE)
 def labels(clients: pd.DataFrame, summary: pd.DataFrame) -> Figure:
     """Draw how many records of each label every client trains on, and who leaves.
 
@@ -23,7 +23,7 @@ def labels(clients: pd.DataFrame, summary: pd.DataFrame) -> Figure:
     """
     label_table = label_counts(clients, summary)
     names, numbers = list(label_table.counts.index), label_table.clients
-    width = NARROW if len(numbers) <= 8 else WIDE
+    width = NARROW if len(numbers) <= 8 else FULL_WIDTH
     figure = Figure(figsize=(width, min(4.5, 0.17 * len(names) + 0.9)), layout="constrained")
     axes = figure.subplots()
     _draw_cells(figure, axes, label_table)
@@ -72,7 +72,7 @@ def _mark_leavers(axes: Axes, numbers: list[int], labels: LabelCounts) -> None:
         return
     places = [place + 0.5 for place, client in enumerate(numbers) if client in labels.leavers]
     axes.plot(
-        places, [1.02] * len(places), "v", color=LEAVER, clip_on=False,
+        places, [1.02] * len(places), "v", color=LEAVER_COLOUR, clip_on=False,
         transform=axes.get_xaxis_transform(), label=f"{labels.who} {leave(labels.who)}",
     )  # fmt: skip
     axes.legend(loc="lower right", bbox_to_anchor=(1, 1.03), borderpad=0, handletextpad=0.2)

@@ -12,17 +12,17 @@ from matplotlib.patches import Patch
 from fedunlearn.results import (
     CARDS,
     GOAL_DASHES,
-    GREY,
-    INK,
+    GREY_COLOUR,
+    INK_COLOUR,
+    MARKER_SHAPES,
     PALETTE,
-    SHAPES,
     Look,
     card_or_plain,
     unit,
     unlearned_rows,
 )
 from fedunlearn.results.frames import Spread, goal, numeric, probe, settings_of, varied, wide_range
-from fedunlearn.results.plots.style import STYLE, WIDE
+from fedunlearn.results.plots.style import FULL_WIDTH, PLOT_STYLE
 
 FEW = 6
 """So many values are all named on the axis."""
@@ -51,7 +51,7 @@ def swept(index: pd.DataFrame) -> pd.DataFrame:
     )
 
 
-@rc_context(STYLE)
+@rc_context(PLOT_STYLE)
 def sensitivity(index: pd.DataFrame) -> Figure | None:
     """Draw forgetting, utility and bytes against a swept number, a line a value of the others.
 
@@ -78,7 +78,7 @@ def sensitivity(index: pd.DataFrame) -> Figure | None:
     costs = costs or [str(table[[SENT, STORED]].mean().idxmax())]
     measured = [probe(index), "test_accuracy", "forget_accuracy"][: PANELS - len(costs)]
     shown = [name for name in dict.fromkeys([*measured, *costs]) if name in table]
-    figure = Figure(figsize=(WIDE, 2.3), layout="constrained")
+    figure = Figure(figsize=(FULL_WIDTH, 2.3), layout="constrained")
     grid = figure.subplots(1, len(shown), squeeze=False)[0]
     for axes, name in zip(grid, shown, strict=True):
         factor = 1 if name in COSTS else unit(name)
@@ -87,7 +87,7 @@ def sensitivity(index: pd.DataFrame) -> Figure | None:
             _band(axes, goal(index, name))
         _frame(axes, name, x, sorted(table["x"].unique()))
     handles, labels = grid[0].get_legend_handles_labels()
-    handles.append(Patch(color=GREY, alpha=0.3, linewidth=0))
+    handles.append(Patch(color=GREY_COLOUR, alpha=0.3, linewidth=0))
     labels.append("retrained ± sd")
     named = labels[0] != ""  # one line alone needs no name
     figure.legend(
@@ -109,7 +109,7 @@ def _short(name: str) -> str:
 
 def _lines(axes: Axes, table: pd.DataFrame) -> None:
     for number, (name, rows) in enumerate(table.groupby("line", sort=False)):
-        look = Look(PALETTE[number % len(PALETTE)], SHAPES[number % len(SHAPES)])
+        look = Look(PALETTE[number % len(PALETTE)], MARKER_SHAPES[number % len(MARKER_SHAPES)])
         held = [(float(value), Spread.of(each["y"])) for value, each in rows.groupby("x")]  # type: ignore[arg-type]
         axes.errorbar(
             [value for value, _ in held],
@@ -124,8 +124,8 @@ def _lines(axes: Axes, table: pd.DataFrame) -> None:
 
 def _band(axes: Axes, reached: Spread) -> None:
     low, high = reached.mean - reached.sd, reached.mean + reached.sd
-    axes.axhspan(low, high, color=INK, alpha=0.12, linewidth=0)
-    axes.axhline(reached.mean, color=INK, linewidth=0.8, linestyle=(0, GOAL_DASHES))
+    axes.axhspan(low, high, color=INK_COLOUR, alpha=0.12, linewidth=0)
+    axes.axhline(reached.mean, color=INK_COLOUR, linewidth=0.8, linestyle=(0, GOAL_DASHES))
 
 
 def _frame(axes: Axes, name: str, x: str, values: Sequence[float]) -> None:

@@ -2,12 +2,12 @@
 
 from typing import Any
 
-from fedunlearn.results import GREY
+from fedunlearn.results import GREY_COLOUR
 
-WIDE, NARROW = 6.9, 3.3
+FULL_WIDTH, NARROW = 6.9, 3.3
 """Inches: two columns of a paper, and one."""
 
-STYLE: Any = {
+PLOT_STYLE: Any = {
     "font.family": ["DejaVu Sans", "sans-serif"],
     "font.size": 7.5,
     "axes.titlesize": 8,
@@ -15,14 +15,14 @@ STYLE: Any = {
     "axes.titlelocation": "left",
     "axes.labelsize": 7.5,
     "axes.linewidth": 0.6,
-    "axes.edgecolor": GREY,
+    "axes.edgecolor": GREY_COLOUR,
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.axisbelow": True,
     "xtick.labelsize": 7,
     "ytick.labelsize": 7,
-    "xtick.color": GREY,
-    "ytick.color": GREY,
+    "xtick.color": GREY_COLOUR,
+    "ytick.color": GREY_COLOUR,
     "xtick.labelcolor": "black",
     "ytick.labelcolor": "black",
     "xtick.major.width": 0.6,

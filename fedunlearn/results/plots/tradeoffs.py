@@ -12,13 +12,13 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.offsetbox import AnnotationBbox, DrawingArea, HPacker, TextArea, VPacker
 
-from fedunlearn.results import CARDS, GREY, INK, RETRAIN, looks_of
+from fedunlearn.results import CARDS, GREY_COLOUR, INK_COLOUR, RETRAIN, looks_of
 from fedunlearn.results.frames import probe, shown_points
 from fedunlearn.results.plots.placement import Numbers, clusters, place
-from fedunlearn.results.plots.style import NARROW, STYLE, widened
+from fedunlearn.results.plots.style import NARROW, PLOT_STYLE, widened
 
 
-@rc_context(STYLE)
+@rc_context(PLOT_STYLE)
 def tradeoff(summary: pd.DataFrame) -> Figure:
     """Draw what is left of the leaver against test accuracy, a point a strategy.
 
@@ -43,7 +43,7 @@ def tradeoff(summary: pd.DataFrame) -> Figure:
             axes.errorbar(at[0], at[1], up, spread[0], **bars, **form)
             marks.append(Mark(name, at, spread, form))
     if RETRAIN in points:
-        axes.axhspan(0, points[RETRAIN]["distance"], color=INK, alpha=0.08, linewidth=0)
+        axes.axhspan(0, points[RETRAIN]["distance"], color=INK_COLOUR, alpha=0.08, linewidth=0)
     axes.set_xlabel("Test accuracy (%), higher is better")
     axes.set_ylabel(f"{CARDS[probe(summary)].label}:\npoints from retrained, lower is better")
     axes.grid()
@@ -104,7 +104,7 @@ def _named(axes: Axes, marks: list[Mark]) -> AnnotationBbox:
         frameon=len(marks) > 1,
         pad=0.3 if len(marks) > 1 else 0,
         bboxprops={"edgecolor": "0.8", "linewidth": 0.5},
-        arrowprops={"arrowstyle": "-", "color": GREY, "linewidth": 0.5, "shrinkB": 5},
+        arrowprops={"arrowstyle": "-", "color": GREY_COLOUR, "linewidth": 0.5, "shrinkB": 5},
         annotation_clip=False,
     )
     box.set_in_layout(False)

@@ -7,25 +7,26 @@ from dataclasses import dataclass
 import pandas as pd
 
 from fedunlearn.results import (
-    AGAIN,
     DID_NOT_TAKE,
-    GAP,
+    GAP_SUFFIX,
+    RETRAIN_AGAIN,
+    UTILITY_METRIC,
     amount,
     card_or_plain,
     retrained_rows,
     unit,
     who,
 )
-from fedunlearn.results.frames import UTILITY, digits
-from fedunlearn.results.report.cells import ABSENT, number
+from fedunlearn.results.frames import digits
+from fedunlearn.results.report.cells import NO_NUMBER, number
 
 TIMES = "\N{MULTIPLICATION SIGN}"
 
 SIGNS = {
     "as retrained": "✓",
     "undecided": "?",
-    "nothing to forget": ABSENT,
-    "no verdict": ABSENT,
+    "nothing to forget": NO_NUMBER,
+    "no verdict": NO_NUMBER,
     "remembers": "▲",
     "damaged": "▼",
     "broken": "✕",
@@ -77,7 +78,7 @@ def answer(row: Mapping[Hashable, object], summary: pd.DataFrame, chief: str) ->
     leavers = who(str(served["clients"].iloc[0]))
     parts = [f"{VERBS[outcome].format(leavers)}. {row['reason']}"]
     case = served[served["strategy"] == strategy]
-    if strategy != AGAIN:
+    if strategy != RETRAIN_AGAIN:
         if outcome in ("undecided", "no verdict"):
             parts.append(f"{_capital(_next_to(case, served, chief))}.")
         costs = f"{_utility(case)}, {_passes(case, retrained_rows(served))}"
@@ -91,9 +92,9 @@ def _capital(words: str) -> str:
 
 def _utility(case: pd.DataFrame) -> str:
     """Compare the test accuracy with retraining's."""
-    if f"{UTILITY}{GAP}" not in case:
+    if f"{UTILITY_METRIC}{GAP_SUFFIX}" not in case:
         return "accuracy not measured"
-    return utility_words(100 * float(case[f"{UTILITY}{GAP}"].mean(skipna=False)))
+    return utility_words(100 * float(case[f"{UTILITY_METRIC}{GAP_SUFFIX}"].mean(skipna=False)))
 
 
 def utility_words(gap: float) -> str:

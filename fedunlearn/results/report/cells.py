@@ -6,8 +6,8 @@ from dataclasses import dataclass, replace
 
 import pandas as pd
 
-from fedunlearn.results import ABSENT as ABSENT
-from fedunlearn.results import MINUS
+from fedunlearn.results import MINUS_SIGN
+from fedunlearn.results import NO_NUMBER as NO_NUMBER
 
 SYMBOLS = {
     "inside": "✓",
@@ -67,8 +67,8 @@ class Table:
 def number(value: float, digits: int) -> str:
     """Write a number with a real minus sign and no negative zero; a dash for none."""
     if not math.isfinite(value):
-        return ABSENT
-    return f"{value:z,.{digits}f}".replace("-", MINUS)
+        return NO_NUMBER
+    return f"{value:z,.{digits}f}".replace("-", MINUS_SIGN)
 
 
 def measure(values: pd.Series, digits: int, factor: float = 1) -> Cell:

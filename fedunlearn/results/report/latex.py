@@ -3,8 +3,8 @@
 import re
 from collections.abc import Iterable
 
-from fedunlearn.results import MINUS
-from fedunlearn.results.report.cells import ABSENT, Cell, Table
+from fedunlearn.results import MINUS_SIGN
+from fedunlearn.results.report.cells import NO_NUMBER, Cell, Table
 
 PACKAGES = ("booktabs", "graphicx", "amssymb", "longtable")
 """What a document that takes these tables must load."""
@@ -28,8 +28,8 @@ ESCAPES = {
     "|": r"\textbar{}",
     "±": r"$\pm$",
     "\N{MULTIPLICATION SIGN}": r"$\times$",
-    MINUS: r"$-$",
-    ABSENT: "--",
+    MINUS_SIGN: r"$-$",
+    NO_NUMBER: "--",
     "…": r"\dots{}",
     "✓": r"$\checkmark$",
     "▲": r"$\blacktriangle$",

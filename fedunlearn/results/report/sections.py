@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from fedunlearn.results import AGAIN, RETRAIN, in_order, is_reference, retrained_rows, who
+from fedunlearn.results import RETRAIN, RETRAIN_AGAIN, in_order, is_reference, retrained_rows, who
 from fedunlearn.results.frames import (
     ALL_SEEDS,
     curves_by_seed,
@@ -110,7 +110,7 @@ def served(evidence: Evidence, request: int) -> RequestSection:
     chief = probe(mine)
     order = in_rank(summary, answers, request, chief)
     rows = answers[answers["request"] == request].set_index("strategy", drop=False)
-    ranked = [name for name in (AGAIN, *order) if name in rows.index]
+    ranked = [name for name in (RETRAIN_AGAIN, *order) if name in rows.index]
     return RequestSection(
         request=request,
         leavers=who(str(mine["clients"].iloc[0])),

@@ -7,7 +7,7 @@ import pandas as pd
 
 from fedunlearn.results import RETRAIN, Run
 from fedunlearn.results.costing import break_even, costs_table, span
-from fedunlearn.results.report.cells import ABSENT, Cell, Table, with_best
+from fedunlearn.results.report.cells import NO_NUMBER, Cell, Table, with_best
 from fedunlearn.results.report.evidence import Declared
 
 
@@ -69,10 +69,10 @@ def _best(costs: pd.DataFrame, names: Sequence[str]) -> list[Cell]:
 
 def _share(costs: pd.DataFrame, name: str) -> str:
     share = float(costs["relative"].get(name, math.nan))
-    return ABSENT if math.isnan(share) else f"{100 * share:,.0f} %"
+    return NO_NUMBER if math.isnan(share) else f"{100 * share:,.0f} %"
 
 
 def _needed(requests: float) -> str:
     if math.isnan(requests):
-        return ABSENT
+        return NO_NUMBER
     return "never" if math.isinf(requests) else f"{requests:,.0f}"

@@ -6,10 +6,10 @@ from collections.abc import Callable, Mapping, Sequence
 import pandas as pd
 
 from fedunlearn.results import (
-    AGAIN,
     DID_NOT_TAKE,
-    GAP,
+    GAP_SUFFIX,
     RETRAIN,
+    RETRAIN_AGAIN,
     card_or_plain,
     retrained_rows,
     unit,
@@ -19,8 +19,8 @@ from fedunlearn.results import (
 from fedunlearn.results.frames import better, digits, label, measured
 from fedunlearn.results.report.answers import SIGNS
 from fedunlearn.results.report.cells import (
-    ABSENT,
     MEANINGS,
+    NO_NUMBER,
     SYMBOLS,
     Cell,
     Table,
@@ -58,7 +58,7 @@ def standings(
     rows = list(zip(names, *columns, strict=True))
     again = _again(verdicts, request, metrics)
     if again:
-        rows.insert(1, (Cell(AGAIN), *again, *(Cell(ABSENT) for _ in COSTS)))
+        rows.insert(1, (Cell(RETRAIN_AGAIN), *again, *(Cell(NO_NUMBER) for _ in COSTS)))
     seeds = served["seed"].nunique()
     spread = f"mean ± standard deviation over {seeds} seeds" if seeds > 1 else "one seed"
     models = goal["strategy"].nunique()
@@ -152,8 +152,8 @@ def _badness(case: pd.DataFrame, metric: str) -> float:
 
 def _gap(case: pd.DataFrame, metric: str) -> float:
     """Return the mean difference from retraining; nan where there is none."""
-    there = f"{metric}{GAP}" in case and len(case)
-    return float(case[f"{metric}{GAP}"].mean(skipna=False)) if there else math.nan
+    there = f"{metric}{GAP_SUFFIX}" in case and len(case)
+    return float(case[f"{metric}{GAP_SUFFIX}"].mean(skipna=False)) if there else math.nan
 
 
 def _cost(values: "pd.Series[float]") -> Cell:
@@ -164,7 +164,7 @@ def _cost(values: "pd.Series[float]") -> Cell:
 
 def _again(verdicts: pd.DataFrame, request: int, metrics: Sequence[str]) -> list[Cell]:
     """Return retraining judged against retraining: what perfection looks like."""
-    mine = verdicts[(verdicts["request"] == request) & (verdicts["strategy"] == AGAIN)]
+    mine = verdicts[(verdicts["request"] == request) & (verdicts["strategy"] == RETRAIN_AGAIN)]
     if mine.empty:
         return []
     values = dict(zip(mine["metric"], mine["value"], strict=True))
@@ -172,10 +172,10 @@ def _again(verdicts: pd.DataFrame, request: int, metrics: Sequence[str]) -> list
     return [
         Cell(
             number(unit(metric) * float(values[metric]), digits(metric)),
-            verdict=judged[AGAIN, metric],
+            verdict=judged[RETRAIN_AGAIN, metric],
         )
         if metric in values
-        else Cell(ABSENT)
+        else Cell(NO_NUMBER)
         for metric in metrics
     ]
 

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from fedunlearn.results import INK
+from fedunlearn.results import INK_COLOUR
 
 CONTEXT, BAND = "#C9C9C9", "#E9E4D4"
 """Strategies that are not picked, and the retrained band."""
@@ -27,8 +27,8 @@ def theme() -> dict[str, Any]:
             "labelFontSize": 12,
             "titleFontSize": 12,
             "titleFontWeight": "normal",
-            "labelColor": INK,
-            "titleColor": INK,
+            "labelColor": INK_COLOUR,
+            "titleColor": INK_COLOUR,
             "gridColor": "#ECECEC",
             "domainColor": "#8A8A8A",
             "tickColor": "#8A8A8A",
@@ -44,8 +44,8 @@ def theme() -> dict[str, Any]:
             "fontSize": 13,
             "fontWeight": 600,
             "lineHeight": 17,
-            "color": INK,
+            "color": INK_COLOUR,
             "offset": 10,
         },
-        "text": {"fontSize": 12, "color": INK},
+        "text": {"fontSize": 12, "color": INK_COLOUR},
     }

@@ -184,7 +184,7 @@ class TestTimeToForget:
         (found,) = time_to_forget(server, alike(server=Server(speed=4.0))).to_dict("records")
         assert (found["seconds"], found["server_seconds"]) == (6 + 3, 3)
         assert found["device_seconds"] == 6
-        assert module.SERVER == ledgers.SERVER
+        assert module.SERVER_ID == ledgers.SERVER_ID
         assert seconds(server[server["client"] < 0], alike()) == 12
 
     def test_twice_as_fast_is_half_the_time(self):

@@ -4,8 +4,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from fedunlearn.results import METRICS
-from fedunlearn.results.frames import LEAD, around, goal, horizon, probe, shown_points
+from fedunlearn.results import METRIC_COLUMNS
+from fedunlearn.results.frames import LEAD_ROUNDS, around, goal, horizon, probe, shown_points
 
 
 def rows(strategy, request, phase, values, metric="test_accuracy", seed=0, first=1):
@@ -16,7 +16,7 @@ def rows(strategy, request, phase, values, metric="test_accuracy", seed=0, first
 
 
 def table(*parts):
-    return pd.DataFrame([row for part in parts for row in part], columns=list(METRICS))
+    return pd.DataFrame([row for part in parts for row in part], columns=list(METRIC_COLUMNS))
 
 
 def points(curves, strategy, phase, metric="test_accuracy"):
@@ -38,7 +38,7 @@ def test_training_ends_at_zero_and_recovery_goes_on_where_unlearning_ended():
         rows("federaser", 1, "recover", [0.6, 0.7]),
     )
     curves = around(metrics, 1)
-    assert list(points(curves, "shared", "train")) == list(range(-LEAD, 1))
+    assert list(points(curves, "shared", "train")) == list(range(-LEAD_ROUNDS, 1))
     assert points(curves, "federaser", "unlearn") == pytest.approx({0: 90, 1: 20, 2: 50})
     assert points(curves, "federaser", "recover") == pytest.approx({3: 60, 4: 70})
 
@@ -115,7 +115,7 @@ def test_long_retraining_is_cut_where_it_would_press_the_others_together(
 def test_a_single_round_has_a_width_and_retraining_alone_is_shown_to_its_end():
     alone = rows("retrain", 1, "unlearn", [0.5] * 24)
     assert horizon(around(table(alone, rows("shared", 0, "train", [0.5])), 1)) == 24
-    assert horizon(around(table(alone, rows("none", 1, "unlearn", [0.5])), 1)) == LEAD
+    assert horizon(around(table(alone, rows("none", 1, "unlearn", [0.5])), 1)) == LEAD_ROUNDS
     short = table(rows("none", 1, "unlearn", [0.5]), rows("retrain", 1, "unlearn", [0.5] * 6))
     assert horizon(around(short, 1)) == 6
 

@@ -3,7 +3,7 @@ from matplotlib.colors import to_hex
 from matplotlib.text import Text
 
 from fedunlearn.results import looks_of
-from fedunlearn.results.plots import WIDE
+from fedunlearn.results.plots import FULL_WIDTH
 from fedunlearn.results.plots.against_rounds import forgetting
 from fedunlearn.results.plots.costs import cost
 from fedunlearn.results.plots.label_map import labels
@@ -38,4 +38,4 @@ def test_all_text_can_be_read_in_print(figures):
         figure.draw_without_rendering()
         shown = [text for text in figure.findobj(Text) if text.get_text().strip()]
         assert min(text.get_fontsize() for text in shown) >= 7
-        assert figure.get_figwidth() in (NARROW, WIDE)
+        assert figure.get_figwidth() in (NARROW, FULL_WIDTH)

@@ -1,6 +1,6 @@
 import pytest
 
-from fedunlearn.results import AGAIN
+from fedunlearn.results import RETRAIN_AGAIN
 from fedunlearn.results.report.answers import SIGNS, TIMES, VERBS, answer
 from tests.support.report_tables import summary
 
@@ -46,7 +46,7 @@ def test_what_is_undecided_stands_next_to_retraining():
 
 def test_retraining_again_costs_what_retraining_costs():
     table = summary({"retrain": RETRAIN, "retrain-2": RETRAIN})
-    assert answer(row(AGAIN), table, "x").sentence.endswith("All lie within the margin.")
+    assert answer(row(RETRAIN_AGAIN), table, "x").sentence.endswith("All lie within the margin.")
 
 
 def test_a_metric_that_is_missing_is_said_to_be():

@@ -3,8 +3,8 @@ from dataclasses import replace
 import pandas as pd
 import pytest
 
-from fedunlearn.results import MINUS
-from fedunlearn.results.report.cells import ABSENT, Cell, Table, measure, number, with_best
+from fedunlearn.results import MINUS_SIGN
+from fedunlearn.results.report.cells import NO_NUMBER, Cell, Table, measure, number, with_best
 from fedunlearn.results.report.latex import PAGE, document, escape, latex
 from fedunlearn.results.report.markdown import markdown
 from fedunlearn.results.report.standings import everything, in_rank, standings
@@ -27,17 +27,17 @@ def column(table, heading):
 
 
 def test_numbers_have_a_true_minus_no_negative_zero_and_a_dash_for_none():
-    assert number(-1234.56, 1) == f"{MINUS}1,234.6"
+    assert number(-1234.56, 1) == f"{MINUS_SIGN}1,234.6"
     assert number(-0.04, 1) == "0.0"
-    assert number(NOTHING, 1) == ABSENT
-    assert number(float("inf"), 1) == ABSENT
+    assert number(NOTHING, 1) == NO_NUMBER
+    assert number(float("inf"), 1) == NO_NUMBER
 
 
 def test_a_mean_over_seeds_is_none_where_one_seed_diverged():
     assert measure(pd.Series([0.25, 0.75]), 1, 100) == Cell("50.0", "35.4")
-    assert measure(pd.Series([0.25, NOTHING]), 1) == Cell(ABSENT)
+    assert measure(pd.Series([0.25, NOTHING]), 1) == Cell(NO_NUMBER)
     assert measure(pd.Series([0.25]), 2) == Cell("0.25")
-    assert measure(pd.Series([], dtype=float), 2) == Cell(ABSENT)
+    assert measure(pd.Series([], dtype=float), 2) == Cell(NO_NUMBER)
 
 
 @pytest.mark.parametrize(
@@ -94,7 +94,7 @@ def test_every_measure_has_a_row_in_the_order_of_the_glossary():
         "Accuracy on the leaver's records (%)",
     ]
     assert column(table, "a")["Test accuracy (%)"].text == "50.0"
-    assert column(table, "retrain")["Test accuracy (%)"].text == ABSENT
+    assert column(table, "retrain")["Test accuracy (%)"].text == NO_NUMBER
 
 
 def test_one_seed_has_no_spread_and_costs_none_where_seeds_agree():
@@ -130,7 +130,7 @@ def test_latex_escapes_everything_and_says_the_same():
 
 
 def test_a_latex_table_of_many_rows_goes_over_pages():
-    rows = tuple((Cell(f"name {number}"), Cell(f"{MINUS}1")) for number in range(PAGE + 1))
+    rows = tuple((Cell(f"name {number}"), Cell(f"{MINUS_SIGN}1")) for number in range(PAGE + 1))
     table = Table("long", "Long", ("Name", "x"), rows, ("A note",))
     text = latex(table)
     assert r"\begin{longtable}{@{}lr@{}}" in text
@@ -148,7 +148,7 @@ def test_a_latex_table_has_booktabs_rules_bold_best_and_even_rows():
         ("Name", "x_1"),
         (
             (Cell(STRANGE), Cell("1.5", "0.2", best=True, verdict="inside")),
-            (Cell("b"), Cell(f"{MINUS}2")),
+            (Cell("b"), Cell(f"{MINUS_SIGN}2")),
         ),
         ("100 % sure",),
     )

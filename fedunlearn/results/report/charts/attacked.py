@@ -4,17 +4,17 @@ import altair as alt
 import pandas as pd
 
 from fedunlearn.results import (
-    GREY,
-    INK,
-    PLAIN,
+    GREY_COLOUR,
+    INK_COLOUR,
+    PLAIN_COLOUR,
     RETRAIN,
-    SHARED,
+    SHARED_TRAINING,
     SHOWN_ATTACKS,
     attack_notes,
     is_reference,
 )
 from fedunlearn.results.frames import ALL_SEEDS
-from fedunlearn.results.report.cells import ABSENT, Cell, Table, measure
+from fedunlearn.results.report.cells import NO_NUMBER, Cell, Table, measure
 from fedunlearn.results.report.charts.chart import Chart, Choice, Controls, finished, named
 
 BEFORE = "before"
@@ -57,7 +57,9 @@ def areas(attacks: pd.DataFrame) -> pd.DataFrame:
 
 
 def _shown(strategy: str) -> str:
-    return RETRAIN if is_reference(strategy) else BEFORE if strategy == SHARED else strategy
+    return (
+        RETRAIN if is_reference(strategy) else BEFORE if strategy == SHARED_TRAINING else strategy
+    )
 
 
 def choice(attacks: pd.DataFrame) -> Choice:
@@ -78,9 +80,11 @@ def attacked(attacks: pd.DataFrame, attack: Choice, controls: Controls, order: l
     )  # fmt: skip
     numbers = [alt.Tooltip(f"{name}:Q", format=".3f") for name in ("value", "low", "high")]
     tips = ["strategy:N", *numbers]
-    colour = alt.condition(f"datum.strategy == '{RETRAIN}'", alt.value(INK), alt.value(PLAIN))
+    colour = alt.condition(
+        f"datum.strategy == '{RETRAIN}'", alt.value(INK_COLOUR), alt.value(PLAIN_COLOUR)
+    )
     layers = [
-        named("chance").mark_rule(color=GREY, strokeDash=[4, 3]).encode(x="x:Q"),
+        named("chance").mark_rule(color=GREY_COLOUR, strokeDash=[4, 3]).encode(x="x:Q"),
         base.mark_rule(strokeWidth=2, opacity=0.5).encode(
             x=alt.X("low:Q"), x2="high:Q", y=y, color=colour, tooltip=tips
         ),
@@ -107,15 +111,15 @@ def table(attacks: pd.DataFrame, order: list[str]) -> Table:
     there = {key[:3] for key in cases}
     shown = {key: heading for key, heading in SHOWN_ATTACKS.items() if key in there}
     retrained = [name for name in dict.fromkeys(rows["strategy"]) if is_reference(name)]
-    others = [name for name in (SHARED, *order) if name in set(rows["strategy"])]
+    others = [name for name in (SHARED_TRAINING, *order) if name in set(rows["strategy"])]
     return Table(
         name="attacks",
         caption="Membership attacks: area under the curve, and true positives at 1 % false ones",
         headings=("Strategy", *(heading.replace("\n", " ") for heading in shown.values())),
         rows=tuple(
             (
-                Cell(BEFORE if name == SHARED else name),
-                *(cases.get((*key, name), Cell(ABSENT)) for key in shown),
+                Cell(BEFORE if name == SHARED_TRAINING else name),
+                *(cases.get((*key, name), Cell(NO_NUMBER)) for key in shown),
             )
             for name in (*retrained, *others)
         ),

@@ -6,7 +6,7 @@ from typing import Any
 import altair as alt
 import pandas as pd
 
-from fedunlearn.results import GREY, LEAVER, PLAIN, who
+from fedunlearn.results import GREY_COLOUR, LEAVER_COLOUR, PLAIN_COLOUR, who
 from fedunlearn.results.frames import LabelCounts, label_counts
 from fedunlearn.results.report.cells import Cell, Table, number
 from fedunlearn.results.report.charts.chart import Chart, Controls, finished, named
@@ -61,7 +61,7 @@ def _cells(labels: list[str], most: float, *, few: bool) -> list[alt.Chart]:
         counts = base.transform_filter("datum.train > 0").mark_text(fontSize=11)
         layers.append(counts.encode(x=x, y=y, text="train:Q", color=ink))
     mark = named("leavers").mark_point(shape="triangle-down", filled=True, size=70, opacity=1)
-    return [*layers, mark.encode(x=x, y=alt.value(-8), color=alt.value(LEAVER))]
+    return [*layers, mark.encode(x=x, y=alt.value(-8), color=alt.value(LEAVER_COLOUR))]
 
 
 def _held(labels: LabelCounts) -> Table:
@@ -94,7 +94,7 @@ def timeline(requests: pd.DataFrame, rounds: int) -> Chart:
     layers = [
         named("training").mark_rule(color=CONTEXT, strokeWidth=6).encode(x=x, x2="end:Q"),
         named("left")
-        .mark_point(shape="triangle-down", filled=True, size=140, opacity=1, color=LEAVER)
+        .mark_point(shape="triangle-down", filled=True, size=140, opacity=1, color=LEAVER_COLOUR)
         .encode(x=x, tooltip=["request:O", "who:N", "after:Q"]),
         label.transform_filter(late)
         .encode(x=x, text="who:N")
@@ -126,7 +126,7 @@ def store(kept: pd.DataFrame, order: list[str]) -> Chart:
         alt.Tooltip("stored:Q", format=",.2~f", title="MB kept"),
     ]
     y = alt.Y("strategy:N", sort=order, title=None, axis=alt.Axis(labelLimit=140))
-    bars = named("final").mark_bar(color=PLAIN, height={"band": 0.6}).encode(
+    bars = named("final").mark_bar(color=PLAIN_COLOUR, height={"band": 0.6}).encode(
         x=alt.X("stored:Q", title="Megabytes kept by the last request"), y=y, tooltip=tips
     )  # fmt: skip
     ends = named("final").mark_text(align="left", dx=4).encode(
@@ -183,11 +183,11 @@ def harm(paid: pd.DataFrame, controls: Controls, order: list[str]) -> Chart:
         rank="rank()", sort=[alt.SortField("change")], groupby=["strategy"]
     ).transform_filter("datum.rank == 1 && datum.change < 0")
     layers = [
-        named("nothing").mark_rule(color=GREY).encode(x="x:Q"),
-        base.mark_tick(thickness=2, color=PLAIN, opacity=0.7).encode(x=x, y=y, tooltip=tips),
-        worst.mark_point(shape="diamond", filled=True, color=LEAVER, size=70, opacity=1).encode(
-            x=x, y=y, tooltip=tips
-        ),
+        named("nothing").mark_rule(color=GREY_COLOUR).encode(x="x:Q"),
+        base.mark_tick(thickness=2, color=PLAIN_COLOUR, opacity=0.7).encode(x=x, y=y, tooltip=tips),
+        worst.mark_point(
+            shape="diamond", filled=True, color=LEAVER_COLOUR, size=70, opacity=1
+        ).encode(x=x, y=y, tooltip=tips),
     ]
     text = (
         "Strip chart of each remaining client's change in accuracy, a row a strategy; a diamond "

@@ -6,7 +6,7 @@ import vl_convert
 from altair import SCHEMA_VERSION
 
 from fedunlearn import files
-from fedunlearn.results import INK
+from fedunlearn.results import INK_COLOUR
 from fedunlearn.results.report.charts.chart import WIDTH, Chart, Spec
 
 VERSION = SCHEMA_VERSION.removeprefix("v").rpartition(".")[0]
@@ -38,7 +38,7 @@ def placed(spec: Spec) -> Spec:
     names["from"] = {"data": "picked_marks"}
     text = {
         "text": {"signal": told.replace("datum", "datum.datum")},
-        "fill": {"value": INK},
+        "fill": {"value": INK_COLOUR},
         "fontSize": {"value": 12},
     }
     names["encode"] = {"update": text}

@@ -6,8 +6,8 @@ from typing import Any
 import altair as alt
 import pandas as pd
 
-from fedunlearn.results import GREY, INK, RETRAIN, SHARED
-from fedunlearn.results.frames import ALL_SEEDS, LEAD, bounds, digits, direction, label
+from fedunlearn.results import GREY_COLOUR, INK_COLOUR, RETRAIN, SHARED_TRAINING
+from fedunlearn.results.frames import ALL_SEEDS, LEAD_ROUNDS, bounds, digits, direction, label
 from fedunlearn.results.report.cells import Cell, Table, number
 from fedunlearn.results.report.charts.chart import Chart, Choice, Controls, finished, heading, named
 from fedunlearn.results.report.theme import BAND, CONTEXT
@@ -57,7 +57,9 @@ def _goal(metric: Choice, controls: Controls) -> list[alt.Chart]:
     ]
     return [
         base.mark_rect(color=BAND).encode(y=alt.Y("low:Q", **y), y2="high:Q", tooltip=tips),
-        base.mark_rule(color=INK, strokeDash=[6, 4]).encode(y=alt.Y("mean:Q", **y), tooltip=tips),
+        base.mark_rule(color=INK_COLOUR, strokeDash=[6, 4]).encode(
+            y=alt.Y("mean:Q", **y), tooltip=tips
+        ),
         base.mark_text(align="right", baseline="bottom", dx=-4, dy=-3, text="retrained").encode(
             y=alt.Y("mean:Q", **y), x=alt.value("width")
         ),
@@ -72,7 +74,7 @@ def _lines(
 ) -> list[alt.Chart]:
     """Draw training in grey, retraining in black, and those picked in their colours."""
     base = _means(metric, controls)
-    scale = alt.Scale(domain=[-LEAD - 0.4, last + 0.4], nice=False)
+    scale = alt.Scale(domain=[-LEAD_ROUNDS - 0.4, last + 0.4], nice=False)
     axis = alt.Axis(tickMinStep=1, format="d", grid=False)
     x = alt.X("x:Q", scale=scale, axis=axis, title="Rounds since the request")
     y = alt.Y("mean:Q", scale=alt.Scale(zero=False, nice=True), title=None)
@@ -88,14 +90,14 @@ def _lines(
     mine = base.transform_filter(f"datum.phase != 'train' && {controls.picked}")
     colour = controls.colour(None)
     return [
-        named("request").mark_rule(color=GREY).encode(x=x),
+        named("request").mark_rule(color=GREY_COLOUR).encode(x=x),
         rest.mark_line(color=CONTEXT, strokeWidth=1, clip=True).encode(
             x=x, y=y, detail=["strategy:N", "phase:N"], tooltip=tips
         ),
-        shared.mark_line(color=GREY, strokeWidth=2, clip=True).encode(
+        shared.mark_line(color=GREY_COLOUR, strokeWidth=2, clip=True).encode(
             x=x, y=y, detail="strategy:N", tooltip=tips
         ),
-        goal.mark_line(color=INK, strokeWidth=1.5, clip=True).encode(
+        goal.mark_line(color=INK_COLOUR, strokeWidth=1.5, clip=True).encode(
             x=x, y=y, strokeDash=dash, tooltip=tips
         ),
         mine.mark_area(opacity=0.13, clip=True).encode(
@@ -163,6 +165,6 @@ def table(curves: pd.DataFrame, metric: str) -> Table:
                 *(Cell(number(float(values[x]), digits(metric))) for x in chosen),
             )
             for strategy, values in wide.iterrows()
-            if strategy != SHARED
+            if strategy != SHARED_TRAINING
         ),
     )

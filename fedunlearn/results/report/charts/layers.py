@@ -3,9 +3,9 @@
 import altair as alt
 import pandas as pd
 
-from fedunlearn.results import AGAIN, PART, RETRAIN, further_references
+from fedunlearn.results import PART_SEPARATOR, RETRAIN, RETRAIN_AGAIN, further_references
 from fedunlearn.results.frames import ALL_SEEDS
-from fedunlearn.results.report.cells import ABSENT, Cell, Table, measure
+from fedunlearn.results.report.cells import NO_NUMBER, Cell, Table, measure
 from fedunlearn.results.report.charts.chart import Chart, Choice, Controls, finished, named
 from fedunlearn.results.report.theme import DEEP, SHADES
 
@@ -19,17 +19,17 @@ FEW = 12
 def alike(metrics: pd.DataFrame) -> pd.DataFrame:
     """Return ``request, seed, strategy, records, layer, cka``: each layer's similarity in the end.
 
-    Retrained models beside the first one are `AGAIN` together, the floor that no strategy need
-    pass. Rows of seed ``all`` are means over seeds. Empty where no layers were measured.
+    Retrained models beside the first one are `RETRAIN_AGAIN` together, the floor that no strategy
+    need pass. Rows of seed ``all`` are means over seeds. Empty where no layers were measured.
     """
-    split = metrics["metric"].str.split(PART, n=1, expand=True, regex=False)
+    split = metrics["metric"].str.split(PART_SEPARATOR, n=1, expand=True, regex=False)
     split = split.reindex(columns=[0, 1]).set_axis(["records", "layer"], axis=1)
     rows = metrics[["request", "seed", "strategy", "value"]].join(split)
     rows = rows[rows["records"].isin(list(RECORDS)) & rows["layer"].notna()]
     ends = rows.drop_duplicates(
         ["request", "seed", "strategy", "records", "layer"], keep="last"
     ).rename(columns={"value": "cka"})
-    ends["strategy"] = ends["strategy"].mask(further_references(ends), AGAIN)
+    ends["strategy"] = ends["strategy"].mask(further_references(ends), RETRAIN_AGAIN)
     ends = ends[ends["strategy"] != RETRAIN].assign(seed=ends["seed"].astype(str))
     keys = ["request", "seed", "strategy", "records", "layer"]
     rows = pd.concat([ends.assign(seed=ALL_SEEDS), ends])
@@ -55,7 +55,7 @@ def layers(
         "layer:N", sort=columns, title="Layer, from the first to the last",
         axis=alt.Axis(labelAngle=0 if len(columns) <= FEW else -60, labelLimit=120),
     )  # fmt: skip
-    y = alt.Y("strategy:N", sort=[AGAIN, *order], title=None, axis=alt.Axis(labelLimit=140))
+    y = alt.Y("strategy:N", sort=[RETRAIN_AGAIN, *order], title=None, axis=alt.Axis(labelLimit=140))
     fill = alt.Color(
         "cka:Q",
         scale=alt.Scale(range=SHADES[::-1], domain=[least, 1], interpolate="rgb"),
@@ -89,14 +89,14 @@ def table(similarity: pd.DataFrame, compared: Choice, order: list[str]) -> Table
         & (similarity["records"] == records)
     ]
     columns = list(dict.fromkeys(rows["layer"]))
-    there = [name for name in (AGAIN, *order) if name in set(rows["strategy"])]
+    there = [name for name in (RETRAIN_AGAIN, *order) if name in set(rows["strategy"])]
     cells = {key: measure(part["cka"], 3) for key, part in rows.groupby(["strategy", "layer"])}
     return Table(
         name="layers",
         caption=f"CKA similarity to the retrained model on {said}, layer by layer",
         headings=("Strategy", *(f"layer {name}" for name in columns)),
         rows=tuple(
-            (Cell(name), *(cells.get((name, layer), Cell(ABSENT)) for layer in columns))
+            (Cell(name), *(cells.get((name, layer), Cell(NO_NUMBER)) for layer in columns))
             for name in there
         ),
     )

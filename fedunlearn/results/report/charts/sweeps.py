@@ -5,7 +5,7 @@ from typing import Any
 import altair as alt
 import pandas as pd
 
-from fedunlearn.results import GREY, INK, LEAVER, PLAIN
+from fedunlearn.results import GREY_COLOUR, INK_COLOUR, LEAVER_COLOUR, PLAIN_COLOUR
 from fedunlearn.results.frames import digits, label, numeric, wide_range
 from fedunlearn.results.report.cells import Cell, Table, number, with_best
 from fedunlearn.results.report.charts.chart import Chart, Choice, finished, heading, named
@@ -16,7 +16,7 @@ from fedunlearn.results.report.theme import CONTEXT
 FEW = 8
 """Up to so many values, each stands on the axis."""
 
-FRONT, LINE = LEAVER, PLAIN
+FRONT, LINE = LEAVER_COLOUR, PLAIN_COLOUR
 
 OUTCOMES = {
     "distance": "Distance from retrained",
@@ -43,8 +43,8 @@ def fronts(sweep: Sweep, measure: Choice) -> Chart:
     size = alt.Size("sent:Q", title="MB sent", scale=alt.Scale(range=[40, 400], zero=True),
                     legend=alt.Legend(orient="bottom"))  # fmt: skip
     layers = [
-        named("goal").mark_rule(color=INK, strokeDash=[2, 3]).encode(x="x:Q"),
-        off.mark_circle(color=CONTEXT, opacity=1, stroke=GREY, strokeWidth=0.6).encode(
+        named("goal").mark_rule(color=INK_COLOUR, strokeDash=[2, 3]).encode(x="x:Q"),
+        off.mark_circle(color=CONTEXT, opacity=1, stroke=GREY_COLOUR, strokeWidth=0.6).encode(
             x=x, y=y, size=size, tooltip=tips, href="href:N"
         ),
         on.properties(name="picked")

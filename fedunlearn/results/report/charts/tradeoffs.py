@@ -7,9 +7,9 @@ from typing import Any, Literal
 import altair as alt
 import pandas as pd
 
-from fedunlearn.results import GREY, INK, unit
+from fedunlearn.results import GREY_COLOUR, INK_COLOUR, unit
 from fedunlearn.results.frames import ALL_SEEDS, digits, label
-from fedunlearn.results.report.cells import ABSENT, Cell, Table, number
+from fedunlearn.results.report.cells import NO_NUMBER, Cell, Table, number
 from fedunlearn.results.report.charts.chart import (
     Chart,
     Choice,
@@ -126,13 +126,13 @@ def _layers(
     return [
         there.transform_filter(f"datum.front_{what.name}")
         .properties(name="front")
-        .mark_line(color=GREY, strokeDash=[5, 4], strokeWidth=1.2, interpolate=what.step)
+        .mark_line(color=GREY_COLOUR, strokeDash=[5, 4], strokeWidth=1.2, interpolate=what.step)
         .encode(x=x, y=y, order=alt.Order(f"{what.column}:Q")),
         there.transform_filter(controls.dropped)
         .properties(name="grey")
         .mark_point(filled=True, color=CONTEXT, opacity=1, size=50)
         .encode(x=x, y=y, tooltip=tips, href="href:N"),
-        reference.mark_rule(color=INK, strokeDash=[2, 3]).encode(x=alt.X("x:Q")),
+        reference.mark_rule(color=INK_COLOUR, strokeDash=[2, 3]).encode(x=alt.X("x:Q")),
         *_whiskers(what, mine, controls, x, y),
         mine.properties(name="picked")
         .mark_point(filled=True, size=110, opacity=1)
@@ -232,10 +232,10 @@ def _table(what: Against, points: pd.DataFrame, measure: str) -> Table:
             Cell(str(row["strategy"]), href=str(row["href"])),
             Cell(
                 number(row["distance"], digits(measure)),
-                number(row["sd"], digits(measure)).strip(ABSENT),
+                number(row["sd"], digits(measure)).strip(NO_NUMBER),
             ),
             Cell(number(row[what.column], 1)),
-            Cell("yes" if row[f"front_{what.name}"] else ABSENT),
+            Cell("yes" if row[f"front_{what.name}"] else NO_NUMBER),
         )
         for _, row in shown.iterrows()
     )
