@@ -139,7 +139,7 @@ def relative(
     ceilings = [_mean_quality(each, estimate) for each in [among, *drawn]]
     critical = float(t.ppf((1 + confidence) / 2, seeds - 1))
     middle = float(np.median([estimate(*pair) for pair in among]))
-    qualities_by_name = {
+    rated = {
         RETRAIN_AGAIN: Relative(ceilings[0], ceilings[0], 1.0, math.nan, math.nan, middle, models)
     }
     for name, ours in unlearned.items():
@@ -150,10 +150,10 @@ def relative(
         with np.errstate(divide="ignore", invalid="ignore"):
             ratios = np.array(qualities) / np.array(ceilings)
         low, high = _interval(ratios, critical, confidence)
-        qualities_by_name[name] = Relative(
+        rated[name] = Relative(
             qualities[0], ceilings[0], float(ratios[0]), low, high, middle, models
         )
-    return qualities_by_name
+    return rated
 
 
 def _interval(ratios: Array, critical: float, confidence: float) -> tuple[float, float]:
