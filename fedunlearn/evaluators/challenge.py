@@ -139,9 +139,8 @@ def relative(
     ceilings = [_mean_quality(each, estimate) for each in [among, *drawn]]
     critical = float(t.ppf((1 + confidence) / 2, seeds - 1))
     middle = float(np.median([estimate(*pair) for pair in among]))
-    rated = {
-        RETRAIN_AGAIN: Relative(ceilings[0], ceilings[0], 1.0, math.nan, math.nan, middle, models)
-    }
+    best = Relative(ceilings[0], ceilings[0], 1.0, math.nan, math.nan, middle, models)
+    rated = {RETRAIN_AGAIN: best}
     for name, ours in unlearned.items():
         pairs = _against(ours, references, parts)
         middle = float(np.median([estimate(*pair) for pair in pairs]))
@@ -150,9 +149,8 @@ def relative(
         with np.errstate(divide="ignore", invalid="ignore"):
             ratios = np.array(qualities) / np.array(ceilings)
         low, high = _interval(ratios, critical, confidence)
-        rated[name] = Relative(
-            qualities[0], ceilings[0], float(ratios[0]), low, high, middle, models
-        )
+        ratio = float(ratios[0])
+        rated[name] = Relative(qualities[0], ceilings[0], ratio, low, high, middle, models)
     return rated
 
 
