@@ -15,6 +15,7 @@ from fedunlearn.flower.messages import encode
 from fedunlearn.flower.replies import NOT_FINITE, Form, Reply, Wanted, form_of, judge
 from fedunlearn.history import Updates
 from fedunlearn.local import LocalWork
+from fedunlearn.methods import ridge
 from fedunlearn.models import Vector
 from fedunlearn.unlearning import (
     Access,
@@ -98,7 +99,7 @@ class GridChannel:
         head = self.proxy.network.head  # a model without one is refused before anybody works
         config = ConfigRecord({"seed": asking.seed})
         content = RecordDict({"arrays": pack(weights), "config": config})
-        wanted = Wanted({SUMS: Form(head.sums, "float64")}, work=True)
+        wanted = Wanted({SUMS: Form(head.sums, "float64")}, work=True, fault=_no_sum)
         asked = tuple(sorted(asking.ids))
         replies = self._exchange(asking, content, asked, "query.statistics", wanted)
         return {client: reply.arrays[SUMS] for client, reply in replies.items()}
@@ -138,3 +139,9 @@ class GridChannel:
                 client, down=down, up=reply.nbytes, samples=reply.samples, seconds=reply.seconds
             )
         return replies
+
+
+def _no_sum(reply: Reply) -> str:
+    """Return what shows that a reply to `GridChannel.statistics` holds no sums, or nothing."""
+    fault = ridge.fault(reply.arrays[SUMS], reply.examples)
+    return f"the array {SUMS} holds no sums over its records: {fault}" if fault else ""

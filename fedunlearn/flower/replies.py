@@ -72,6 +72,8 @@ class Wanted:
     """Arrays that must come back as they were sent."""
     same_metrics: bool = False
     """Whether all replies must have metrics of the same names, as Flower's own strategies ask."""
+    fault: Callable[["Reply"], str] = lambda reply: ""
+    """Returns what else is wrong with a reply of the right form, finite and not too long."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,6 +132,10 @@ def judge(
         beyond |= _overlong(name, {node: reply.arrays[name] for node, reply in good.items()})
     if not wanted.diverging or len(beyond) < len(good):
         wrong |= beyond
+    for node, reply in good.items():
+        fault = "" if node in wrong else wanted.fault(reply)
+        if fault:
+            wrong[node] = unusable(fault)
     return Judged({node: reply for node, reply in good.items() if node not in wrong}, wrong)
 
 
