@@ -63,6 +63,18 @@ class Sifu:
         checks.fields(self)
 
     @property
+    def assumptions(self) -> tuple[str, ...]:
+        """What "certified" takes for granted."""
+        return (
+            f"A round drives two models at most {self.decay:g} times as far apart (decay). 1 holds "
+            "for convex smooth losses and small steps, less for strongly convex ones; for a net "
+            "nobody knows the factor, and it is commonly above 1.",
+            "The server takes plain averages with a learning rate of 1.",
+            "Only the noisy model and what is made of it without the leavers are seen, and not to "
+            "which round it went back, which depends on the leavers' updates.",
+        )
+
+    @property
     def budget(self) -> float:
         """Psi*: how far apart two models may be that the noise makes hard to tell apart."""
         return self.sigma / NOISE_MECHANISMS[self.mechanism](1, self.epsilon, self.delta)

@@ -47,13 +47,15 @@ def drafts(
             continue
         note = erased[seed, number]
         answer = by_case.loc[(name, number)] if (name, number) in by_case.index else None
+        strategy = experiment.branches[name]
         served = Served(
             round=experiment.requests[number - 1].after,
-            hyperparameters=hyperparameters(experiment.branches[name]),
+            hyperparameters=hyperparameters(strategy),
             model_before=before[seed, name, number],
             model_after=checksums[Case(seed, name, number).model_file],
             purged=tuple(map(_purged, note["purged"])),
             audit=Audited(tuple(note["findings"]), note["files"], note["objects"], note["blank"]),
+            assumptions=getattr(strategy, "assumptions", ()),
         )
         yield draft(
             row,

@@ -97,7 +97,8 @@ class UnlearningStrategy(Protocol):
     """One unlearning method."""
 
     guarantee: ClassVar[Guarantee]
-    """What the method promises."""
+    """What the method promises. Where that is "certified", ``assumptions`` are sentences that say
+    under which conditions, and deletion certificates list them."""
 
     @property
     def needs(self) -> Needs:

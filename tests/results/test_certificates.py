@@ -36,6 +36,7 @@ from fedunlearn.results.certificates.text import LISTED, text
 from fedunlearn.results.certificates.thresholds import Judged, conclusion, gap_columns, judged
 from fedunlearn.simulations import __main__ as command
 from strategies.federaser import FedEraser
+from strategies.sifu import Sifu
 
 ROOT = Path(__file__).parents[2]
 LAYOUT = Layout.of(nn.Linear(3, 2))
@@ -89,7 +90,7 @@ def weights(seed, strategy, request):
     return torch.randn(LAYOUT.size, generator=generator)
 
 
-def served(case, purged=PURGED, audit=AUDIT):
+def served(case, purged=PURGED, audit=AUDIT, assumptions=()):
     seed, name, request = case["seed"], case["strategy"], case["request"]
     before = ("shared", 0) if request == 1 else (name, 99)
     return Served(
@@ -99,6 +100,7 @@ def served(case, purged=PURGED, audit=AUDIT):
         model_after=model_hash(LAYOUT, weights(seed, name, request)),
         purged=purged,
         audit=audit,
+        assumptions=assumptions,
     )
 
 
@@ -651,7 +653,7 @@ class TestJson:
     @pytest.mark.parametrize(
         ("change", "reason"),
         [
-            ({"version": 2}, "version 2; this version of fedunlearn reads 1"),
+            ({"version": 1}, "version 1; this version of fedunlearn reads 2"),
             ({"records": 3}, "it does not have the fields"),
             ({"verdict": None}, "its verdict is a NoneType"),
             ({"verdict": "forgotten"}, "not as fedunlearn wrote it"),
@@ -751,6 +753,15 @@ class TestText:
             if table.startswith("|"):
                 cells = [line.replace("\\|", "").count("|") for line in table.splitlines()]
                 assert len(set(cells)) == 1
+
+    def test_it_lists_what_a_promise_assumes_and_says_nothing_where_there_is_none(self):
+        rows, assumptions = cases(), Sifu(decay=1.25).assumptions
+        made = drafted(rows[3], rows, assumptions=assumptions)
+        shown = text(decode(encode(made)))
+        assert "## What the promise of federaser assumes" in shown
+        assert all(f"- {each}\n" in shown for each in assumptions)
+        assert "at most 1.25 times as far apart (decay)" in shown
+        assert "assumes" not in text(drafted(rows[3], rows))
 
     def test_that_nothing_was_purged_is_said(self):
         rows = cases()

@@ -46,6 +46,12 @@ def test_when_nobody_leaves_nothing_changes_and_nobody_works(name):
     assert torch.equal(after.history.final, course.history.final)
 
 
+@pytest.mark.parametrize("name", docs_tables.names())
+def test_what_is_certified_says_what_it_assumes(name):
+    strategy = docs_tables.strategy(name)
+    assert (strategy.guarantee == "certified") == bool(getattr(strategy, "assumptions", ()))
+
+
 @pytest.mark.slow
 def test_some_of_a_crowd_leave_in_two_waves(tmp_path):
     """20 of 100 clients a round, several leavers at once, two requests in sequence."""

@@ -79,6 +79,8 @@ class Served:
     """The same after unlearning and recovery."""
     purged: tuple[Purged, ...]
     audit: Audited
+    assumptions: tuple[str, ...] = ()
+    """A sentence for each thing that a strategy's (epsilon, delta) takes for granted."""
 
 
 @dataclass(frozen=True, slots=True)

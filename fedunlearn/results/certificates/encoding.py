@@ -13,7 +13,7 @@ from fedunlearn.results import COST_COLUMNS
 from fedunlearn.results.certificates.certificate import Audited, Certificate, Purged, Served
 from fedunlearn.results.certificates.thresholds import Judged
 
-VERSION = 1
+VERSION = 2
 """Of the format, that of the readable text included; files of any other are refused."""
 
 _JUDGED: dict[str, Any] = {
@@ -37,6 +37,7 @@ _CERTIFICATE: dict[str, Any] = {
     "round": int,
     "issued": str,
     "hyperparameters": dict,
+    "assumptions": [str],
     "config_sha256": str,
     "fedunlearn": str,
     "commit": (str, NoneType),
@@ -72,6 +73,7 @@ def encode(certificate: Certificate) -> bytes:
         "round": served.round,
         "issued": certificate.issued,
         "hyperparameters": served.hyperparameters,
+        "assumptions": served.assumptions,
         "config_sha256": certificate.config_sha256,
         "fedunlearn": certificate.fedunlearn,
         "commit": certificate.commit,
@@ -123,6 +125,7 @@ def decode(content: bytes) -> Certificate:
                 for row in parsed["purged"]["files"]
             ),
             audit=Audited(**{**parsed["audit"], "findings": tuple(parsed["audit"]["findings"])}),
+            assumptions=tuple(parsed["assumptions"]),
         ),
         costs=parsed["costs"],
         metrics=tuple(Judged(**{name: row[name] for name in judged}) for row in parsed["metrics"]),

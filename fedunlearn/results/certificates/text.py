@@ -34,6 +34,8 @@ def _lines(made: Certificate) -> Iterator[str]:
     if made.answer:
         yield f"The run's answer: {made.answer}. {made.reason}"
         yield ""
+    if made.served.assumptions:
+        yield from _assumed(made)
     for heading, lines in _sections(made).items():
         yield f"## {heading}"
         yield ""
@@ -53,6 +55,15 @@ def _sections(made: Certificate) -> Mapping[str, Iterable[str]]:
         "Costs": _table(("cost of unlearning and recovery", "amount"), costs),
         "Fingerprints": _table(("what", "SHA-256"), _fingerprints(made)),
     }
+
+
+def _assumed(made: Certificate) -> Iterator[str]:
+    yield f"## What the promise of {made.strategy} assumes"
+    yield ""
+    yield "Its (epsilon, delta) holds only if all of this does, which nothing here shows:"
+    yield ""
+    yield from (f"- {_line(assumption)}" for assumption in made.served.assumptions)
+    yield ""
 
 
 def _judged(metric: Judged) -> tuple[str, ...]:
