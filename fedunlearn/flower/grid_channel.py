@@ -12,7 +12,7 @@ from fedunlearn.data import ClientId
 from fedunlearn.flower.arrays import SUMS, WEIGHTS, differences, pack, payload
 from fedunlearn.flower.identity import Connection
 from fedunlearn.flower.messages import encode
-from fedunlearn.flower.replies import NOT_FINITE, Form, Reply, Wanted, form_of, judge
+from fedunlearn.flower.replies import NOT_FINITE, TOO_LONG, Form, Reply, Wanted, form_of, judge
 from fedunlearn.history import Updates
 from fedunlearn.local import LocalWork
 from fedunlearn.methods import ridge
@@ -129,7 +129,7 @@ class GridChannel:
         if len(judged.wrong) > self.training.tolerated_failures:
             failed = [client for client in clients if nodes[client] in judged.wrong]
             lines = [f"Client {client} {judged.wrong[nodes[client]]}" for client in failed]
-            if diverged and any(NOT_FINITE in line for line in lines):
+            if diverged and any(NOT_FINITE in line or TOO_LONG in line for line in lines):
                 lines.append(diverged)
             raise ClientFailed("\n".join(lines))
         down = payload(content.array_records["arrays"])

@@ -28,6 +28,8 @@ from fedunlearn.unlearning import ScopedClients
 EPOCHS = "local-epochs"
 """The key of ``train_config`` that says how many epochs a client trains."""
 
+ADVICE = "lower the learning rate of the app, or clip its gradients"
+
 
 @dataclass(frozen=True)
 class PlainChannel:
@@ -78,7 +80,8 @@ class PlainChannel:
         if who is not None:
             content = messages[0].content
             messages = [Message(content, self.nodes.of[client], "train") for client in who]
-        return self._updates(asking, weights, messages, self._train(asking, messages), epochs)
+        replies = self._train(asking, messages, round)
+        return self._updates(asking, weights, messages, replies, epochs)
 
     def rounds(
         self, asking: ScopedClients, weights: Vector, first: int, last: int, work: LocalWork
@@ -88,7 +91,7 @@ class PlainChannel:
         epochs = self._epochs(work)
         for number in range(first, last + 1):
             messages = self._ordinary(asking, strategy, weights, number, epochs)
-            replies = self._train(asking, messages)
+            replies = self._train(asking, messages, number)
             # Recorded first: some strategies take the arrays out of the replies.
             updates = self._updates(asking, weights, messages, replies, epochs)
             if not replies:
@@ -115,7 +118,9 @@ class PlainChannel:
         replies = self.nodes.ask(messages, present, wanted)
         return [reply.message for reply in replies.values()]
 
-    def _train(self, asking: ScopedClients, messages: Sequence[Message]) -> dict[ClientId, Reply]:
+    def _train(
+        self, asking: ScopedClients, messages: Sequence[Message], round: int
+    ) -> dict[ClientId, Reply]:
         """Send messages to train, one a client; a good reply holds such arrays as were sent."""
         sent = [record for m in messages[:1] for record in m.content.array_records.values()]
         forms = (
@@ -129,7 +134,8 @@ class PlainChannel:
             unchanged=self.layout.constants,
             same_metrics=bool(self._weights),
         )
-        return self.nodes.ask(messages, asking.ids, wanted)
+        diverged = f"If training diverged: {_moment(asking, round)}; {ADVICE}."
+        return self.nodes.ask(messages, asking.ids, wanted, diverged)
 
     @property
     def _weights(self) -> tuple[str, ...]:
@@ -169,6 +175,12 @@ class PlainChannel:
         number: int,
         epochs: int,
     ) -> list[Message]:
+        if not weights.isfinite().all():
+            raise Refused(
+                f"Training diverged before {_moment(asking, number)}: the global model is not finite. "
+                f"What {type(strategy).__name__} or the method made of the clients' models made it "
+                f"so; {ADVICE}, or the strategy's."
+            )
         config = ConfigRecord(dict(self.config))  # a copy: strategies write into it
         if EPOCHS in config:
             config[EPOCHS] = epochs
@@ -215,3 +227,10 @@ def tensors(arrays: ArrayRecord) -> dict[str, torch.Tensor]:
 
 def _bytes(message: Message) -> int:
     return sum(payload(arrays) for arrays in message.content.array_records.values())
+
+
+def _moment(asking: ScopedClients, round: int) -> str:
+    """Return in which round of what clients are asked, in words."""
+    now = asking.ledger.moment
+    serving = f" of {now.phase}ing after request {now.request}" if now.phase != "train" else ""
+    return f"round {round}{serving}"

@@ -9,7 +9,7 @@ from flwr.serverapp import Grid
 from fedunlearn.checks import Refused
 from fedunlearn.data import ClientId
 from fedunlearn.flower.identity import ANONYMOUS, claim_of, nodes_by_client, queried
-from fedunlearn.flower.replies import BadReply, Reply, Wanted, judge
+from fedunlearn.flower.replies import NOT_FINITE, TOO_LONG, BadReply, Reply, Wanted, judge
 from fedunlearn.flower.scoped_grid import Present
 from fedunlearn.unlearning import ClientFailed
 
@@ -32,14 +32,18 @@ class PlainNodes:
         return Present(self.grid, frozenset(nodes))
 
     def ask(
-        self, messages: Sequence[Message], clients: Set[ClientId], wanted: Wanted
+        self,
+        messages: Sequence[Message],
+        clients: Set[ClientId],
+        wanted: Wanted,
+        diverged: str = "",
     ) -> dict[ClientId, Reply]:
         """Send ``messages``, one a client of ``clients``; return good replies, ascending by client.
 
         Raises `ClientFailed` if more clients than are tolerated fail, do not answer or send what
         is not ``wanted``, none before it is known who is who; and `Refused` if nobody can tell
         that. Apps are queried only where train replies do not tell: Flower logs every query that
-        an app does not know as an error.
+        an app does not know as an error. ``diverged`` is added where numbers are not finite.
         """
         if not self.of and len(messages) < len(clients):
             self.of.update(self._queried(len(clients)))
@@ -47,11 +51,13 @@ class PlainNodes:
         judged = judge(messages, answers, wanted, self.timeout, self._require_same)
         if len(judged.wrong) > (self.tolerated_failures if self.of else 0):
             claims = {answer.metadata.src_node_id: claim_of(answer) for answer in answers}
-            raise ClientFailed(
-                "\n".join(
-                    f"{self._name(n, claims.get(n))} {y}" for n, y in sorted(judged.wrong.items())
-                )
-            )
+            lines = [
+                f"{self._name(node, claims.get(node))} {why}"
+                for node, why in sorted(judged.wrong.items())
+            ]
+            if diverged and any(NOT_FINITE in line or TOO_LONG in line for line in lines):
+                lines.append(diverged)
+            raise ClientFailed("\n".join(lines))
         if not self.of:
             replies = [reply.message for reply in judged.good.values()]
             identified = all(claim_of(reply) is not None for reply in replies)

@@ -40,6 +40,10 @@ NOT_FINITE = "holds numbers that are not finite"
 """What is said of an array with nan or infinity."""
 
 
+TOO_LONG = f"is longer than {LONGEST:g}, beyond which means and norms overflow"
+"""What is said of a finite array that is longer than `LONGEST`."""
+
+
 class BadReply(ValueError):
     """A reply that cannot be used; the text, such as ``its weights are missing``, says why."""
 
@@ -268,8 +272,7 @@ def _overlong(name: str, arrays: Mapping[int, Tensor]) -> dict[int, str]:
     for node, length in zip(arrays, lengths(list(arrays.values())).tolist(), strict=True):
         if not length <= LONGEST:  # nan as well
             finite = bool(arrays[node].isfinite().all())
-            longer = f"is longer than {LONGEST:g}, beyond which means and norms overflow"
-            why = longer if finite else NOT_FINITE
+            why = TOO_LONG if finite else NOT_FINITE
             wrong[node] = unusable(f"the array {name} {why}")
     return wrong
 
