@@ -1,11 +1,12 @@
 import pickle
 import threading
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import pytest
 import torch
 from flwr.app import Array, Context, Message, MetricRecord, RecordDict
 from flwr.clientapp import ClientApp
+from torch import nn
 
 from fedunlearn.checks import Refused
 from fedunlearn.data import Backdoor, Digits, Dirichlet, Scenario, build_federation
@@ -33,15 +34,15 @@ from tests.support.world import Fragile
 SMALL = Scenario(Digits(), Dirichlet(clients=4), Backdoor(), Mlp(), (1,), seed=5)
 
 
-def train_small(engine, training):
+def train_small(engine, training, scenario=SMALL):
     """Train on digits under an engine; return the weights and the ledger."""
-    here, ledger, models = build_federation(SMALL), Ledger(), []
+    here, ledger, models = build_federation(scenario), Ledger(), []
 
     def job(connection):
-        clients = scenario_clients(connection, training, SMALL, ledger)
+        clients = scenario_clients(connection, training, scenario, ledger)
         models.extend(weights for _, weights in clients.rounds(here.initial, 1, training.rounds))
 
-    engine.run(SMALL, job, kinds_in(training))
+    engine.run(scenario, job, kinds_in(training))
     return models[-1], ledger
 
 
@@ -59,6 +60,41 @@ def test_ray_gives_the_weights_and_costs_of_this_process():
     there, same_costs = train_small(Ray(), TRAINING)
     torch.testing.assert_close(there, here, rtol=1e-5, atol=1e-5)
     assert bytes_of(costs) == bytes_of(same_costs)
+
+
+@dataclass(frozen=True)
+class Stochastic:
+    """A net that draws in training: by dropout, and by noise of torch's own."""
+
+    def __call__(self, shape, classes):
+        return nn.Sequential(nn.Flatten(), nn.Linear(64, 32), nn.ReLU(), nn.Dropout(0.5), Noisy())
+
+
+class Noisy(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.last = nn.Linear(32, 10)
+
+    def forward(self, hidden):
+        return self.last(hidden + 0.1 * torch.randn_like(hidden) if self.training else hidden)
+
+
+@pytest.mark.parametrize(
+    "engine",
+    [
+        Local(workers=1, mode="workers"),
+        pytest.param(Ray(), marks=[pytest.mark.slow, pytest.mark.filterwarnings("ignore")]),
+    ],
+    ids=["one worker", "ray"],
+)
+def test_nets_that_draw_in_training_draw_the_same_wherever_they_train(engine):
+    drawing = replace(SMALL, model=Stochastic())
+    here, costs = train_small(Local(workers=3, mode="workers"), TRAINING, drawing)
+    there, same_costs = train_small(engine, TRAINING, drawing)
+    assert torch.equal(here, there)
+    assert bytes_of(costs) == bytes_of(same_costs)
+    other, _ = train_small(Local(workers=3, mode="workers"), TRAINING, replace(drawing, seed=6))
+    assert not torch.equal(here, other)
 
 
 @pytest.mark.parametrize(
