@@ -122,6 +122,19 @@ def test_retrained_models_are_at_chance_under_every_attack():
         assert abs(np.mean(values[attack]) - 0.5) < 4 * spread, attack
 
 
+@pytest.mark.parametrize(("members", "others"), [(60, 30), (250, 65)])
+def test_what_all_records_of_a_model_share_costs_an_interval_over_records_nothing(members, others):
+    rng, trials, inside = np.random.default_rng(members), 400, Counter()
+    for _ in range(trials):
+        share, records = rng.normal(size=members + others), members + others
+        said = rng.normal(size=records) + 2 * rng.normal() * share + rng.normal(size=records)
+        for name, chance in (("auc", 0.5), ("advantage", 0.0)):
+            found = getattr(detection, name)(said[:members], said[members:])
+            inside[name] += found.low <= chance <= found.high
+    low, high = binom.interval(0.9999, trials, 0.95)
+    assert low <= min(inside.values()) <= max(inside.values()) <= high
+
+
 def test_what_was_learnt_is_found_by_those_who_look_for_it():
     world = World(1, learnt=6.0)
     found = world.found(world.trained()[0], world.shadows(count=32))
