@@ -177,9 +177,9 @@ class PlainChannel:
     ) -> list[Message]:
         if not weights.isfinite().all():
             raise Refused(
-                f"Training diverged before {_moment(asking, number)}: the global model is not finite. "
-                f"What {type(strategy).__name__} or the method made of the clients' models made it "
-                f"so; {ADVICE}, or the strategy's."
+                f"Training diverged before {_moment(asking, number)}: the global model is not "
+                f"finite. What {type(strategy).__name__} or the method made of the clients' models "
+                f"made it so; {ADVICE}, or the strategy's."
             )
         config = ConfigRecord(dict(self.config))  # a copy: strategies write into it
         if EPOCHS in config:
