@@ -72,12 +72,17 @@ def experiment(cfg: DictConfig, strategies: Mapping[str, DictConfig]) -> experim
         cooperates=bool(cfg.withdrawal.cooperates),
         checkpoint=cfg.checkpoint,
         logger=build("logger", cfg.logger),
-        cache=None if cfg.cache is None else Path(cfg.cache).expanduser().absolute(),
+        cache=_path(cfg.cache),
+        signing_key=_path(cfg.signing_key),
         heldout=cfg.heldout,
         proxy=cfg.proxy,
         split=cfg.split,
         references=SEVERAL if cfg.references is None else cfg.references,
     )
+
+
+def _path(value: str | None) -> Path | None:
+    return None if value is None else Path(value).expanduser().absolute()
 
 
 def evaluation(evaluators: DictConfig) -> experiments.Evaluation:
@@ -105,6 +110,7 @@ def rebuilt(run: results.Run) -> experiments.Experiment:
         **config,
         "engine": {"_target_": "fedunlearn.flower.Local"},
         "cache": None,
+        "signing_key": None,
         "logger": None,
     }
     require_offered(here, run.folder / results.MANIFEST_FILE)

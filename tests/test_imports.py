@@ -37,6 +37,7 @@ MAY_IMPORT = {
     "ray": ["fedunlearn/flower/*"],
     "hydra": ["simulations/*"],
     "omegaconf": ["simulations/*"],
+    "cryptography": ["fedunlearn/results/certificates/*"],
     "mlflow": ["fedunlearn/experiment/loggers/*"],
     "tensorboard": ["fedunlearn/experiment/loggers/*"],
     "optuna": ["simulations/*"],

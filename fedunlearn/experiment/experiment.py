@@ -25,7 +25,7 @@ from fedunlearn.history import (
 )
 from fedunlearn.models import Build
 from fedunlearn.results import Margins, reference_name
-from fedunlearn.results.certificates import Thresholds
+from fedunlearn.results.certificates import Thresholds, private_key
 from fedunlearn.unlearning import (
     Moment,
     NoRecovery,
@@ -79,6 +79,8 @@ class Experiment:
     """When a certificate says that somebody was forgotten."""
     margins: Margins = field(default_factory=Margins)
     """Up to where a strategy's models count as whole, and as retrained."""
+    signing_key: Path | None = None
+    """A file with the Ed25519 private key that signs certificates, tables and models."""
     engine: Engine = field(default_factory=Local)
     cooperates: bool = True
     """Whether those who leave work once more for a strategy that asks them to."""
@@ -99,6 +101,8 @@ class Experiment:
         """Put the requests in order; raise `Refused` for what cannot be run."""
         checks.number("checkpoint", self.checkpoint, at_least=0)
         checks.whole("references", self.references)
+        if self.signing_key is not None:
+            private_key(self.signing_key)
         if self.budget is not None:
             checks.number("history.budget", self.budget, above=0)
         requests = plan(self.requests, self.partition.clients, self.training.rounds)

@@ -11,7 +11,7 @@ from fedunlearn.results import MANIFEST_FILE, require_this_version
 
 log = logging.getLogger(__name__)
 
-FREE = {"resume", "overwrite", "checkpoint", "figures", "minimise", "logger"}
+FREE = {"resume", "overwrite", "checkpoint", "figures", "minimise", "logger", "signing_key"}
 """Parts of the configuration that no number depends on."""
 
 

@@ -41,7 +41,7 @@ from fedunlearn.results import (
     require_written,
     with_gaps,
 )
-from fedunlearn.results.certificates import chain
+from fedunlearn.results.certificates import chain, sign
 from fedunlearn.threads import cores, pool
 from fedunlearn.unlearning import FedAvg
 
@@ -151,7 +151,9 @@ class Running:
         folder.answers(judged.to_dict("records"))
         folder.require_intact()
         certificates = drafts(experiment, self.summary, judged, notes, config, folder.checksums)
-        chain.issue(folder.path, certificates)
+        issued = chain.issue(folder.path, certificates)
+        if experiment.signing_key is not None and issued:
+            sign(folder.path, experiment.signing_key, issued, folder.checksums)
         return rows
 
     def _seed_run(self, federation: Federation, connection: Connection) -> SeedRun:

@@ -3,6 +3,7 @@ import json
 import random
 import shutil
 import statistics
+import subprocess
 import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -10,6 +11,15 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import (
+    BestAvailableEncryption,
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    PublicFormat,
+)
 from hydra.utils import instantiate
 from torch import nn
 
@@ -26,6 +36,7 @@ from fedunlearn.results.certificates import (
     config_hash,
     draft,
     hyperparameters,
+    sign,
     verify,
 )
 from fedunlearn.results.certificates import certificate as certificate_module
@@ -37,6 +48,7 @@ from fedunlearn.results.certificates.thresholds import Judged, conclusion, gap_c
 from fedunlearn.simulations import __main__ as command
 from strategies.federaser import FedEraser
 from strategies.sifu import Sifu
+from tests.support.killed import WAVES
 
 ROOT = Path(__file__).parents[2]
 LAYOUT = Layout.of(nn.Linear(3, 2))
@@ -802,6 +814,160 @@ def test_no_threshold_says_forgotten_where_the_run_tells_models_apart(answer):
     assert decode(encode(made)) == made
 
 
+def pem(folder, name, key):
+    path = folder / name
+    if hasattr(key, "private_bytes"):
+        form = (PrivateFormat.PKCS8, NoEncryption())
+        path.write_bytes(key.private_bytes(Encoding.PEM, *form))
+    else:
+        path.write_bytes(key.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo))
+    return path
+
+
+@pytest.fixture
+def keys(tmp_path):
+    """Files with a private key and its public one."""
+    key = Ed25519PrivateKey.from_private_bytes(bytes(range(32)))
+    return pem(tmp_path, "private.pem", key), pem(tmp_path, "public.pem", key.public_key())
+
+
+def signed(run, key):
+    issued = [path for path in (run / "certificates").iterdir() if path.name[:6] != "signed"]
+    sign(run, key, issued, json.loads((run / "manifest.json").read_text())["files"])
+    return run
+
+
+def rewritten(run):
+    """Let somebody who can write to the folder issue another chain."""
+    shutil.rmtree(run / "certificates")
+    issue(run, [replace(made, commit="other") for made in drafts(cases())])
+
+
+CHANGED = "does not list the files of this run as they are"
+
+
+class TestSignature:
+    def test_it_covers_certificates_tables_and_models(self, run, keys):
+        private, public = keys
+        assert not verify(run).signed
+        signed(run, private)
+        assert verify(run).signed
+        assert verify(run, public) == verify(run)
+        lines = (run / "certificates" / "signed.sha256").read_text().splitlines()
+        listed = {name: checksum for checksum, name in (line.split("  ") for line in lines)}
+        every = {path.relative_to(run).as_posix() for path in run.rglob("*") if path.is_file()}
+        own = {"manifest.json", "certificates/signed.sha256", "certificates/signed.sig"}
+        assert listed == {name: files.sha256(run / name) for name in every - own}
+
+    def test_it_is_the_same_each_time(self, run, keys):
+        place = run / "certificates" / "signed.sig"
+        one, other = (signed(run, keys[0]) and place.read_bytes() for _ in range(2))
+        assert one == other
+
+    def test_a_chain_rewritten_as_a_whole_is_found_with_the_key_alone(self, run, keys, tmp_path):
+        private, public = keys
+        signed(run, private)
+        rewritten(run)
+        assert not verify(run).signed  # nobody can tell without the key
+        with pytest.raises(Refused, match=r"is not signed: .*signed.sha256 is missing"):
+            verify(run, public)
+        signed(run, pem(tmp_path, "another.pem", Ed25519PrivateKey.generate()))
+        assert verify(run).signed
+        with pytest.raises(Refused, match=r"was not made with the private key of .*public.pem"):
+            verify(run, public)
+
+    def test_an_old_signature_holds_for_nothing_else(self, run, keys):
+        private, public = keys
+        signed(run, private)
+        place = run / "certificates"
+        kept = {name: (place / name).read_bytes() for name in ("signed.sha256", "signed.sig")}
+        rewritten(run)
+        for name, content in kept.items():
+            (place / name).write_bytes(content)
+        for key in (None, public):
+            with pytest.raises(Refused, match=CHANGED):
+                verify(run, key)
+
+    def test_the_last_certificates_cannot_be_dropped(self, run, keys):
+        private, public = keys
+        signed(run, private)
+        last = verify(run).certificates[-1].name
+        for end in (".json", ".md"):
+            (run / "certificates" / f"{last}{end}").unlink()
+        with pytest.raises(Refused, match=CHANGED):
+            verify(run, public)
+
+    def test_a_table_rewritten_with_its_checksum_is_found(self, run, keys):
+        private, public = keys
+        signed(run, private)
+        (run / "metrics.csv").write_text("seed\n")
+        manifest = json.loads((run / "manifest.json").read_text())
+        manifest["files"]["metrics.csv"] = files.sha256(run / "metrics.csv")
+        (run / "manifest.json").write_text(json.dumps(manifest))
+        with pytest.raises(Refused, match=CHANGED):
+            verify(run, public)
+
+    @pytest.mark.parametrize("name", ["signed.sha256", "signed.sig"])
+    @pytest.mark.parametrize("change", [b"", b"x", None])
+    def test_a_damaged_signature_is_a_sentence(self, run, keys, name, change):
+        private, public = keys
+        path = signed(run, private) / "certificates" / name
+        if change is None:
+            path.unlink()
+        else:
+            path.write_bytes(change)
+        with pytest.raises(Refused, match=r"signed\.(sig|sha256)"):
+            verify(run, public)
+
+    def test_keys_that_are_none_are_refused(self, run, keys, tmp_path):
+        private, public = keys
+        (tmp_path / "damaged.pem").write_bytes(private.read_bytes()[:60])
+        (tmp_path / "damaged_public.pem").write_bytes(public.read_bytes()[:60])
+        locked = Ed25519PrivateKey.generate().private_bytes(
+            Encoding.PEM, PrivateFormat.PKCS8, BestAvailableEncryption(b"secret")
+        )
+        (tmp_path / "locked.pem").write_bytes(locked)
+        for key, sentence in {
+            tmp_path / "nowhere.pem": r"nowhere.pem cannot be read: .*openssl genpkey",
+            public: "holds a public key; a private one signs",
+            tmp_path / "damaged.pem": "is no key in PEM format, or is damaged",
+            tmp_path / "locked.pem": r"locked by a password.*openssl pkey",
+            pem(tmp_path, "curve.pem", ec.generate_private_key(ec.SECP256R1())): "another kind",
+        }.items():
+            with pytest.raises(Refused, match=sentence):
+                sign(run, key, [], {})
+        for key, sentence in {
+            private: "holds a private key, which belongs to whoever signs",
+            tmp_path / "nowhere.pem": "cannot be read",
+            tmp_path / "damaged_public.pem": "is no key in PEM format",
+            tmp_path: "cannot be read",
+        }.items():
+            with pytest.raises(Refused, match=sentence):
+                verify(run, key)
+
+    def test_a_key_that_is_none_ends_a_run_before_it_trains(self, keys):
+        assert replace(WAVES, signing_key=keys[0])
+        with pytest.raises(Refused, match="holds a public key"):
+            replace(WAVES, signing_key=keys[1])
+
+    @pytest.mark.skipif(shutil.which("openssl") is None, reason="there is no openssl")
+    def test_openssl_makes_the_keys_and_checks_the_signature(self, run, tmp_path):
+        private, public = tmp_path / "private.pem", tmp_path / "public.pem"
+        place = run / "certificates"
+
+        def openssl(command):
+            subprocess.run(["openssl", *command.split()], check=True, capture_output=True)
+
+        openssl(f"genpkey -algorithm ed25519 -out {private}")
+        openssl(f"pkey -in {private} -pubout -out {public}")
+        signed(run, private)
+        assert verify(run, public).signed
+        openssl(
+            f"pkeyutl -verify -pubin -inkey {public} -rawin -in {place / 'signed.sha256'} "
+            f"-sigfile {place / 'signed.sig'}"
+        )
+
+
 class TestCommand:
     def run(self, monkeypatch, *arguments):
         monkeypatch.setattr(sys, "argv", ["fedunlearn", "verify", *map(str, arguments)])
@@ -819,6 +985,16 @@ class TestCommand:
             shutil.copytree(finished, tmp_path / name)
         self.run(monkeypatch, tmp_path)
         assert capsys.readouterr().out.count("chain whole") == 2
+
+    def test_it_says_who_signed(self, run, keys, monkeypatch, capsys):
+        private, public = keys
+        self.run(monkeypatch, run)
+        assert "Not signed: whoever can write" in capsys.readouterr().out
+        signed(run, private)
+        self.run(monkeypatch, run)
+        assert "Signed, by whom is not checked" in capsys.readouterr().out
+        self.run(monkeypatch, run, "--key", public)
+        assert f"Signed with the private key of {public}." in capsys.readouterr().out
 
     def test_what_is_wrong_is_a_sentence(self, run, monkeypatch, capsys):
         path = run / "models" / "seed1-retrain-request2.safetensors"

@@ -9,4 +9,6 @@ from .chain import CERTIFICATES_FOLDER as CERTIFICATES_FOLDER
 from .chain import Chain as Chain
 from .chain import verify as verify
 from .encoding import hyperparameters as hyperparameters
+from .signature import private_key as private_key
+from .signature import sign as sign
 from .thresholds import Thresholds as Thresholds

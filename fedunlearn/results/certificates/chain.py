@@ -10,6 +10,7 @@ from fedunlearn.checks import Refused
 from fedunlearn.results import require_this_version, require_written
 from fedunlearn.results.certificates.certificate import FIRST, Certificate, config_hash
 from fedunlearn.results.certificates.encoding import decode, digest, encode
+from fedunlearn.results.certificates.signature import LIST, SIGNATURE, require_signature
 from fedunlearn.results.certificates.text import text
 
 CERTIFICATES_FOLDER = "certificates"
@@ -23,6 +24,8 @@ class Chain:
     certificates: tuple[Certificate, ...]
     head: str
     """SHA-256 of the last one's JSON file: whoever keeps it can tell that none was changed."""
+    signed: bool = False
+    """Whether there is a signature; `verify` has checked it only if it was given a key."""
 
 
 def issue(folder: Path, drafts: Iterable[Certificate]) -> list[Path]:
@@ -54,13 +57,14 @@ def issue(folder: Path, drafts: Iterable[Certificate]) -> list[Path]:
     return written
 
 
-def verify(folder: Path) -> Chain:
+def verify(folder: Path, key: Path | None = None) -> Chain:
     """Read all certificates of a run and compare them with each other and with its files.
 
     Raises `Refused`, naming the file, for a byte that was changed, a certificate that is missing
     between others, an unknown file among them, a model or a configuration that is not the
-    certified one, a table or a model that is not the one whose SHA-256 the manifest lists. The
-    last certificates of a chain can be removed unnoticed; compare its head.
+    certified one, a table or a model that is not the one whose SHA-256 the manifest lists; with
+    a public ``key`` also unless whoever has the private one signed all this. Without it the last
+    certificates can be removed, and the whole chain replaced, unnoticed; compare its head.
     """
     configuration = _configuration(folder / "manifest.json")
     chain = _chain(folder / CERTIFICATES_FOLDER, unfinished=False)
@@ -91,8 +95,10 @@ def verify(folder: Path) -> Chain:
                     f"{CERTIFICATES_FOLDER}/{certificate.name}.json certifies: "
                     "it was changed or replaced."
                 )
-    require_written(folder, absent=deleted)
-    return chain
+    listed = require_written(folder, absent=deleted)
+    written = [folder / CERTIFICATES_FOLDER / f"{each.name}.json" for each in chain.certificates]
+    issued = [each for path in written for each in (path, _readable(path))]
+    return replace(chain, signed=require_signature(folder, key, issued, listed))
 
 
 def _chain(place: Path, *, unfinished: bool) -> Chain:
@@ -121,7 +127,7 @@ def _chain(place: Path, *, unfinished: bool) -> Chain:
 def _certificates(place: Path, *, unfinished: bool) -> Iterator[Certificate]:
     for path in sorted(place.rglob("*")):
         # what a killed process began to write starts with a dot, and is read by nobody
-        if path.is_dir() or path.name.startswith("."):
+        if path.is_dir() or path.name.startswith(".") or path.name in (LIST, SIGNATURE):
             continue
         if path.suffix == ".json":
             yield _certificate(place, path)
