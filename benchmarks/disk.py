@@ -1,7 +1,7 @@
 """What is timed on a disk: a history's rounds and plain files, written and read."""
 
 import os
-from collections.abc import Iterable, Iterator, Sequence, Set
+from collections.abc import Callable, Iterable, Iterator, Sequence, Set
 from dataclasses import replace
 from pathlib import Path
 
@@ -40,14 +40,16 @@ def record(folder: Path, rounds: Iterable[Round]) -> None:
             recorder.record(done)
 
 
-def write(files: Iterable[Path], content: bytes, times: int = 1) -> None:
+def write(
+    files: Iterable[Path], content: bytes, times: int = 1, sync: Callable[[int], None] = os.fsync
+) -> None:
     """Write ``content`` so many times into each file, and let the disk have one after the other."""
     for file in files:
         with file.open("wb") as stream:
             for _ in range(times):
                 stream.write(content)
             stream.flush()
-            os.fsync(stream.fileno())
+            sync(stream.fileno())
 
 
 def replay(rounds: Iterable[RecordedRound], leavers: Set[ClientId] = LEAVERS) -> Vector:

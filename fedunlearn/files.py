@@ -6,9 +6,20 @@ import shutil
 import tempfile
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 from fedunlearn.checks import Refused
+
+
+@dataclass(frozen=True, slots=True)
+class Disk:
+    """The calls by which a file lasts and gets its name."""
+
+    sync: Callable[[int], None] = os.fsync
+    """Returns once the disk has all of an open file or folder."""
+    rename: Callable[[Path, Path], object] = os.replace
+    """Gives a file its name, in place of the one that has it."""
 
 
 def write(path: Path, content: bytes) -> Path:

@@ -23,10 +23,13 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from fedunlearn import files
-from fedunlearn.files import DamagedFile
+from fedunlearn.files import DamagedFile, Disk
 
 LONGEST_HEADER = 2**16
 """Bytes; what is written here takes some hundred."""
+
+DISK = Disk()
+"""The system's own."""
 
 PARTIAL = ".partial"
 """What the name of a file ends with, and a dot starts it, until it is whole."""
@@ -56,7 +59,9 @@ class Stamp(NamedTuple):
     inode: int
 
 
-def write(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> Stamp:
+def write(
+    path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str], disk: Disk = DISK
+) -> Stamp:
     """Write ``path`` whole or not at all, and return only once the disk has it.
 
     Raises `Refused` where that fails; what stood there before is kept.
@@ -68,13 +73,13 @@ def write(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]
         with ThreadPoolExecutor(1) as aside, partial.open("wb") as stream:
             digest = aside.submit(_sha256, blocks)
             stream.writelines(blocks)
-            _flush(stream)
+            _flush(stream, disk)
             stream.seek(_DIGITS.start)
             stream.write(digest.result())
-            _flush(stream)
+            _flush(stream, disk)
             stamp = _stamp(os.fstat(stream.fileno()))
-        partial.replace(path)
-        _flush_folder(path.parent)
+        disk.rename(partial, path)
+        _flush_folder(path.parent, disk)
     except OSError as error:
         raise files.unwritable(path, error) from error
     finally:
@@ -220,15 +225,15 @@ def _stamp(status: os.stat_result) -> Stamp:
     return Stamp(status.st_size, status.st_mtime_ns, status.st_ino)
 
 
-def _flush(stream: BinaryIO) -> None:
+def _flush(stream: BinaryIO, disk: Disk) -> None:
     stream.flush()
-    os.fsync(stream.fileno())
+    disk.sync(stream.fileno())
 
 
-def _flush_folder(folder: Path) -> None:
+def _flush_folder(folder: Path, disk: Disk) -> None:
     """Make a rename in ``folder`` last."""
     handle = os.open(folder, os.O_RDONLY)
     try:
-        os.fsync(handle)
+        disk.sync(handle)
     finally:
         os.close(handle)

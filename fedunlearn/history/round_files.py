@@ -17,12 +17,12 @@ from torch import Tensor
 from fedunlearn import sealed_files
 from fedunlearn.checks import Refused
 from fedunlearn.data import ClientId
-from fedunlearn.files import DamagedFile
+from fedunlearn.files import DamagedFile, Disk
 from fedunlearn.history import encodings
 from fedunlearn.history.encodings import Encoding, Unencodable
 from fedunlearn.history.rounds import Round
 from fedunlearn.history.stored_round import BROADCAST, UPDATES, StoredRound, at
-from fedunlearn.sealed_files import Stamp
+from fedunlearn.sealed_files import DISK, Stamp
 
 VERSION = "1"
 """Of the format; a file of another one is refused."""
@@ -54,7 +54,7 @@ def described(
     )
 
 
-def write(path: Path, done: Round, encoding: Encoding) -> StoredRound:
+def write(path: Path, done: Round, encoding: Encoding, disk: Disk = DISK) -> StoredRound:
     """Write ``done`` whole or not at all, and return only once the disk has it.
 
     Raises `Refused` where ``encoding`` cannot represent an update, or where the disk refuses.
@@ -77,7 +77,7 @@ def write(path: Path, done: Round, encoding: Encoding) -> StoredRound:
         tensors[BROADCAST] = model
         d = model.numel()
     facts = {"number": done.number, "cohort_examples": done.cohort_examples, "d": d}
-    return _save(_understood(path, Stamp(0, 0, 0), encoding, facts, tensors), tensors)
+    return _save(_understood(path, Stamp(0, 0, 0), encoding, facts, tensors), tensors, disk)
 
 
 def open_round(path: Path) -> StoredRound:
@@ -96,7 +96,7 @@ def open_round(path: Path) -> StoredRound:
         raise DamagedFile(path, error) from error
 
 
-def rewrite_without(stored: StoredRound, clients: Set[ClientId]) -> StoredRound:
+def rewrite_without(stored: StoredRound, clients: Set[ClientId], disk: Disk = DISK) -> StoredRound:
     """Remove the rows of ``clients`` from the file itself, and show what ``stored`` shows.
 
     The file is verified once more; then a new one takes its place in one step, and the old bytes
@@ -109,7 +109,7 @@ def rewrite_without(stored: StoredRound, clients: Set[ClientId]) -> StoredRound:
         model = {BROADCAST: tensors.pop(BROADCAST)} if whole.has_model else {}
         chosen = encodings.select(tensors, remaining.rows)
         rows = tuple(range(len(remaining.rows)))
-        remaining = _save(replace(remaining, rows=rows, held=len(rows)), chosen | model)
+        remaining = _save(replace(remaining, rows=rows, held=len(rows)), chosen | model, disk)
     return replace(
         remaining.only(set(stored.clients)),
         has_updates=stored.has_updates,
@@ -117,7 +117,7 @@ def rewrite_without(stored: StoredRound, clients: Set[ClientId]) -> StoredRound:
     )
 
 
-def _save(stored: StoredRound, tensors: Mapping[str, Tensor]) -> StoredRound:
+def _save(stored: StoredRound, tensors: Mapping[str, Tensor], disk: Disk) -> StoredRound:
     metadata = {
         "version": VERSION,
         "encoding": stored.encoding.name,
@@ -125,7 +125,7 @@ def _save(stored: StoredRound, tensors: Mapping[str, Tensor]) -> StoredRound:
         "cohort_examples": str(stored.cohort_examples),
         "d": str(stored.d),
     }
-    return replace(stored, stamp=sealed_files.write(stored.path, tensors, metadata))
+    return replace(stored, stamp=sealed_files.write(stored.path, tensors, metadata, disk))
 
 
 def _numbers(metadata: Mapping[str, str]) -> dict[str, int]:

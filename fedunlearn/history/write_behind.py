@@ -1,5 +1,6 @@
 """Rounds go to disk behind training's back: it waits only where the disk falls too far behind."""
 
+from collections.abc import Callable
 from concurrent.futures import Future
 from contextlib import suppress
 from pathlib import Path
@@ -23,14 +24,21 @@ class Recorder:
     Once a round cannot be written, no later one is: a folder never has gaps. For one producer.
     """
 
-    def __init__(self, folder: Path, encoding: Encoding, queue: int = 4) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        encoding: Encoding,
+        queue: int = 4,
+        write: Callable[[Path, Round, Encoding], StoredRound] = round_files.write,
+    ) -> None:
         """Make the folder and remove what a killed process left half written there.
 
-        At most ``queue`` rounds wait, and one more is being written.
+        At most ``queue`` rounds wait, and one more is being written, by ``write``.
         """
         checks.whole("queue", queue)
         self.folder = folder
         self.encoding = encoding
+        self._write = write
         try:
             folder.mkdir(parents=True, exist_ok=True)
             for partial in folder.glob(f".round-*{PARTIAL}"):
@@ -102,7 +110,7 @@ class Recorder:
         try:
             self._raise()
             path = file_of(self.folder, done.number)
-            written.set_result(round_files.write(path, done, self.encoding).verified)
+            written.set_result(self._write(path, done, self.encoding).verified)
         except BaseException as error:  # a thread that died would let the producer wait for ever
             self._error = error
             written.set_exception(error)

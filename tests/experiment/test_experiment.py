@@ -14,7 +14,7 @@ from fedunlearn.data import Backdoor, Dirichlet, build_federation
 from fedunlearn.data import NoPlanting as Unplanted
 from fedunlearn.experiment import Evaluation
 from fedunlearn.flower import Local
-from fedunlearn.history import InMemory
+from fedunlearn.history import InMemory, OnDisk
 from fedunlearn.local import LocalWork
 from fedunlearn.models import Mlp
 from fedunlearn.unlearning import FedAvgM, Plain, Request, Training
@@ -296,13 +296,16 @@ class TestRefusals:
         with pytest.raises(Refused, match="different seeds"):
             carried_out(SMALL, tmp_path, seeds=(1, 1))
 
-    def test_a_full_disk(self, tmp_path, monkeypatch):
-        import shutil
-
-        usage = shutil.disk_usage(tmp_path)
-        monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=10**6))
+    def test_a_disk_on_which_there_is_no_room(self, tmp_path):
+        """Of a history of terabytes."""
+        endless = replace(
+            SMALL,
+            model=Mlp((8192,)),
+            training=replace(SMALL.training, rounds=10**6),
+            store=OnDisk(),
+        )
         with pytest.raises(Refused, match="are free on that disk"):
-            carried_out(SMALL, tmp_path / "full")
+            carried_out(endless, tmp_path / "full")
 
 
 def test_replaying_server_steps_that_were_no_averages_is_warned_of(tmp_path, caplog):

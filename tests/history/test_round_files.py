@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 
 from fedunlearn import sealed_files
 from fedunlearn.checks import Refused
-from fedunlearn.files import DamagedFile
+from fedunlearn.files import DamagedFile, Disk
 from fedunlearn.history import Float32, Needs, TopK
 from fedunlearn.history.encodings import Float16, Int8
 from fedunlearn.history.round_files import open_round, rewrite_without, write
@@ -196,41 +196,37 @@ def test_what_is_no_round_is_not_written(path, wrong):
 
 
 @pytest.mark.parametrize("call", [1, 2, 3])
-def test_a_full_disk_leaves_what_was_there(path, monkeypatch, call):
+def test_a_full_disk_leaves_what_was_there(path, call):
     write(path, done(), Float32())
-    before, calls, real = path.read_bytes(), [], os.fsync
+    before, calls = path.read_bytes(), []
 
     def fsync(handle):
         calls.append(handle)
         if len(calls) == call:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        real(handle)
+        os.fsync(handle)
 
-    monkeypatch.setattr(os, "fsync", fsync)
     with pytest.raises(Refused, match=r"round-000007.*No space left on device"):
-        write(path, done(number=8), Float32())
+        write(path, done(number=8), Float32(), Disk(sync=fsync))
     assert os.listdir(path.parent) == [path.name]
     after = path.read_bytes()
     assert (after == before) == (call < 3)
     assert open_round(path).number == (7 if call < 3 else 8)
 
 
-def test_a_file_appears_only_when_the_disk_has_all_of_it(path, monkeypatch):
+def test_a_file_appears_only_when_the_disk_has_all_of_it(path):
     events = []
-    real_sync, real_replace = os.fsync, Path.replace
 
     def fsync(handle):
         target = os.readlink(f"/proc/self/fd/{handle}")
         events.append((Path(target).name, Path(target).is_file() and Path(target).read_bytes()))
-        real_sync(handle)
+        os.fsync(handle)
 
-    def rename(self, target):
+    def rename(partial, target):
         events.append("rename")
-        return real_replace(self, target)
+        partial.replace(target)
 
-    monkeypatch.setattr(os, "fsync", fsync)
-    monkeypatch.setattr(Path, "replace", rename)
-    write(path, done(), Float32())
+    write(path, done(), Float32(), Disk(fsync, rename))
     partial = ".round-000007.safetensors.partial"
     first, second, renamed, folder = events
     assert first[0] == partial
@@ -313,16 +309,15 @@ def test_a_purge_does_not_launder_damage(path):
     assert path.read_bytes() == content
 
 
-def test_a_purge_that_fails_keeps_the_file(path, monkeypatch):
+def test_a_purge_that_fails_keeps_the_file(path):
     stored = write(path, done(), Float32())
     before = path.read_bytes()
 
-    def refuse(self, target):
+    def refuse(partial, target):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr(Path, "replace", refuse)
     with pytest.raises(Refused, match="No space left"):
-        rewrite_without(stored, {3})
+        rewrite_without(stored, {3}, Disk(rename=refuse))
     assert path.read_bytes() == before
     assert os.listdir(path.parent) == [path.name]
     assert stored.updates.clients == CLIENTS

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from fedunlearn.checks import Refused
-from fedunlearn.files import DamagedFile
+from fedunlearn.files import DamagedFile, Disk
 from fedunlearn.history import (
     Float32,
     Needs,
@@ -30,23 +30,37 @@ def recorders():
     return [thread for thread in threading.enumerate() if thread.name == "recorder"]
 
 
+class Gate:
+    """Lets rounds through to the disk one by one: release() admits one more."""
+
+    def __init__(self):
+        self.admitted, self.started = threading.Semaphore(0), threading.Semaphore(0)
+        self.release = self.admitted.release
+
+    def write(self, path, one, encoding):
+        self.started.release()
+        assert self.admitted.acquire(timeout=LONG)
+        return round_files.write(path, one, encoding)
+
+
 @pytest.fixture
-def gate(monkeypatch):
-    """Let rounds through to the disk one by one: release() admits one more."""
-    admitted, started, real = threading.Semaphore(0), threading.Semaphore(0), round_files.write
-
-    def write(path, one, encoding):
-        started.release()
-        assert admitted.acquire(timeout=LONG)
-        return real(path, one, encoding)
-
-    monkeypatch.setattr(round_files, "write", write)
-    admitted.started = started
-    return admitted
+def gate():
+    return Gate()
 
 
-def refuse(handle):
-    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+class FullDisk:
+    """Writes rounds as ever until it is ``full``."""
+
+    def __init__(self, *, full):
+        self.full = full
+
+    def write(self, path, one, encoding):
+        return round_files.write(path, one, encoding, Disk(sync=self.sync))
+
+    def sync(self, handle):
+        if self.full:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        os.fsync(handle)
 
 
 def test_rounds_are_in_their_files_and_read_back_as_they_were(tmp_path):
@@ -81,7 +95,7 @@ def test_the_recorder_stores_in_its_encoding(tmp_path):
 
 
 def test_keep_returns_before_the_disk_does_and_reading_waits(tmp_path, gate):
-    with Recorder(tmp_path, Float32()) as recorder:
+    with Recorder(tmp_path, Float32(), write=gate.write) as recorder:
         kept = recorder.record(done(3))
         assert kept.number == 3
         assert not file_of(tmp_path, 3).exists()
@@ -91,7 +105,7 @@ def test_keep_returns_before_the_disk_does_and_reading_waits(tmp_path, gate):
 
 
 def test_a_round_on_its_way_is_scoped_without_waiting_and_its_views_wait(tmp_path, gate):
-    with Recorder(tmp_path, Float32()) as recorder:
+    with Recorder(tmp_path, Float32(), write=gate.write) as recorder:
         view = recorder.record(done(3)).without({2}).reduced(Needs(updates=True))
         assert view.clients == (0, 5)
         assert view.nbytes == 4 * 2 * D
@@ -105,7 +119,7 @@ def test_a_round_on_its_way_is_scoped_without_waiting_and_its_views_wait(tmp_pat
 
 @pytest.mark.parametrize("queue", [1, 3])
 def test_the_producer_waits_for_a_disk_that_falls_behind(tmp_path, gate, queue):
-    recorder = Recorder(tmp_path, Float32(), queue)
+    recorder = Recorder(tmp_path, Float32(), queue, gate.write)
     numbers = []
 
     def produce():
@@ -131,7 +145,7 @@ def test_the_producer_waits_for_a_disk_that_falls_behind(tmp_path, gate, queue):
 
 
 def test_what_is_written_is_let_go(tmp_path, gate):
-    with Recorder(tmp_path, Float32()) as recorder:
+    with Recorder(tmp_path, Float32(), write=gate.write) as recorder:
         one = done(1)
         deltas = weakref.ref(one.updates.deltas)
         kept = recorder.record(one)
@@ -147,7 +161,7 @@ def test_what_is_written_is_let_go(tmp_path, gate):
 
 
 def test_close_waits_for_everything_and_ends_the_thread(tmp_path, gate):
-    recorder = Recorder(tmp_path, Float32())
+    recorder = Recorder(tmp_path, Float32(), write=gate.write)
     for number in (1, 2, 3):
         recorder.record(done(number))
     assert len(recorders()) == 1
@@ -160,15 +174,16 @@ def test_close_waits_for_everything_and_ends_the_thread(tmp_path, gate):
         recorder.record(done(4))
 
 
-def test_a_full_disk_is_said_when_the_next_round_comes(tmp_path, monkeypatch):
-    recorder = Recorder(tmp_path, Float32())
+def test_a_full_disk_is_said_when_the_next_round_comes(tmp_path):
+    disk = FullDisk(full=False)
+    recorder = Recorder(tmp_path, Float32(), write=disk.write)
     first = recorder.record(done(1))
     assert first.written().number == 1
-    with monkeypatch.context() as disk:
-        disk.setattr(os, "fsync", refuse)
-        lost = recorder.record(done(2))
-        with pytest.raises(Refused, match=r"round-000002\.safetensors.*No space left on device"):
-            lost.updates  # noqa: B018
+    disk.full = True
+    lost = recorder.record(done(2))
+    with pytest.raises(Refused, match=r"round-000002\.safetensors.*No space left on device"):
+        lost.updates  # noqa: B018
+    disk.full = False
     for call in (lambda: recorder.record(done(3)), recorder.close, recorder.close):
         with pytest.raises(Refused, match=r"round-000002\.safetensors cannot be written"):
             call()
@@ -178,7 +193,7 @@ def test_a_full_disk_is_said_when_the_next_round_comes(tmp_path, monkeypatch):
 
 
 def test_after_a_round_that_failed_none_is_written(tmp_path, gate):
-    recorder = Recorder(tmp_path, Float16())
+    recorder = Recorder(tmp_path, Float16(), write=gate.write)
     spoilt = done(2)
     spoilt.updates.deltas[1, 0] = torch.inf
     kept = [recorder.record(one) for one in (done(1), spoilt, done(3))]
@@ -192,12 +207,11 @@ def test_after_a_round_that_failed_none_is_written(tmp_path, gate):
     assert [stored.number for stored in open_rounds(tmp_path)] == [1]
 
 
-def test_an_unforeseen_error_does_not_leave_the_producer_waiting(tmp_path, monkeypatch):
+def test_an_unforeseen_error_does_not_leave_the_producer_waiting(tmp_path):
     def fail(*_):
         raise SystemExit("gone")
 
-    monkeypatch.setattr(round_files, "write", fail)
-    recorder = Recorder(tmp_path, Float32(), queue=1)
+    recorder = Recorder(tmp_path, Float32(), queue=1, write=fail)
 
     def produce():
         for number in range(1, 100):
@@ -210,18 +224,21 @@ def test_an_unforeseen_error_does_not_leave_the_producer_waiting(tmp_path, monke
     assert recorders() == []
 
 
-def test_an_error_of_the_block_comes_first_and_the_thread_ends(tmp_path, monkeypatch):
-    monkeypatch.setattr(os, "fsync", refuse)
+def test_an_error_of_the_block_comes_first_and_the_thread_ends(tmp_path):
+    write = FullDisk(full=True).write
 
     def record():
-        with Recorder(tmp_path, Float32()) as recorder:
+        with Recorder(tmp_path, Float32(), write=write) as recorder:
             recorder.record(done(1))
             raise KeyError("mine")
 
     with pytest.raises(KeyError, match="mine"):
         record()
     assert recorders() == []
-    with pytest.raises(Refused, match="round-000001"), Recorder(tmp_path, Float32()) as recorder:
+    with (
+        pytest.raises(Refused, match="round-000001"),
+        Recorder(tmp_path, Float32(), write=write) as recorder,
+    ):
         recorder.record(done(1))
 
 

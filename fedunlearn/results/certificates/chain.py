@@ -1,7 +1,7 @@
 """The certificates of a run as a chain: each names the hash of the one before it."""
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -28,12 +28,17 @@ class Chain:
     """Whether there is a signature; `verify` has checked it only if it was given a key."""
 
 
-def issue(folder: Path, drafts: Iterable[Certificate]) -> list[Path]:
+def issue(
+    folder: Path,
+    drafts: Iterable[Certificate],
+    write: Callable[[Path, bytes], Path] = files.write,
+) -> list[Path]:
     """Write certificates of the run in ``folder``, behind those that are there; return the files.
 
     They are issued in the order of seed, strategy and request. One that is there already stays as
     it is, byte for byte, so that an interrupted run can go on. Raises `Refused` where the chain
-    is broken, or where a certificate is there for another model or configuration.
+    is broken, or where a certificate is there for another model or configuration. Each file is
+    written whole by ``write``.
     """
     chain = _chain(folder / CERTIFICATES_FOLDER, unfinished=True)
     issued = {certificate.name: certificate for certificate in chain.certificates}
@@ -50,8 +55,8 @@ def issue(folder: Path, drafts: Iterable[Certificate]) -> list[Path]:
         else:
             issued[made.name] = linked = replace(made, previous=head)
             # the JSON last: where it is, the text is too
-            files.write(_readable(path), text(linked).encode())
-            files.write(path, encode(linked))
+            write(_readable(path), text(linked).encode())
+            write(path, encode(linked))
             head = digest(linked)
         written += [path, _readable(path)]
     return written
