@@ -37,12 +37,20 @@ from fedunlearn.results.frames import (
     horizon,
     label,
 )
+from fedunlearn.results.plots.request_tables import RequestTables
 from fedunlearn.results.plots.style import FULL_WIDTH, PLOT_STYLE, widened
 
 PHASES = ("train", "unlearn", "recover")
 
 RECOVERY: dict[str, Any] = {"linestyle": (0, PHASE_DASHES["recover"]), "markerfacecolor": "white"}
 """How recovery is told from unlearning."""
+
+
+def of_request(tables: RequestTables) -> Figure | None:
+    """Return `forgetting` where there are panels to show and few strategies."""
+    if tables.at_a_glance or not panels(tables.summary):
+        return None
+    return forgetting(tables.metrics, tables.summary, tables.verdicts)
 
 
 def panels(summary: pd.DataFrame) -> list[str]:

@@ -5,8 +5,13 @@ from matplotlib import rc_context
 from matplotlib.figure import Figure
 
 from fedunlearn.results import PLAIN_COLOUR, RETRAIN, amount, looks_of
-from fedunlearn.results.plots.crowd import crowded
+from fedunlearn.results.plots.request_tables import RequestTables, crowded
 from fedunlearn.results.plots.style import FULL_WIDTH, PLOT_STYLE
+
+
+def of_request(tables: RequestTables) -> Figure:
+    """Return `cost`."""
+    return cost(tables.summary)
 
 
 @rc_context(PLOT_STYLE)

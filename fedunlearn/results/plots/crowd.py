@@ -17,24 +17,22 @@ from fedunlearn.results import (
     GREY_COLOUR,
     INK_COLOUR,
     LEAVER_COLOUR,
-    PALETTE,
     PLAIN_COLOUR,
     RETRAIN,
     is_reference,
     unit,
-    unlearned_rows,
 )
 from fedunlearn.results.frames import Band, Spread, bands_in, direction, probe
 from fedunlearn.results.plots.against_rounds import panels
+from fedunlearn.results.plots.request_tables import RequestTables
 from fedunlearn.results.plots.style import FULL_WIDTH, PLOT_STYLE
 
-CROWD = len(PALETTE) + 1
-"""From so many strategies on, one line each in one panel cannot be told apart."""
 
-
-def crowded(summary: pd.DataFrame) -> bool:
-    """Whether there are too many strategies for a line each."""
-    return unlearned_rows(summary)["strategy"].nunique() >= CROWD
+def of_request(tables: RequestTables) -> Figure | None:
+    """Return `overview` where there are many strategies."""
+    if not tables.at_a_glance:
+        return None
+    return overview(tables.metrics, tables.summary, tables.verdicts)
 
 
 def ends(metrics: pd.DataFrame, request: int) -> pd.DataFrame:

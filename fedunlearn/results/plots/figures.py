@@ -2,13 +2,14 @@
 
 Each function takes tables as in `Run` and returns a matplotlib Figure; `draw` writes all.
 
-A new figure is one file here and one line in `_figures`. What it shows is computed in `frames`,
-once for it and for a chart of `report` that shows the same: rows and their order, names, goals and
-intervals; colours and marks are those of `looks_of`. Here is only how matplotlib draws it.
+A new figure of a request is one file here and one line in `FIGURES`. What it shows is computed in
+`frames`, once for it and for a chart of `report` that shows the same: rows and their order, names,
+goals and intervals; colours and marks are those of `looks_of`. Here is only how matplotlib draws.
 """
 
 import io
 from collections.abc import Iterable, Iterator
+from importlib import import_module
 from itertools import product
 from pathlib import Path
 
@@ -18,8 +19,6 @@ from matplotlib.figure import Figure
 
 from fedunlearn import files
 from fedunlearn.results import (
-    GAP_SUFFIX,
-    RETRAIN,
     Run,
     load,
     load_verdicts,
@@ -27,16 +26,19 @@ from fedunlearn.results import (
     unlearned_rows,
     write_index,
 )
-from fedunlearn.results.frames import probe
-from fedunlearn.results.plots.against_rounds import forgetting, panels
-from fedunlearn.results.plots.costs import cost
-from fedunlearn.results.plots.crowd import crowded, overview
 from fedunlearn.results.plots.label_map import labels
+from fedunlearn.results.plots.request_tables import RequestTables
 from fedunlearn.results.plots.sensitivity import sensitivity
 from fedunlearn.results.plots.style import PLOT_STYLE
-from fedunlearn.results.plots.tradeoffs import tradeoff
 
-__all__ = ["cost", "draw", "draw_many", "forgetting", "labels", "overview", "tradeoff"]
+FIGURES = {
+    "overview": "crowd",
+    "forgetting": "against_rounds",
+    "tradeoff": "tradeoffs",
+    "cost": "costs",
+}
+"""The figures of a request in their order, and the file here whose `of_request` draws each: from
+`RequestTables`, or None where there is nothing to draw."""
 
 
 def draw(folder: Path) -> list[Path]:
@@ -86,15 +88,10 @@ def _figures(run: Run) -> Iterator[tuple[str, Figure]]:
     verdicts = load_verdicts(run.folder) if written else None
     for request, summary in run.summary.groupby("request"):
         ending = f"-request{request}" if request != 1 else ""
-        wanted = {"test_accuracy", f"{probe(summary)}{GAP_SUFFIX}"}
-        comparable = RETRAIN in set(summary["strategy"]) and wanted <= set(summary)
-        if comparable and crowded(summary):
-            yield f"overview{ending}", overview(run.metrics, summary, verdicts)
-        else:
-            if panels(summary):
-                yield f"forgetting{ending}", forgetting(run.metrics, summary, verdicts)
-            if comparable:
-                yield f"tradeoff{ending}", tradeoff(summary)
-        yield f"cost{ending}", cost(summary)
+        tables = RequestTables(run.metrics, summary, verdicts)
+        for name, module in FIGURES.items():
+            figure = import_module(f"{__package__}.{module}").of_request(tables)
+            if figure is not None:
+                yield f"{name}{ending}", figure
     if len(run.clients):
         yield "labels", labels(run.clients, run.summary)

@@ -15,7 +15,15 @@ from matplotlib.offsetbox import AnnotationBbox, DrawingArea, HPacker, TextArea,
 from fedunlearn.results import CARDS, GREY_COLOUR, INK_COLOUR, RETRAIN, looks_of
 from fedunlearn.results.frames import probe, shown_points
 from fedunlearn.results.plots.placement import Numbers, clusters, place
+from fedunlearn.results.plots.request_tables import RequestTables
 from fedunlearn.results.plots.style import NARROW, PLOT_STYLE, widened
+
+
+def of_request(tables: RequestTables) -> Figure | None:
+    """Return `tradeoff` where strategies can be compared, and few are."""
+    if tables.at_a_glance or not tables.comparable:
+        return None
+    return tradeoff(tables.summary)
 
 
 @rc_context(PLOT_STYLE)

@@ -3,7 +3,8 @@ import pytest
 
 from fedunlearn.results import load
 from fedunlearn.results.plots import draw, ends
-from fedunlearn.results.plots.crowd import by_success, crowded, overview
+from fedunlearn.results.plots.crowd import by_success, overview
+from fedunlearn.results.plots.request_tables import crowded
 from tests.support.simulated_runs import ENDS, simulated
 
 MANY = tuple(f"{name}{number}" for number in "123" for name in list(ENDS)[1:4])
