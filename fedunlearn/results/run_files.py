@@ -286,8 +286,10 @@ def _joined(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
 
 
 def _overrides(run: Path) -> str:
+    """Return what a run overrode, but for how its process treated the folder that it found."""
     file = run / ".hydra" / "overrides.yaml"
-    return " ".join(yaml.safe_load(_text(file)) or []) if file.exists() else ""
+    given = (yaml.safe_load(_text(file)) or []) if file.exists() else []
+    return " ".join(each for each in given if not each.startswith(("resume=", "overwrite=")))
 
 
 def _numerically(part: str) -> tuple[int, str]:

@@ -20,6 +20,7 @@ from fedunlearn.files import DamagedFile
 from fedunlearn.history import History, OnDisk, Round, Updates, Window, round_files
 from fedunlearn.locks import alone
 from fedunlearn.models import Layout
+from fedunlearn.results.certificates import chain
 from fedunlearn.unlearning import FederationState, ScopedClients
 from tests.support.folder_contents import contents
 from tests.support.killed import KEPT, SEEDS, WAVES, carry_out, killed
@@ -128,6 +129,17 @@ class TestStages:
         interrupted(monkeypatch, tmp_path, kept, erasure, "to_purge", calls)
         written = next((tmp_path / "history").rglob("round-*.safetensors"))
         shutil.copy(written, written.with_name("round-000099.safetensors"))
+        carry_out(tmp_path, kept)
+        require_equal(tmp_path, whole)
+
+    @pytest.mark.parametrize(
+        ("name", "calls"), [("text", 1), ("text", 4), ("encode", 2), ("digest", 7)]
+    )
+    def test_while_certificates_are_written(self, undisturbed, name, calls, tmp_path, monkeypatch):
+        kept, whole, _ = undisturbed
+        interrupted(monkeypatch, tmp_path, kept, chain, name, calls)
+        written = len([*tmp_path.glob("certificates/*.json")])
+        assert written == {"text": calls - 1, "encode": calls - 1, "digest": calls}[name]
         carry_out(tmp_path, kept)
         require_equal(tmp_path, whole)
 

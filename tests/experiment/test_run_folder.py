@@ -287,7 +287,8 @@ def test_a_run_is_found_as_itself_and_nothing_is_refused(tmp_path):
 def test_the_index_has_a_row_for_every_summary_row_and_for_unfinished_runs(tmp_path):
     fill(tmp_path / "0", values={"third": 1 / 3})
     (tmp_path / "0" / ".hydra").mkdir()
-    (tmp_path / "0" / ".hydra" / "overrides.yaml").write_text("- strategy=none\n- seeds=[0,1]\n")
+    given = "- strategy=none\n- seeds=[0,1]\n- resume=true\n"  # as a run that was gone on with
+    (tmp_path / "0" / ".hydra" / "overrides.yaml").write_text(given)
     with RunFolder(tmp_path / "1"):
         pass
     index = pd.read_csv(write_index(tmp_path))

@@ -1,0 +1,28 @@
+"""A comparison with the default evaluators, killed at every stage of every seed, ends the same."""
+
+import numpy as np
+import pytest
+
+from benchmarks import kills
+from benchmarks.killed_runs import Kill
+
+STAGES = {"training", "references", "strategies", "measuring", "checkpoints", "purge and audit"}
+ENDING = {"answers", "certificates", "opening and closing", "the command"}
+
+
+@pytest.mark.slow
+def test_a_kill_at_every_stage_of_every_seed_changes_no_byte(tmp_path):
+    folder = tmp_path / "case"
+    whole = kills.undisturbed("two seeds", folder)
+    by_place = {}
+    for number, event, place in whole.places:
+        by_place.setdefault(place, []).append((number, event))
+    wanted = {(seed, stage) for seed in (0, 1) for stage in STAGES}
+    assert by_place.keys() >= wanted | {(None, stage) for stage in ENDING}
+    rng, met = np.random.default_rng(2026), set()
+    for events in by_place.values():
+        number, event = events[int(rng.integers(len(events)))]
+        plan = kills.Plan("two seeds", number, [Kill(event=event)])
+        met |= set(kills.disturbed(plan, folder))
+        assert kills.differing(kills.contents(folder), whole.files) == []
+    assert met >= wanted
