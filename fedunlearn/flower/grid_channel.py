@@ -23,6 +23,7 @@ from fedunlearn.unlearning import (
     ProxyData,
     ScopedClients,
     Training,
+    TrainingTask,
     cohort,
     run_rounds,
 )
@@ -53,34 +54,26 @@ class GridChannel:
         """What a client does in an ordinary round."""
         return self.training.work
 
-    def train(
-        self,
-        asking: ScopedClients,
-        weights: Vector,
-        who: tuple[ClientId, ...] | None,
-        work: LocalWork,
-        round: int,
-        other: Vector | None,
-    ) -> Updates:
-        """Let clients train from ``weights`` [d]; see `strategy.Clients.train`."""
-        clients = self._cohort(asking, round) if who is None else who
+    def train(self, asking: ScopedClients, task: TrainingTask) -> Updates:
+        """Let clients train; see `strategy.Clients.train`."""
+        weights, number, rate = task.weights, task.round, f"{task.work.lr(task.round):g}"
+        clients = self._cohort(asking, number) if task.who is None else task.who
         config: dict[str, ConfigRecordValues] = {
-            "work": encode(work),
-            "round": round,
+            "work": encode(task.work),
+            "round": number,
             "seed": asking.seed,
             "stream": asking.access.stream,
         }
-        content = RecordDict({"arrays": pack(weights, other), "config": ConfigRecord(config)})
+        content = RecordDict({"arrays": pack(weights, task.other), "config": ConfigRecord(config)})
         moment = asking.ledger.moment
         ordinary = moment.phase == "train" and not moment.request
         if ordinary and not weights.isfinite().all():
             raise Refused(
-                f"Training diverged before round {round}: the global model is not finite. The "
+                f"Training diverged before round {number}: the global model is not finite. The "
                 f"server's step (training.server) made it so; {ADVICE}."
             )
         wanted = Wanted({WEIGHTS: form_of(weights)}, work=True, diverging=not ordinary)
-        rate = f"{work.lr(round):g}"
-        when = f"If training diverged: round {round}, with a learning rate of {rate}; {ADVICE}."
+        when = f"If training diverged: round {number}, with a learning rate of {rate}; {ADVICE}."
         replies = self._exchange(asking, content, clients, "train", wanted, when)
         if not replies:
             return Updates((), weights.new_empty(0, len(weights)), torch.empty(0).long())

@@ -23,7 +23,7 @@ from fedunlearn.flower.replies import Form, Reply, Wanted
 from fedunlearn.history import Updates
 from fedunlearn.local import LocalWork
 from fedunlearn.models import Layout, Vector
-from fedunlearn.unlearning import ScopedClients
+from fedunlearn.unlearning import ScopedClients, TrainingTask
 
 EPOCHS = "local-epochs"
 """The key of ``train_config`` that says how many epochs a client trains."""
@@ -59,29 +59,21 @@ class PlainChannel:
         """Raise: there are no records on the server."""
         raise PermissionError("A plain Flower app has no proxy data on the server.")
 
-    def train(
-        self,
-        asking: ScopedClients,
-        weights: Vector,
-        who: tuple[ClientId, ...] | None,
-        work: LocalWork,
-        round: int,
-        other: Vector | None,
-    ) -> Updates:
-        """Let clients train from ``weights`` [d]; see `strategy.Clients.train`.
+    def train(self, asking: ScopedClients, task: TrainingTask) -> Updates:
+        """Let clients train; see `strategy.Clients.train`.
 
         Raises `Refused` for work that a message to plain clients cannot describe.
         """
-        if other is not None:
+        if task.other is not None:
             raise Refused("A plain Flower app takes one model a message; choose another method.")
-        epochs = self._epochs(work)
+        epochs = self._epochs(task.work)
         strategy = copy.deepcopy(self.strategy)
-        messages = self._ordinary(asking, strategy, weights, round, epochs)
-        if who is not None:
+        messages = self._ordinary(asking, strategy, task.weights, task.round, epochs)
+        if task.who is not None:
             content = messages[0].content
-            messages = [Message(content, self.nodes.of[client], "train") for client in who]
-        replies = self._train(asking, messages, round)
-        return self._updates(asking, weights, messages, replies, epochs)
+            messages = [Message(content, self.nodes.of[client], "train") for client in task.who]
+        replies = self._train(asking, messages, task.round)
+        return self._updates(asking, task.weights, messages, replies, epochs)
 
     def rounds(
         self, asking: ScopedClients, weights: Vector, first: int, last: int, work: LocalWork

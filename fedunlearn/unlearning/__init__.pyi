@@ -21,6 +21,7 @@ from .recovery import Projected as Projected
 from .recovery import Recovery as Recovery
 from .scoped_clients import Channel as Channel
 from .scoped_clients import ScopedClients as ScopedClients
+from .scoped_clients import TrainingTask as TrainingTask
 from .server_data import ProxyData as ProxyData
 from .server_data import ServerData as ServerData
 from .server_optimizers import FedAdam as FedAdam

@@ -17,6 +17,20 @@ from fedunlearn.unlearning.server_data import ServerData
 from fedunlearn.unlearning.training import server_rng
 
 
+@dataclass(frozen=True, slots=True)
+class TrainingTask:
+    """What clients are asked for in a round: the arguments of `strategy.Clients.train`."""
+
+    weights: Vector
+    """The model from which they start, [d]."""
+    who: tuple[ClientId, ...] | None
+    """Who trains, ascending; None: the cohort of the round."""
+    work: LocalWork
+    round: int
+    other: Vector | None
+    """A second model for work that compares with it, [d]."""
+
+
 class Channel(Protocol):
     """How a federation's clients are reached: by messages, or on paper to estimate what they cost.
 
@@ -31,16 +45,8 @@ class Channel(Protocol):
     def proxy(self) -> ServerData:
         """Unlabelled records on the server."""
 
-    def train(
-        self,
-        asking: "ScopedClients",
-        weights: Vector,
-        who: tuple[ClientId, ...] | None,
-        work: LocalWork,
-        round: int,
-        other: Vector | None,
-    ) -> Updates:
-        """Let ``who`` (None: the round's cohort) train; see `strategy.Clients.train`."""
+    def train(self, asking: "ScopedClients", task: TrainingTask) -> Updates:
+        """Let clients train; see `strategy.Clients.train`."""
 
     def rounds(
         self, asking: "ScopedClients", weights: Vector, first: int, last: int, work: LocalWork
@@ -98,7 +104,8 @@ class ScopedClients:
         """Let clients train from ``weights`` [d]; see `strategy.Clients.train`."""
         self.access.require_remaining()
         asked = None if who is None else self.access.chosen(who)
-        return self.channel.train(self, weights, asked, work or self.work, round, other)
+        task = TrainingTask(weights, asked, work or self.work, round, other)
+        return self.channel.train(self, task)
 
     def rounds(
         self, weights: Vector, first: int, last: int, work: LocalWork | None = None

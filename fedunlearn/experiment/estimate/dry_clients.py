@@ -15,6 +15,7 @@ from fedunlearn.unlearning import (
     ProxyData,
     ScopedClients,
     Training,
+    TrainingTask,
     cohort,
 )
 
@@ -155,18 +156,10 @@ class DryChannel:
         """What a client does in an ordinary round."""
         return self.training.work
 
-    def train(
-        self,
-        asking: ScopedClients,
-        weights: Vector,
-        who: tuple[ClientId, ...] | None,
-        work: LocalWork,
-        round: int,
-        other: Vector | None,
-    ) -> Updates:
+    def train(self, asking: ScopedClients, task: TrainingTask) -> Updates:
         """Charge what messages would cost; the updates may be changed in place."""
-        clients = self._cohort(asking, round) if who is None else who
-        updates = self._charged(asking, clients, weights, work, other)
+        clients = self._cohort(asking, task.round) if task.who is None else task.who
+        updates = self._charged(asking, clients, task.weights, task.work, task.other)
         return replace(updates, deltas=updates.deltas.clone())
 
     def rounds(
