@@ -65,8 +65,8 @@ def main() -> None:
     torch.set_num_threads(1)  # as in a run: threads each train clients of their own
     with sentences():
         for folder in options.folder:
-            for found in results.find_runs(folder):
-                path = attacked(results.load(found), options.shadows, options.models, console)
+            for run_folder in results.find_runs(folder):
+                path = attacked(results.load(run_folder), options.shadows, options.models, console)
                 console.print(f"\nWritten: {path}", soft_wrap=True)
 
 

@@ -52,13 +52,13 @@ def named(cache: experiment.Cache, names: list[str]) -> list[experiment.Entry]:
     entries = cache.entries()
     if names == ["--all"]:
         return entries
-    found = []
+    chosen = []
     for name in names:
         alike = [entry for entry in entries if entry.folder.name.startswith(name)]
         if len(alike) != 1:
             what = "no entry" if not alike else f"{len(alike)} entries"
             raise Refused(f"{name} names {what} of {cache.folder}; fedunlearn cache ls lists them.")
-        found += alike
-    if not found:
+        chosen += alike
+    if not chosen:
         raise Refused(USAGE)
-    return found
+    return chosen

@@ -26,32 +26,32 @@ def strategies(cfg: DictConfig, chosen: str) -> dict[str, DictConfig]:
     ``{puf: {eta: 20}}`` is a variant of a strategy, and is called ``puf(eta=20)``; ``all`` stands
     for every strategy, also within a list.
     """
-    known = GlobalHydra.instance().config_loader().get_group_options("strategy")
+    options = GlobalHydra.instance().config_loader().get_group_options("strategy")
     named = cfg.strategies
     if named != "all" and not (OmegaConf.is_list(named) and len(named)):
         raise Refused(f"strategies must be all, or a list such as [none,retrain], not {named}.")
     entries = ["all"] if named == "all" else OmegaConf.to_container(named, resolve=True)
     assert isinstance(entries, list)
-    found: dict[str, DictConfig] = {}
-    for entry in chain.from_iterable(known if one == "all" else [one] for one in entries):
+    configs: dict[str, DictConfig] = {}
+    for entry in chain.from_iterable(options if one == "all" else [one] for one in entries):
         name, fields = _name_and_fields(entry)
-        if name not in known:
+        if name not in options:
             raise Refused(
-                f"strategies={name} does not exist{nearest(name, known)} {looked('strategy')}"
+                f"strategies={name} does not exist{nearest(name, options)} {looked('strategy')}"
             )
         part = cfg.strategy if name == chosen else compose(f"strategy/{name}")["strategy"]
         label = f"{name}({_listed(fields)})" if fields else name
-        if label in found:
+        if label in configs:
             raise Refused(f"strategies names {label} twice.")
-        found[label] = _with(part, fields, label) if fields else part
-    return with_untouched(found)
+        configs[label] = _with(part, fields, label) if fields else part
+    return with_untouched(configs)
 
 
-def with_untouched(found: Mapping[str, DictConfig]) -> dict[str, DictConfig]:
+def with_untouched(configs: Mapping[str, DictConfig]) -> dict[str, DictConfig]:
     """Return the strategies, with the untouched model among them: what there was to forget."""
-    if UNTOUCHED in found:
-        return dict(found)
-    return {UNTOUCHED: compose(f"strategy/{UNTOUCHED}")["strategy"], **found}
+    if UNTOUCHED in configs:
+        return dict(configs)
+    return {UNTOUCHED: compose(f"strategy/{UNTOUCHED}")["strategy"], **configs}
 
 
 def _name_and_fields(entry: object) -> tuple[str, Mapping[str, object]]:
@@ -80,14 +80,14 @@ def _listed(fields: Mapping[str, object]) -> str:
 
 def _with(part: DictConfig, fields: Mapping[str, object], label: str) -> DictConfig:
     """Return ``part`` with other values for these fields; raise `Refused` for unknown ones."""
-    known = part.copy()
-    OmegaConf.set_struct(known, True)
+    strict = part.copy()
+    OmegaConf.set_struct(strict, True)
     try:
-        merged = OmegaConf.merge(known, fields)
+        merged = OmegaConf.merge(strict, fields)
     except ConfigKeyError as error:
         raise Refused(
             f"strategies: {label} sets {error.key}, which does not exist"
-            f"{nearest(str(error.key), map(str, error.parent_node or known))}"
+            f"{nearest(str(error.key), map(str, error.parent_node or strict))}"
         ) from None
     except OmegaConfBaseException as error:
         raise Refused(f"strategies: {label} cannot be: {str(error).splitlines()[0]}.") from None

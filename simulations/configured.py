@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
@@ -33,9 +33,14 @@ def settled(cfg: DictConfig, seeds: Sequence[int]) -> DictConfig:
 
     No number of them up to 18 can tell anything from chance under a single seed.
     """
-    if cfg.references is None:
-        cfg.references = 1 if len(seeds) == 1 else SEVERAL
+    cfg.references = _references(cfg, single=len(seeds) == 1)
     return cfg
+
+
+def _references(cfg: DictConfig, *, single: bool = False) -> int:
+    """Return the references of each seed, also where ``cfg`` leaves their number open."""
+    usual = 1 if single else SEVERAL
+    return usual if cfg.references is None else cast(int, cfg.references)
 
 
 def experiment(cfg: DictConfig, strategies: Mapping[str, DictConfig]) -> experiments.Experiment:
@@ -77,7 +82,7 @@ def experiment(cfg: DictConfig, strategies: Mapping[str, DictConfig]) -> experim
         heldout=cfg.heldout,
         proxy=cfg.proxy,
         split=cfg.split,
-        references=SEVERAL if cfg.references is None else cfg.references,
+        references=_references(cfg),
     )
 
 
@@ -156,7 +161,7 @@ def requests(withdrawal: DictConfig, rounds: int) -> tuple[unlearning.Request, .
     if timeline is None:
         after = rounds if withdrawal.after is None else withdrawal.after
         timeline = [{"after": after, "clients": withdrawal.clients}]
-    found = []
+    planned = []
     for entry in timeline:
         if set(entry) != {"after", "clients"}:
             raise Refused(
@@ -170,16 +175,16 @@ def requests(withdrawal: DictConfig, rounds: int) -> tuple[unlearning.Request, .
         for client in clients:
             checks.whole("Each of withdrawal.clients", client, at_least=0)
         checks.whole("withdrawal.after", entry["after"])
-        found.append(unlearning.Request(frozenset(clients), entry["after"]))
-    return tuple(found)
+        planned.append(unlearning.Request(frozenset(clients), entry["after"]))
+    return tuple(planned)
 
 
 def seeds(values: object) -> Sequence[int]:
     """Read ``seeds``: a number or a list of them."""
-    found = [values] if isinstance(values, int) else list(values)  # type: ignore[call-overload]
-    for seed in found:
+    numbers = [values] if isinstance(values, int) else list(values)  # type: ignore[call-overload]
+    for seed in numbers:
         checks.whole("Each of seeds", seed, at_least=0)
-    return found
+    return numbers
 
 
 def content(cfg: DictConfig, strategies: Mapping[str, DictConfig]) -> dict[str, object]:

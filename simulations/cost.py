@@ -41,8 +41,8 @@ def main() -> None:
         if not folders:
             raise Refused("Name the folder of a run: fedunlearn cost outputs/demo devices=phones")
         for folder in folders:
-            for found in results.find_runs(folder):
-                _show(console, results.load(found), devices)
+            for run_folder in results.find_runs(folder):
+                _show(console, results.load(run_folder), devices)
 
 
 def chosen(overrides: list[str]) -> costing.Devices:

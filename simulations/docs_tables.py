@@ -47,25 +47,25 @@ def overview() -> str:
         "|---|---|---|---|---|",
     ]
     for name in names():
-        found = strategy(name)
+        method = strategy(name)
         page = f"docs/strategies/{name}.md"
         title = f"[`{name}`]({page if (ROOT / page).exists() else f'strategies/{name}.py'})"
-        cells = (title, idea(found), stored(found.needs), workers(found.needs), found.guarantee)
+        cells = (title, idea(method), stored(method.needs), workers(method.needs), method.guarantee)
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
 def facts(name: str) -> str:
     """Return what one strategy declares, and its values, as two tables in Markdown."""
-    found = strategy(name)
+    method = strategy(name)
     values = list(keys((CONFIGS / f"{name}.yaml").read_text()))
     lines = [
         "| declares | |",
         "|---|---|",
-        f"| training stores | {stored(found.needs)} |",
-        f"| who works for it | {workers(found.needs)} |",
-        f"| stored rounds | {'replaced by those it runs' if found.needs.replaces else 'stay'} |",
-        f"| promises | {GUARANTEES[found.guarantee]} |",
+        f"| training stores | {stored(method.needs)} |",
+        f"| who works for it | {workers(method.needs)} |",
+        f"| stored rounds | {'replaced by those it runs' if method.needs.replaces else 'stay'} |",
+        f"| promises | {GUARANTEES[method.guarantee]} |",
         "",
         *(table((key.path, key.value, key.of) for key in values) if values else ()),
     ]
@@ -88,15 +88,15 @@ def all_classes() -> str:
     lines, told = [], set()
     groups = {g.name: sorted(g.glob("*.yaml")) for g in sorted(CONF.iterdir()) if g.is_dir()}
     for group, paths in {"answer": [CONF / "config.yaml"], **groups}.items():
-        found = {
+        listed = {
             cls: None
             for path in paths
             for cls in classes(path.read_text())
             if hyperparameters(cls) and cls not in told and not is_strategy(cls)
         }
-        told |= set(found)
-        lines += [f"## {group}", ""] if found else []
-        for cls in found:
+        told |= set(listed)
+        lines += [f"## {group}", ""] if listed else []
+        for cls in listed:
             rows = [(one.name, one.default, one) for one in hyperparameters(cls)]
             lines += [f"### {cls.__name__}", "", _about(cls), "", *table(rows), ""]
     return "\n".join(lines).rstrip()
@@ -112,9 +112,9 @@ def _about(cls: type) -> str:
     return (inspect.getdoc(cls) or "").splitlines()[0].replace("``", "`")
 
 
-def idea(found: UnlearningStrategy) -> str:
+def idea(method: UnlearningStrategy) -> str:
     """Return the first sentence of a strategy's file, without its name."""
-    module = inspect.getmodule(type(found))
+    module = inspect.getmodule(type(method))
     assert module is not None
     assert module.__doc__ is not None
     return module.__doc__.splitlines()[0].partition(": ")[2].rstrip(".")
@@ -161,13 +161,13 @@ def filled(text: str, tables: Mapping[str, str]) -> str:
 
 def pages() -> dict[Path, str]:
     """Return every page that holds tables and every YAML of conf/, as it should be."""
-    found = {
+    by_page = {
         ROOT / "README.md": filled((ROOT / "README.md").read_text(), {"strategies": overview()})
     }
-    found[VALUES] = filled(VALUES.read_text(), {"values": all_classes()})
+    by_page[VALUES] = filled(VALUES.read_text(), {"values": all_classes()})
     for path in sorted(PAGES.glob("*.md")):
-        found[path] = filled(path.read_text(), {"facts": facts(path.stem)})
-    return found | files()
+        by_page[path] = filled(path.read_text(), {"facts": facts(path.stem)})
+    return by_page | files()
 
 
 def main() -> None:

@@ -43,6 +43,6 @@ def main() -> None:
     """Check the command line, then examine; where a flag only prints, that is left to Hydra."""
     with sentences():
         require_one_configuration("doctor")
-        found: list[DictConfig] = []
-        check_command_line(found.append)
-        app(*found)  # past Hydra's main function, which would make an output folder
+        configs: list[DictConfig] = []
+        check_command_line(configs.append)
+        app(*configs)  # past Hydra's main function, which would make an output folder

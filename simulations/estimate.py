@@ -48,6 +48,6 @@ def main() -> None:
     """Check the command line, then count; where a flag only prints, that is left to Hydra."""
     with sentences():
         require_one_configuration("estimate")
-        found: list[tuple[Experiment, Sequence[int]]] = []
-        check_command_line(lambda cfg: found.append(read(cfg)))
-        app(*found)  # past Hydra's main function, which would make an output folder
+        comparisons: list[tuple[Experiment, Sequence[int]]] = []
+        check_command_line(lambda cfg: comparisons.append(read(cfg)))
+        app(*comparisons)  # past Hydra's main function, which would make an output folder

@@ -143,8 +143,8 @@ def composed(overrides: list[str]) -> DictConfig:
         if key is None:
             raise Refused(_first_line(error)) from None
         parent, _, name = key.group(1).rpartition(".")
-        known = _keys(parent, [o for o in overrides if not o.startswith(key.group(1))])
-        raise Refused(f"{key.group(1)} does not exist{nearest(name, known)}") from None
+        keys = _keys(parent, [o for o in overrides if not o.startswith(key.group(1))])
+        raise Refused(f"{key.group(1)} does not exist{nearest(name, keys)}") from None
 
 
 def _keys(parent: str, overrides: list[str]) -> list[str]:

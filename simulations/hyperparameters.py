@@ -87,13 +87,13 @@ class Key:
 @cache
 def hyperparameters(cls: Any) -> tuple[Hyperparameter, ...]:
     """Return what a dataclass says of its fields, in order."""
-    known, sentences = checks.annotations(cls), _sentences(cls)
+    ranges, sentences = checks.annotations(cls), _sentences(cls)
     return tuple(
         Hyperparameter(
             field.name,
-            _kind(known[field.name]),
-            checks.bound(known[field.name])[1],
-            _range(known[field.name]),
+            _kind(ranges[field.name]),
+            checks.bound(ranges[field.name])[1],
+            _range(ranges[field.name]),
             _default(field),
             sentences.get(field.name, ""),
         )
@@ -118,15 +118,15 @@ def _keys(node: yaml.Node | None, above: tuple[str, ...], lines: list[str]) -> I
     if not isinstance(node, yaml.MappingNode):
         return
     cls = target(node)
-    known = {one.name: one for one in hyperparameters(cls)} if cls else {}
+    by_name = {one.name: one for one in hyperparameters(cls)} if cls else {}
     for key, value in node.value:
         path = (*above, key.value)
-        if key.value in known:
+        if key.value in by_name:
             begin, number = key.start_mark.column, key.start_mark.line
             beside = value.start_mark.line == number and value.start_mark != value.end_mark
             end = value.end_mark.column if beside else key.end_mark.column + 1
             written = lines[number][value.start_mark.column : end] if beside else ""
-            yield Key(".".join(path), number, begin, end, written, known[key.value])
+            yield Key(".".join(path), number, begin, end, written, by_name[key.value])
         yield from _keys(value, path, lines)
 
 
@@ -146,8 +146,8 @@ def target(node: yaml.MappingNode) -> type | None:
     """Return the dataclass of ours that a node names by ``_target_``, or None."""
     for key, value in node.value:
         if key.value == "_target_" and value.value.startswith(OURS):
-            found = get_class(value.value)
-            return found if is_dataclass(found) else None
+            cls = get_class(value.value)
+            return cls if is_dataclass(cls) else None
     return None
 
 
@@ -155,13 +155,13 @@ def _sentences(cls: Any) -> Mapping[str, str]:
     """Return the string below each field in the source of a class."""
     (tree,) = ast.parse(textwrap.dedent(inspect.getsource(cls))).body
     assert isinstance(tree, ast.ClassDef)
-    found = {}
+    by_field = {}
     for field, below in zip(tree.body, tree.body[1:], strict=False):
         if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name):
             match below:
                 case ast.Expr(value=ast.Constant(value=str(sentence))):
-                    found[field.target.id] = " ".join(sentence.split())
-    return found
+                    by_field[field.target.id] = " ".join(sentence.split())
+    return by_field
 
 
 def _kind(annotation: Any) -> str:

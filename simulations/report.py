@@ -50,17 +50,17 @@ def declared(folder: Path) -> pages.Declared:
     manifest = folder / MANIFEST_FILE
     content = json.loads(manifest.read_text(encoding="utf-8")) if manifest.is_file() else {}
     config = content.get("config", {})
-    found: dict[str, UnlearningStrategy] = {}
+    methods: dict[str, UnlearningStrategy] = {}
     for name, part in config.get("strategies", {}).items():
         with suppress(Refused):
             require_offered(part, manifest)
-            found[name] = build(f"strategy={name}", OmegaConf.create(part))
+            methods[name] = build(f"strategy={name}", OmegaConf.create(part))
     devices = {name: chosen([f"devices={name}"]) for name in DEVICES} if config else {}
     return pages.Declared(
         capabilities=[
             pages.Capability(name, idea(one), stored(one.needs), workers(one.needs), one.guarantee)
-            for name, one in found.items()
+            for name, one in methods.items()
         ],
-        gathering=frozenset(name for name, one in found.items() if one.needs.statistics),
+        gathering=frozenset(name for name, one in methods.items() if one.needs.statistics),
         devices=devices,
     )

@@ -62,12 +62,12 @@ def _require_trusted(folder: Path, overrides: Iterable[str], places: Iterable[Pa
     It may name classes that a configuration on this machine offers, and folders outside itself.
     """
     again = "Repeat the command that began the run, with hydra.run.dir=FOLDER resume=true."
-    known = offered()
+    targets = offered()
     for override in overrides:
         if override.lstrip("+~").startswith("hydra.searchpath"):
             raise Refused(f"The run in {folder} was begun with {override}. {again}")
         for target in re.findall(r"_target_['\"]?\s*[=:]\s*['\"]?([\w.]+)", override):
-            if target not in known:
+            if target not in targets:
                 raise Refused(
                     f"The run in {folder} was begun with {override}, but no configuration on this "
                     f"machine offers {target}: what lies in a folder runs no code. {again}"
@@ -82,8 +82,8 @@ def _require_trusted(folder: Path, overrides: Iterable[str], places: Iterable[Pa
 
 def _hydra(path: Path) -> Any:
     try:
-        found = yaml.safe_load(path.read_text(encoding="utf-8"))
-        return found.get("hydra", found)
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        return content.get("hydra", content)
     except (OSError, UnicodeDecodeError, yaml.YAMLError, AttributeError) as error:
         raise Refused(f"{path} cannot be read ({error}), so no run was begun there.") from error
 

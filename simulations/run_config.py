@@ -85,10 +85,10 @@ def split(overrides: object) -> list[str]:
             f'overrides must be one string, "seed=1 dataset=digits" say, not {overrides!r}.'
         )
     try:
-        found = shlex.split(overrides)
+        parts = shlex.split(overrides)
     except ValueError as error:
         raise Refused(f"overrides cannot be split: {error} in {overrides!r}.") from None
-    for override in found:
+    for override in parts:
         key = override.partition("=")[0]
         if override.startswith("-"):
             raise Refused(
@@ -101,4 +101,4 @@ def split(overrides: object) -> list[str]:
                 "own grid. Leave it out; --federation-config says what a client may use, for "
                 'example "client-resources-num-cpus=1".'
             )
-    return found
+    return parts

@@ -89,15 +89,15 @@ def main() -> None:
     torch.set_num_threads(1)  # as in a run: small batches wait for threads longer than they work
     with sentences():
         for folder in options.folder:
-            for found in results.find_runs(folder):
-                run = results.load(found)
+            for run_folder in results.find_runs(folder):
+                run = results.load(run_folder)
                 asked = (gate, options.records, options.replicates)
                 scoring = attacks.Scoring(configured.rebuilt(run), run, *asked)
                 table = scoring.table()
                 for _, rows in table.groupby("request"):
                     console.print(listed(rows), "")
                 console.print(LEGEND, *attacks.warnings(scoring.models), sep="\n")
-                path = files.write(found / FILE, table.to_csv(index=False).encode())
+                path = files.write(run_folder / FILE, table.to_csv(index=False).encode())
                 console.print(f"\nWritten: {path}", soft_wrap=True)
 
 

@@ -123,7 +123,7 @@ class Search:
         """Return what to try next: as much as the launcher carries out side by side."""
         jobs: list[Job] = []
         before = trials.carried_out(study)
-        known = {repr(trial.params): trial.values for trial in before}
+        values_by_parameters = {repr(trial.params): trial.values for trial in before}
         repeats = 0
         while len(jobs) < min(self._width, self.n_trials - len(before)) and repeats < REPEATS:
             number = len(study.get_trials(deepcopy=False))
@@ -131,12 +131,12 @@ class Search:
             study.sampler = self.sampler(seed=draw)
             trial = study.ask(space)
             same = repr(trial.params)
-            if same in known:  # every run is a function of its settings
-                values = known[same]
+            if same in values_by_parameters:  # every run is a function of its settings
+                values = values_by_parameters[same]
                 study.tell(trial, values, TrialState.COMPLETE if values else TrialState.FAIL)
                 repeats += 1
                 continue
-            known[same], repeats = None, 0
+            values_by_parameters[same], repeats = None, 0
             jobs.append(Job(trial.number, len(before) + len(jobs), trial.params))
             trial.set_user_attr(RUN, jobs[-1].run)
         return jobs
@@ -150,7 +150,9 @@ class Search:
     def _run(self, study: optuna.Study, jobs: Sequence[Job], fixed: Sequence[str]) -> None:
         """Carry out jobs whose numbers follow each other, and note what came of each."""
         tried = [[f"{key}={value}" for key, value in job.params.items()] for job in jobs]
-        ends = self.launcher.launch([[*fixed, *own] for own in tried], jobs[0].run)
+        ends = self.launcher.launch(
+            [[*fixed, *tried_overrides] for tried_overrides in tried], jobs[0].run
+        )
         for job, ended in zip(jobs, ends, strict=True):
             self._tell(study, job, ended)
 

@@ -66,16 +66,16 @@ def register() -> None:
 
 def folders() -> list[Path]:
     """Return where configurations are looked for, the first first."""
-    own = own_folder() / "conf"
-    return [CONF, own] if own.is_dir() and own.resolve() != CONF else [CONF]
+    user_conf = own_folder() / "conf"
+    return [CONF, user_conf] if user_conf.is_dir() and user_conf.resolve() != CONF else [CONF]
 
 
 def looked(group: str) -> str:
     """Return a sentence that says where the files of ``group`` were looked for, and what to do."""
-    known, own = folders(), own_folder()
+    known, user_folder = folders(), own_folder()
     seen = " and ".join(f"{folder}/{group}" for folder in known)
-    absent = "" if len(known) > 1 or own / "conf" == CONF else " (there is no conf/ here)"
-    return f"Looked in {seen}{absent}; your own is conf/{group}/NAME.yaml in {own}."
+    absent = "" if len(known) > 1 or user_folder / "conf" == CONF else " (there is no conf/ here)"
+    return f"Looked in {seen}{absent}; your own is conf/{group}/NAME.yaml in {user_folder}."
 
 
 def passed_over() -> Iterator[str]:
@@ -83,10 +83,10 @@ def passed_over() -> Iterator[str]:
     strategies = CONF.parent / "strategies"
     if not strategies.is_dir():
         strategies = CONF.parents[1] / "strategies"
-    own = own_folder() / "strategies"
+    user_strategies = own_folder() / "strategies"
     pairs = [(folder, CONF, "*.yaml") for folder in folders()[1:]]
-    if own.is_dir() and own.resolve() != strategies:
-        pairs.append((own, strategies, "*.py"))
+    if user_strategies.is_dir() and user_strategies.resolve() != strategies:
+        pairs.append((user_strategies, strategies, "*.py"))
     for folder, ours, pattern in pairs:
         for path in sorted(folder.rglob(pattern)):
             name = path.relative_to(folder)
@@ -121,11 +121,11 @@ def not_found(error: BaseException) -> str | None:
         if not known:
             return f"{target} is not found: {_no_module(parent)}"
     try:
-        found = import_module(module)
+        package = import_module(module)
     except Exception as inside:
         return f"{target} is not found, for {module} cannot be imported: {inside}."
-    file = getattr(found, "__file__", None) or next(iter(found.__path__))
-    public = [one for one in dir(found) if not one.startswith("_")]
+    file = getattr(package, "__file__", None) or next(iter(package.__path__))
+    public = [one for one in dir(package) if not one.startswith("_")]
     return f"{target} is not found: {file} has no {name}{nearest(name, public)}"
 
 

@@ -61,14 +61,14 @@ def distribution(override: Override) -> BaseDistribution:
 
 def defaults(space: Mapping[str, BaseDistribution], cfg: DictConfig) -> dict[str, Any]:
     """Return the configured value of each key, where the space holds it."""
-    found = {}
+    values = {}
     for key, kind in space.items():
         value = OmegaConf.select(cfg, key.lstrip("+"))
         if isinstance(kind, CategoricalDistribution):
             value = next((choice for choice in kind.choices if choice == str(value)), None)
         if isinstance(value, int | float | str) and _holds(kind, value):
-            found[key] = value
-    return found
+            values[key] = value
+    return values
 
 
 def _holds(kind: BaseDistribution, value: Any) -> bool:

@@ -23,14 +23,14 @@ HELD = "\N{NO-BREAK SPACE}"
 
 def commented(text: str) -> str:
     """Return a YAML with the comments that its classes make."""
-    found = {key.line: key for key in keys(text)}
+    by_line = {key.line: key for key in keys(text)}
     lines: list[str] = []
     old: int | None = None
     for number, line in enumerate(text.splitlines()):
-        own = line.find("#") if line.lstrip().startswith("#") else -1
-        if old is not None and own == old:
+        column = line.find("#") if line.lstrip().startswith("#") else -1
+        if old is not None and column == old:
             continue  # goes on with the comment of the key above
-        key = found.get(number)
+        key = by_line.get(number)
         old = None
         if key is None:
             lines.append(line)
