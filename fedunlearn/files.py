@@ -4,7 +4,7 @@ import hashlib
 import os
 import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,6 +41,25 @@ def write(path: Path, content: bytes) -> Path:
         with suppress(OSError):
             partial.unlink(missing_ok=True)
     return path
+
+
+def settle(paths: Iterable[Path], disk: Disk = Disk()) -> None:
+    """Return once the disk has those of the files and folders ``paths`` that are there.
+
+    A folder holds names: without this a power cut may take away a file that was written before.
+    Raises `Refused` where the disk refuses.
+    """
+    for path in paths:
+        try:
+            handle = os.open(path, os.O_RDONLY)
+        except FileNotFoundError:
+            continue
+        try:
+            disk.sync(handle)
+        except OSError as error:
+            raise unwritable(path, error) from error
+        finally:
+            os.close(handle)
 
 
 def sha256(path: Path) -> str:

@@ -14,7 +14,7 @@ from fedunlearn.experiment.checkpointed_rounds import StateFiles
 from fedunlearn.experiment.seed_references import SeedReferences
 from fedunlearn.files import DamagedFile
 from fedunlearn.history import History
-from fedunlearn.results import SHARED_TRAINING
+from fedunlearn.results import MODELS_FOLDER, SHARED_TRAINING
 from fedunlearn.unlearning import FederationState
 
 VERSION = "3"
@@ -99,6 +99,7 @@ class Checkpoint:
     def __init__(self, root: Path) -> None:
         """Use ``checkpoint`` in the run's folder ``root``."""
         self.folder = root / "checkpoint"
+        self._spoken_of = (root / "metrics.csv", root / "ledger.csv", root / MODELS_FOLDER, root)
         self.path = self.folder / "state.safetensors"
         self._histories = root / HISTORY
         self._states = StateFiles(root, self.folder / "rounds")
@@ -130,6 +131,7 @@ class Checkpoint:
         }
         text = json.dumps(plain).encode()
         tensors[PLAIN] = torch.frombuffer(bytearray(text), dtype=torch.int8)
+        files.settle(self._spoken_of)  # what a checkpoint speaks of is there before it
         sealed_files.write(self.path, tensors, {"version": VERSION})
         self._states.sweep(states.values(), self._histories / f"seed{state.seed}")
 

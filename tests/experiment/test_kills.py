@@ -20,9 +20,11 @@ def test_a_kill_at_every_stage_of_every_seed_changes_no_byte(tmp_path):
     wanted = {(seed, stage) for seed in (0, 1) for stage in STAGES}
     assert by_place.keys() >= wanted | {(None, stage) for stage in ENDING}
     rng, met = np.random.default_rng(2026), set()
-    for events in by_place.values():
-        number, event = events[int(rng.integers(len(events)))]
-        plan = kills.Plan("two seeds", number, [Kill(event=event)])
-        met |= set(kills.disturbed(plan, folder))
-        assert kills.differing(kills.contents(folder), whole.files) == []
+    for place, events in by_place.items():
+        # threads write as they come, so that an event may have another number
+        for number, event in rng.permutation(events)[:3].tolist():
+            met |= set(kills.disturbed(kills.Plan("two seeds", number, [Kill(event)]), folder))
+            assert kills.differing(kills.contents(folder), whole.files) == []
+            if place in met:
+                break
     assert met >= wanted

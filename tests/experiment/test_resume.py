@@ -10,6 +10,7 @@ import pytest
 import torch
 from rich.console import Console
 
+from fedunlearn import files, sealed_files
 from fedunlearn.checks import Refused
 from fedunlearn.experiment import erasure, run
 from fedunlearn.experiment.checkpoint import TRAINING, Checkpoint, RunState, Stage
@@ -224,6 +225,21 @@ def test_another_process_overwrites_no_round_that_is_still_wanted(tmp_path):
         assert (again.shared.history[0].updates.deltas == 1).all()
         assert (again.current.history[0].updates.deltas == value).all()
     assert len(list((tmp_path / "checkpoint" / "rounds").iterdir())) == 2
+
+
+def test_what_a_checkpoint_speaks_of_is_on_the_disk_before_it(tmp_path, monkeypatch):
+    """After a power cut a file may be shorter, or have no name, unless it was waited for."""
+    layout = Layout.of_tensors({"w": torch.zeros(3)})
+    state = FederationState(History(layout, torch.zeros(3), torch.zeros(3)), frozenset({0}))
+    (tmp_path / "models").mkdir()
+    (tmp_path / "metrics.csv").touch()
+    done = []
+    disk = files.Disk(sync=lambda handle: done.append(os.readlink(f"/proc/self/fd/{handle}")))
+    real, write = files.settle, sealed_files.write
+    monkeypatch.setattr(files, "settle", lambda paths: real(paths, disk))
+    monkeypatch.setattr(sealed_files, "write", lambda *a: done.append("written") or write(*a))
+    Checkpoint(tmp_path).save(RunState(SeedReferences(0), TRAINING, state, state))
+    assert done == [*map(str, [tmp_path / "metrics.csv", tmp_path / "models", tmp_path]), "written"]
 
 
 def test_what_a_policy_and_a_request_left_in_a_history_goes_on(tmp_path):
