@@ -14,7 +14,7 @@ from fedunlearn.checks import Refused
 from fedunlearn.data import Dirichlet, NoPlanting
 from fedunlearn.evaluators import Utility
 from fedunlearn.experiment import Evaluation, Experiment, run
-from fedunlearn.history import OnDisk, file_of, round_files
+from fedunlearn.history import OnDisk, file_of
 from fedunlearn.history.round_files import open_round
 from fedunlearn.local import LocalWork
 from fedunlearn.models import Mlp
@@ -53,16 +53,17 @@ def carried_out(folder, *, resume=False):
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory):
     """The folder of a run on a disk with room, and each round's file as it was first written."""
-    folder, written, real = tmp_path_factory.mktemp("undisturbed"), {}, round_files.write
+    folder, written, real = tmp_path_factory.mktemp("undisturbed"), {}, sealed_files.write
 
-    def write(path, done, encoding):
-        stored = real(path, done, encoding)
-        written[path.relative_to(folder)] = path.read_bytes()
-        return stored
+    def write(path, *rest):
+        stamp = real(path, *rest)
+        written.setdefault(path.relative_to(folder), path.read_bytes())  # a purge writes again
+        return stamp
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(round_files, "write", write)
+        patch.setattr(sealed_files, "write", write)
         carried_out(folder)
+    written = {path: content for path, content in written.items() if path.name.startswith("round-")}
     return folder, written
 
 
@@ -176,12 +177,12 @@ def test_a_file_that_the_system_itself_cuts_off(undisturbed, tmp_path, monkeypat
     limits, real = resource.getrlimit(resource.RLIMIT_FSIZE), sealed_files.write
     largest = []
 
-    def write(path, tensors, metadata):
+    def write(path, *rest):
         if path != tmp_path / name(TRAINING, 3):
-            return real(path, tensors, metadata)
+            return real(path, *rest)
         resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, limits[1]))
         try:
-            return real(path, tensors, metadata)
+            return real(path, *rest)
         finally:
             resource.setrlimit(resource.RLIMIT_FSIZE, limits)
 
