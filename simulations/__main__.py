@@ -5,6 +5,8 @@ from importlib import import_module
 
 from fedunlearn import __version__
 
+from .interruptions import stoppable
+
 COMMANDS = {
     "withdraw": "train a federation, let clients leave, forget them by one strategy",
     "compare": "the same with several strategies and seeds, in one table",
@@ -17,8 +19,12 @@ COMMANDS = {
     "score": "score the models of a finished run as the NeurIPS 2023 unlearning competition did",
     "verify": "check the deletion certificates of a finished run, or of several",
     "cache": "list, check or delete the trainings that runs share (cache=FOLDER)",
+    "explain": "say what a key, a group, a choice, a strategy or a metric means",
 }
 """A command is the module of its name in this folder, whose `main` it calls."""
+
+CONFIGURED = ("withdraw", "compare", "estimate", "doctor")
+"""Those that take keys of the configuration."""
 
 EXAMPLES = """\
 examples:
@@ -34,8 +40,9 @@ examples:
   fedunlearn attack outputs/demo --shadows 16
   fedunlearn score outputs/compare/2026-11-21_10-00-00           after compare split=0 'seeds=[…]'
   fedunlearn verify outputs/demo
+  fedunlearn explain partition training.work.optimizer.lr
 
-`fedunlearn withdraw --help` lists every choice, `--cfg job` prints the whole configuration.
+`fedunlearn COMMAND --help` says more of each, `--cfg job` prints the whole configuration.
 What lies in conf/, strategies/ and modules of the folder where you stand can be chosen as well.
 """
 
@@ -47,6 +54,12 @@ def usage() -> str:
 
 
 def main() -> None:
+    """Run the command named first on the command line, until it is done or stopped."""
+    with stoppable():
+        run()
+
+
+def run() -> None:
     """Run the command named first on the command line."""
     if len(sys.argv) < 2 or sys.argv[1] in ("-h", "--help", "help"):
         sys.stdout.write(usage())
@@ -61,6 +74,11 @@ def main() -> None:
         sys.stderr.write(f"fedunlearn {command} is no command{nearest(command, COMMANDS)}\n")
         sys.exit(2)
     arguments = sys.argv[2:]
+    if command in CONFIGURED and {"-h", "--help"} & set(arguments):
+        from .help_pages import page
+
+        sys.stdout.write(page(command))
+        return
     if command in ("withdraw", "compare") and any(a.startswith("run=") for a in arguments):
         from .guard import sentences
         from .resume import begun

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
+from itertools import chain
 from pathlib import Path
 
 from rich.console import Console
@@ -60,14 +61,14 @@ def main() -> None:
     )
     options = parser.parse_args()
     console = results.plain_console()
-    import torch
-
-    torch.set_num_threads(1)  # as in a run: threads each train clients of their own
     with sentences():
-        for folder in options.folder:
-            for run_folder in results.find_runs(folder):
-                path = attacked(results.load(run_folder), options.shadows, options.models, console)
-                console.print(f"\nWritten: {path}", soft_wrap=True)
+        run_folders = list(chain.from_iterable(map(results.find_runs, options.folder)))
+        import torch  # whose seconds no wrong folder waits for
+
+        torch.set_num_threads(1)  # as in a run: threads each train clients of their own
+        for run_folder in run_folders:
+            path = attacked(results.load(run_folder), options.shadows, options.models, console)
+            console.print(f"\nWritten: {path}", soft_wrap=True)
 
 
 if __name__ == "__main__":

@@ -5,11 +5,11 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from rich.console import Console
 from rich.table import Table
 
 from fedunlearn import experiment
 from fedunlearn.checks import Refused
+from fedunlearn.results import PersistentConsole
 
 from .guard import sentences
 
@@ -18,12 +18,18 @@ USAGE = "usage: fedunlearn cache ls FOLDER | verify FOLDER | rm FOLDER ENTRY… 
 
 def main() -> None:
     """Do what the command line says; an entry may be named by the first letters of its name."""
+    _, *arguments = sys.argv
+    if {"-h", "--help"} & set(arguments):
+        sys.stdout.write(f"{USAGE}\n")
+        return
     with sentences():
-        _, *arguments = sys.argv
         if len(arguments) < 2 or arguments[0] not in ("ls", "rm", "verify"):
             raise Refused(USAGE)
         verb, folder, *names = arguments
-        cache, console = experiment.require(Path(folder).expanduser()), Console(highlight=False)
+        cache, console = (
+            experiment.require(Path(folder).expanduser()),
+            PersistentConsole(highlight=False),
+        )
         if verb == "ls":
             console.print(listed(cache))
         elif verb == "verify":

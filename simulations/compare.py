@@ -1,6 +1,7 @@
 """`fedunlearn compare`: several strategies and seeds, one training and one reference a seed."""
 
 from collections.abc import Mapping
+from functools import cache
 from itertools import chain
 
 import hydra
@@ -39,7 +40,7 @@ def strategies(cfg: DictConfig, chosen: str) -> dict[str, DictConfig]:
             raise Refused(
                 f"strategies={name} does not exist{nearest(name, options)} {looked('strategy')}"
             )
-        part = cfg.strategy if name == chosen else compose(f"strategy/{name}")["strategy"]
+        part = cfg.strategy if name == chosen else _declared(name, _places())
         label = f"{name}({_listed(fields)})" if fields else name
         if label in configs:
             raise Refused(f"strategies names {label} twice.")
@@ -51,7 +52,23 @@ def with_untouched(configs: Mapping[str, DictConfig]) -> dict[str, DictConfig]:
     """Return the strategies, with the untouched model among them: what there was to forget."""
     if UNTOUCHED in configs:
         return dict(configs)
-    return {UNTOUCHED: compose(f"strategy/{UNTOUCHED}")["strategy"], **configs}
+    return {UNTOUCHED: _declared(UNTOUCHED, _places()), **configs}
+
+
+@cache
+def _declared(name: str, places: tuple[str, ...]) -> DictConfig:
+    """Return what the YAML of a strategy says that lies in one of ``places``.
+
+    Checking a command line and carrying it out ask for the same.
+    """
+    part: DictConfig = compose(f"strategy/{name}")["strategy"]
+    return part
+
+
+def _places() -> tuple[str, ...]:
+    """Return where Hydra looks for configurations now."""
+    sources = GlobalHydra.instance().config_loader().get_search_path().get_path()
+    return tuple(str(source.path) for source in sources)
 
 
 def _name_and_fields(entry: object) -> tuple[str, Mapping[str, object]]:
@@ -110,9 +127,10 @@ def main() -> None:
     """Check the command line, then hand over to Hydra."""
     with sentences():
         check_command_line(
+            "compare",
             lambda cfg: configured.experiment(
                 cfg, strategies(cfg, cfg.hydra.runtime.choices.strategy)
-            )
+            ),
         )
         app()
 

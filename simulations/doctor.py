@@ -44,5 +44,5 @@ def main() -> None:
     with sentences():
         require_one_configuration("doctor")
         configs: list[DictConfig] = []
-        check_command_line(configs.append)
+        check_command_line("doctor", configs.append)
         app(*configs)  # past Hydra's main function, which would make an output folder

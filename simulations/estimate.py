@@ -49,5 +49,5 @@ def main() -> None:
     with sentences():
         require_one_configuration("estimate")
         comparisons: list[tuple[Experiment, Sequence[int]]] = []
-        check_command_line(lambda cfg: comparisons.append(read(cfg)))
+        check_command_line("estimate", lambda cfg: comparisons.append(read(cfg)))
         app(*comparisons)  # past Hydra's main function, which would make an output folder

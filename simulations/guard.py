@@ -15,7 +15,7 @@ from hydra.core.config_search_path import SearchPathQuery
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
-from hydra.errors import HydraException, MissingConfigException
+from hydra.errors import HydraException, MissingConfigException, OverrideParseException
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
@@ -23,7 +23,7 @@ from fedunlearn import experiment, unlearning
 from fedunlearn.checks import Refused, nearest
 from fedunlearn.files import require_space
 
-from . import search_path, tuning
+from . import remedies, search_path, tuning, unheeded
 
 CONF = str(search_path.CONF)
 search_path.register()
@@ -46,8 +46,8 @@ def _exit(code: int, error: Exception) -> None:
     sys.exit(code)
 
 
-def check_command_line(check: Callable[[Any], object]) -> None:
-    """Compose what the command line asks for and ``check`` it, every value of a sweep as well.
+def check_command_line(command: str, check: Callable[[Any], object]) -> None:
+    """Compose what ``command`` is asked for and ``check`` it, every value of a sweep as well.
 
     Raises `Refused`. Hydra's own flags that only print something are left to Hydra.
     """
@@ -60,6 +60,7 @@ def check_command_line(check: Callable[[Any], object]) -> None:
     with _hydra(args.config_dir):
         for overrides in _alternatives(args.overrides if args.multirun else None, args.overrides):
             cfg = composed(overrides)
+            unheeded.require_used(command, overrides, cfg)
             check(cfg)
             tuning.prepare(cfg)
         place = Path(cfg.hydra.sweep.dir if args.multirun else cfg.hydra.run.dir)
@@ -103,8 +104,10 @@ def _alternatives(swept: list[str] | None, overrides: list[str]) -> Iterator[lis
     try:
         loader = GlobalHydra.instance().config_loader()  # for glob(…) over a group
         parsed = OverridesParser.create(loader).parse_overrides(swept)
+    except OverrideParseException as error:
+        raise Refused(remedies.no_override(error.override, remedies.first_line(error))) from None
     except HydraException as error:
-        raise Refused(_first_line(error)) from None
+        raise Refused(remedies.first_line(error)) from None
     points = [
         [f"{o.get_key_element()}={value}" for value in _values(o)]
         if o.is_sweep_override() and not o.is_hydra_override()
@@ -138,24 +141,13 @@ def composed(overrides: list[str]) -> DictConfig:
             f"{group}={name} does not exist{nearest(name, error.options or [])} "
             f"{search_path.looked(group)}"
         ) from None
+    except OverrideParseException as error:
+        raise Refused(remedies.no_override(error.override, remedies.first_line(error))) from None
     except (HydraException, OmegaConfBaseException) as error:
         key = re.search(r"Could not override '([^']+)'", str(error))
         if key is None:
-            raise Refused(_first_line(error)) from None
-        parent, _, name = key.group(1).rpartition(".")
-        keys = _keys(parent, [o for o in overrides if not o.startswith(key.group(1))])
-        raise Refused(f"{key.group(1)} does not exist{nearest(name, keys)}") from None
-
-
-def _keys(parent: str, overrides: list[str]) -> list[str]:
-    """Return the fields beside a mistyped one."""
-    with contextlib.suppress(HydraException, OmegaConfBaseException):
-        part = compose("config", overrides=overrides)
-        for name in filter(None, parent.split(".")):
-            part = part[name]
-        return [str(key) for key in part if key != "_target_"]
-    return []
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().splitlines()[0]
+            raise Refused(remedies.first_line(error)) from None
+        others = [o for o in overrides if o.lstrip("+~").partition("=")[0] != key.group(1)]
+        raise Refused(remedies.absent(key.group(1), others)) from None
+    except ValueError as error:
+        raise Refused(remedies.no_choice(overrides, error)) from None

@@ -6,8 +6,6 @@ import argparse
 import sys
 from pathlib import Path
 
-from rich.console import Console
-
 from fedunlearn import results
 from fedunlearn.checks import Refused
 from fedunlearn.results import plots
@@ -17,7 +15,7 @@ def main() -> None:
     """Draw the figures of every run in the folders named."""
     parser = argparse.ArgumentParser(prog="fedunlearn plot", description=__doc__)
     parser.add_argument("folder", nargs="+", type=Path, help="a run, or a multirun of several")
-    console = Console()
+    console = results.PersistentConsole()
     try:
         for folder in parser.parse_args().folder:
             runs = results.find_runs(folder)

@@ -9,10 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from omegaconf import OmegaConf
-from rich.console import Console
 
 from fedunlearn.checks import Refused
-from fedunlearn.results import MANIFEST_FILE
+from fedunlearn.results import MANIFEST_FILE, PersistentConsole
 from fedunlearn.results import report as pages
 
 from .configured import build
@@ -32,7 +31,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="fedunlearn report", description=__doc__)
     parser.add_argument("folder", nargs="+", type=Path, help="a run, or a multirun of several")
     folders: list[Path] = parser.parse_args().folder
-    console = Console(highlight=False, markup=False)
+    console = PersistentConsole(highlight=False, markup=False)
     with sentences():
         for folder in folders:
             page, *others = pages.write(folder, declared(folder))

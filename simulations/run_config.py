@@ -14,7 +14,7 @@ from fedunlearn import checks
 from fedunlearn.checks import Refused
 from fedunlearn.experiment import Experiment
 
-from . import compare, configured, guard, search_path
+from . import compare, configured, guard, search_path, unheeded
 
 COMMANDS = ("withdraw", "compare")
 
@@ -55,6 +55,7 @@ def asked(run_config: Mapping[str, object]) -> Asked:
         initialize_config_dir(version_base="1.3", config_dir=guard.CONF, job_name=command),
     ):
         whole = guard.composed(overrides)
+        unheeded.require_used(command, overrides, whole)
         chosen = whole.hydra.runtime.choices.strategy
         cfg = OmegaConf.masked_copy(whole, [str(key) for key in whole if key != "hydra"])
         if command == "compare":

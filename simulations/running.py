@@ -7,12 +7,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
 from omegaconf import DictConfig
 from rich.console import Console
 
 from fedunlearn.experiment import run
 from fedunlearn.results import (
     Margins,
+    PersistentConsole,
     answer_notes,
     load_answers,
     plots,
@@ -24,6 +26,7 @@ from fedunlearn.results import (
 )
 
 from . import configured
+from .interruptions import stop
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -33,12 +36,19 @@ def carry_out(
     cfg: DictConfig, strategies: Mapping[str, DictConfig], seeds: Sequence[int]
 ) -> pd.DataFrame:
     """Run, print the table, draw the figures, name the files; return the summary."""
-    console = wide_enough(Console())
+    console = wide_enough(PersistentConsole())
     path = Path(HydraConfig.get().runtime.output_dir)
+    console.print(f"Results go to {shown(path)}", highlight=False, soft_wrap=True)
     experiment = configured.experiment(cfg, strategies)
     content = configured.content(cfg, strategies)
     how = {name: bool(cfg[name]) for name in configured.HOW}
-    summary = run(experiment, seeds, path, content, console, **how)
+    try:
+        summary = run(experiment, seeds, path, content, console, **how)
+    except KeyboardInterrupt:
+        here = HydraConfig.get()
+        many = here.mode is RunMode.MULTIRUN
+        folder = Path(here.sweep.dir).absolute() if many else path
+        stop(f"Stopped. Go on with: fedunlearn {here.job.name} run={shown(folder)}")
     drawn = show(console, path, summary, experiment.margins, figures=cfg.figures)
     experiment.logger.figures(path, drawn)
     return summary
@@ -65,14 +75,19 @@ def show(
     return drawn
 
 
+def shown(path: Path) -> Path:
+    """Return a path relative to where the user stands, where that is shorter."""
+    here = Path.cwd()
+    return path.relative_to(here) if path.is_relative_to(here) else path
+
+
 def show_files(console: Console, path: Path, figures: Sequence[Path]) -> None:
     """Name the files of a run, relative to where the user stands where that is shorter."""
-    here = Path.cwd()
-    shown = path.relative_to(here) if path.is_relative_to(here) else path
+    place = shown(path)
     lines = [
-        f"{shown}/answers.csv, summary.csv, verdicts.csv, metrics.csv, ledger.csv, clients.csv,",
-        f"{shown}/manifest.json, models/, certificates/",
-        *(f"{shown}/figures/{figure.name}" for figure in figures if figure.suffix == ".png"),
+        f"{place}/answers.csv, summary.csv, verdicts.csv, metrics.csv, ledger.csv, clients.csv,",
+        f"{place}/manifest.json, models/, certificates/",
+        *(f"{place}/figures/{figure.name}" for figure in figures if figure.suffix == ".png"),
     ]
     also = " (each figure as .svg as well)" if figures else ""
     console.print(f"\nWritten{also}:", highlight=False)

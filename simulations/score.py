@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import math
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -82,23 +83,23 @@ def main() -> None:
     ):
         parser.add_argument(name, type=kind, default=default, help=words)
     options = parser.parse_args()
-    gate = evaluators.LARGEST_COST_SHARE if options.gate is None else options.gate
     console = results.plain_console()
-    import torch
-
-    torch.set_num_threads(1)  # as in a run: small batches wait for threads longer than they work
     with sentences():
-        for folder in options.folder:
-            for run_folder in results.find_runs(folder):
-                run = results.load(run_folder)
-                asked = (gate, options.records, options.replicates)
-                scoring = attacks.Scoring(configured.rebuilt(run), run, *asked)
-                table = scoring.table()
-                for _, rows in table.groupby("request"):
-                    console.print(listed(rows), "")
-                console.print(LEGEND, *attacks.warnings(scoring.models), sep="\n")
-                path = files.write(run_folder / FILE, table.to_csv(index=False).encode())
-                console.print(f"\nWritten: {path}", soft_wrap=True)
+        run_folders = list(chain.from_iterable(map(results.find_runs, options.folder)))
+        import torch  # whose seconds no wrong folder waits for
+
+        torch.set_num_threads(1)  # as in a run: small batches gain nothing from threads
+        gate = evaluators.LARGEST_COST_SHARE if options.gate is None else options.gate
+        for run_folder in run_folders:
+            run = results.load(run_folder)
+            asked = (gate, options.records, options.replicates)
+            scoring = attacks.Scoring(configured.rebuilt(run), run, *asked)
+            table = scoring.table()
+            for _, rows in table.groupby("request"):
+                console.print(listed(rows), "")
+            console.print(LEGEND, *attacks.warnings(scoring.models), sep="\n")
+            path = files.write(run_folder / FILE, table.to_csv(index=False).encode())
+            console.print(f"\nWritten: {path}", soft_wrap=True)
 
 
 if __name__ == "__main__":

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 import hydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
+from fedunlearn import results
 from fedunlearn.checks import Refused, nearest
 
 from . import configured
@@ -20,22 +21,52 @@ from .guard import check_command_line, sentences
 if TYPE_CHECKING:
     import pandas as pd
 
+OURS = "fedunlearn.evaluators"
+"""The room of the evaluators whose metrics are known."""
+
 
 def objective(names: list[str], summary: pd.DataFrame) -> float:
     """Return ``sum |value|`` of the columns ``names`` in the last row of a strategy's summary.
 
     That is the mean over seeds of what each comes to. Without a request there is nothing to
-    minimise: nan. Raises `Refused` for an unknown column.
+    minimise, nor where a metric has no value because nobody left or nothing was planted: nan.
+    Raises `Refused` for a column that no metric has.
     """
     if summary.empty:
         return math.nan
-    for name in names:
-        if name not in summary:
-            raise Refused(
-                f"{name} is minimised, which does not exist{nearest(name, map(str, summary))}"
-            )
+    absent = [name for name in names if name not in summary]
+    if absent and set(absent) <= known_columns():
+        return math.nan
+    for name in absent:
+        raise Refused(
+            f"{name} is minimised, which does not exist{nearest(name, map(str, summary))}"
+        )
     last = summary.groupby("seed").tail(1)
     return float(last[names].astype("float64").abs().sum(axis=1, skipna=False).mean())
+
+
+def known_columns() -> set[str]:
+    """Return the columns of a summary that can be minimised: our metrics, their gaps, the costs."""
+    metrics = {name for card in results.CARDS for name in (card, f"{card}{results.GAP_SUFFIX}")}
+    return metrics | set(results.COST_COLUMNS)
+
+
+def checked(cfg: DictConfig) -> None:
+    """Build the experiment of a composed configuration; raise `Refused` for what cannot be.
+
+    What is minimised must be a column that the evaluators chosen may give.
+    """
+    experiment = configured.experiment(cfg, {cfg.hydra.runtime.choices.strategy: cfg.strategy})
+    if not OmegaConf.is_list(cfg.minimise):
+        raise Refused(f"minimise must list columns of summary.csv, not {cfg.minimise!r}.")
+    evaluation = experiment.evaluation
+    if not all(type(one).__module__.startswith(OURS) for one in evaluation.measures):
+        return  # one of the user's own may give anything
+    for name in cfg.minimise:
+        if name not in known_columns():
+            raise Refused(
+                f"minimise={name} is no column of summary.csv{nearest(str(name), known_columns())}"
+            )
 
 
 @hydra.main(version_base="1.3", config_path="../conf", config_name="config")
@@ -64,11 +95,7 @@ def app(cfg: DictConfig) -> float | list[float]:
 def main() -> None:
     """Check the command line, then hand over to Hydra."""
     with sentences():
-        check_command_line(
-            lambda cfg: configured.experiment(
-                cfg, {cfg.hydra.runtime.choices.strategy: cfg.strategy}
-            )
-        )
+        check_command_line("withdraw", checked)
         app()
 
 

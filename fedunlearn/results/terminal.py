@@ -1,5 +1,7 @@
 """How tables look on the terminal, all of them alike."""
 
+import os
+import sys
 from collections.abc import Iterable
 
 from rich import box
@@ -32,9 +34,18 @@ def marked(strategy: str) -> tuple[str, str]:
     return (f"► {strategy}", "bold") if strategy == RETRAIN else (strategy, "")
 
 
+class PersistentConsole(Console):
+    """A console that falls silent where nobody reads it any more: the work goes on."""
+
+    def on_broken_pipe(self) -> None:
+        """Drop this and all further output, where rich would end the program."""
+        self.quiet = True
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
 def plain_console() -> Console:
     """Return a console that marks nothing up by itself and is wide enough for every table."""
-    return wide_enough(Console(highlight=False, markup=False))
+    return wide_enough(PersistentConsole(highlight=False, markup=False))
 
 
 def wide_enough(console: Console) -> Console:

@@ -45,7 +45,13 @@ def defaults():
 def test_every_choice_makes_an_experiment(conf, defaults, choice):
     group = str(choice.parent)
     strategy = "retrain" if choice == Path("history/none") else "federaser"
-    if group in ("experiment", "launcher", "strategy", "sweep"):  # they change other groups
+    if group in (
+        "debug",
+        "experiment",
+        "launcher",
+        "strategy",
+        "sweep",
+    ):  # change others
         cfg = composed(f"{group}={choice.name}")
     else:
         cfg = defaults[strategy].copy()
@@ -183,7 +189,7 @@ WITHDRAW = {
     "training.work.epoch=2": "training.work.epoch does not exist; did you mean epochs?",
     "strategi=none": "strategi does not exist; did you mean",
     "experiment=nope": "experiment=nope does not exist",
-    "partition.alpha=1": "partition.alpha does not exist. The choices are: clients, minimum.",
+    "partition.alpha=1": "partition=iid has no alpha. Choose partition=dirichlet or",
     "+partition.alpha=1": "partition cannot be built",
     "strategy.interval=": "strategy.interval must be a whole number",
     "training.work.optimizer.lr=-1": "training.work.optimizer.lr must be a number above 0, not -1",
@@ -200,9 +206,11 @@ WITHDRAW = {
     "history=none": "strategy=federaser needs stored updates, but history.updates=false",
     "evaluators.every=0": "evaluators.every must be",
     "devices.draws=0": "devices.draws must be",
-    "strategy=none,retrain": "Ambiguous value",
-    "strategy=[": ".",
+    "strategy=none,retrain": "gives several values. A run for each is -m strategy=none,retrain.",
+    "strategy=[": r"strategy=\[ cannot be read",
     "engine.workers=0": "engine.workers",
+    "minimise=[accuracy]": "minimise=accuracy is no column of summary.csv; did you mean",
+    "minimise=accuracy": "minimise must list columns of summary.csv, not 'accuracy'",
 }
 
 
@@ -249,7 +257,10 @@ def test_compare_refuses_before_training(monkeypatch, capsys, arguments, sentenc
         (["strategy=none,federazer"], "strategy=federazer does not exist"),
         (["strategy.interval=1,2,0", "seed=0,1"], "strategy.interval must be"),
         (["seed=0,1", "strategy.interval=choice(1,99)"], "keeps one round in 99"),
-        (["strategy=glob([none,fedaccum])", "strategy.rounds=1"], "strategy.rounds does not exist"),
+        (
+            ["strategy=glob([none,fedaccum])", "strategy.rounds=1"],
+            " has no rounds. Choose strategy=",
+        ),
     ],
 )
 def test_every_value_of_a_sweep_is_checked_before_the_first_run(
@@ -296,3 +307,4 @@ def test_the_objective_is_the_sum_of_sizes_in_the_last_row():
     with pytest.raises(Refused, match="c_gap is minimised, which does not exist; did you"):
         withdraw.objective(["c_gap"], summary)
     assert pd.isna(withdraw.objective(["a_gap"], summary.iloc[:0]))
+    assert pd.isna(withdraw.objective(["forget_accuracy_gap"], summary))  # nobody left

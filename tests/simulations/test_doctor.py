@@ -314,14 +314,11 @@ class TestCommand:
         assert sentence in error
         assert len(error.splitlines()) == 1
 
-    @pytest.mark.parametrize(
-        ("flag", "part"), [(["--help"], "engine: local, ray"), (["--cfg", "job"], "heldout: 0.2")]
-    )
-    def test_flags_that_print_only_print(self, run, capsys, monkeypatch, flag, part):
+    def test_a_flag_that_prints_only_prints(self, run, capsys, monkeypatch):
         monkeypatch.setattr(doctor, "measure", lambda *_: pytest.fail("it was measured"))
         with suppress(SystemExit):  # Hydra leaves after some flags and returns after others
-            run(*flag)
-        assert part in capsys.readouterr().out
+            run("--cfg", "job")
+        assert "heldout: 0.2" in capsys.readouterr().out
 
     def test_the_usage_names_it(self, capsys, monkeypatch):
         monkeypatch.setattr(sys, "argv", ["fedunlearn", "--help"])

@@ -1,0 +1,42 @@
+"""What happens when a command is stopped, or when nobody reads any more what it prints."""
+
+import os
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import NoReturn
+
+EXIT_CODE = 130
+"""Of a command that was stopped by Ctrl-C, or by SIGTERM."""
+
+
+@contextmanager
+def stoppable() -> Iterator[None]:
+    """Let Ctrl-C and SIGTERM end the command with one sentence and `EXIT_CODE`.
+
+    The second of them ends it at once, whatever it is doing. Output that nobody reads is dropped.
+    """
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _interrupt)
+    try:
+        yield
+        sys.stdout.flush()
+    except KeyboardInterrupt:
+        stop("Stopped.")
+    except BrokenPipeError:
+        # Whatever is left to flush goes nowhere, or Python would complain of it at the end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def stop(sentence: str) -> NoReturn:
+    """Print ``sentence`` to standard error and exit with `EXIT_CODE`."""
+    sys.stderr.write(f"\n{sentence}\n")
+    sys.exit(EXIT_CODE)
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    for again in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(again, signal.SIG_DFL)
+    raise KeyboardInterrupt
