@@ -10,6 +10,7 @@ from pathlib import Path
 
 from omegaconf import OmegaConf
 
+from fedunlearn.flower import reason_against
 from fedunlearn.history import Needs
 from fedunlearn.unlearning import UnlearningStrategy
 
@@ -20,6 +21,7 @@ from .yaml_comments import CONF, files
 ROOT = Path(__file__).parents[1]
 CONFIGS = CONF / "strategy"
 PAGES = ROOT / "docs" / "strategies"
+PLAIN = ROOT / "docs" / "flower.md"
 VALUES = ROOT / "docs" / "hyperparameters.md"
 
 GUARANTEES = {
@@ -120,6 +122,25 @@ def idea(method: UnlearningStrategy) -> str:
     return module.__doc__.splitlines()[0].partition(": ")[2].rstrip(".")
 
 
+def plain_apps() -> str:
+    """Return the table of methods that plain Flower apps can be served by, in Markdown."""
+    lines = ["| method | with a plain Flower app |", "|---|---|"]
+    for name in names():
+        found = strategy(name)
+        against = reason_against(found).removesuffix(" Choose another method.")
+        means = found.needs.updates and not against
+        served = "yes; its equations replay FedAvg's weighted means" if means else "yes"
+        title = f"[`{type(found).__name__}`](strategies/{name}.md)"
+        title = title if (PAGES / f"{name}.md").exists() else f"`{type(found).__name__}`"
+        lines.append(f"| {title} | {f'no: {against}' if against else served} |")
+    return "\n".join(lines)
+
+
+def served_by_plain_apps() -> frozenset[str]:
+    """Return the strategies of conf/strategy that plain Flower apps can be served by."""
+    return frozenset(name for name in names() if not reason_against(strategy(name)))
+
+
 def stored(needs: Needs) -> str:
     """Say what training keeps for these needs."""
     what = [
@@ -164,6 +185,7 @@ def pages() -> dict[Path, str]:
     by_page = {
         ROOT / "README.md": filled((ROOT / "README.md").read_text(), {"strategies": overview()})
     }
+    by_page[PLAIN] = filled(PLAIN.read_text(), {"plain apps": plain_apps()})
     by_page[VALUES] = filled(VALUES.read_text(), {"values": all_classes()})
     for path in sorted(PAGES.glob("*.md")):
         by_page[path] = filled(path.read_text(), {"facts": facts(path.stem)})

@@ -3,6 +3,7 @@ from .arrays import pack as pack
 from .arrays import payload as payload
 from .arrays import unpack as unpack
 from .client_app import build_client_app as build_client_app
+from .client_state import rewinding as rewinding
 from .engines.engine import Engine as Engine
 from .engines.local import Local as Local
 from .engines.ray import Ray as Ray
@@ -15,6 +16,7 @@ from .identity import wait_for as wait_for
 from .in_process_grid import InProcessGrid as InProcessGrid
 from .messages import encode as encode
 from .messages import kinds_in as kinds_in
+from .rehearsal import reason_against as reason_against
 from .server_app import Job as Job
 from .server_app import build_server_app as build_server_app
 from .unlearning_strategy import Unlearning as Unlearning

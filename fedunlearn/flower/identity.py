@@ -28,6 +28,9 @@ class Connection:
 IDENTITY = "partition-id"
 """The key under which Flower tells a client its partition, and the client tells the server."""
 
+SPELLINGS = (IDENTITY, "partition_id")
+"""The keys under which clients of somebody's own app may tell it."""
+
 ANONYMOUS = (
     "The clients do not say who they are. Add one line to the metrics that your train function "
     f'returns: "{IDENTITY}": context.node_config["{IDENTITY}"]. If round 1 does not ask every '
@@ -104,7 +107,14 @@ def nodes_by_client(replies: Iterable[Message], clients: int) -> dict[ClientId, 
 
 def claim_of(reply: Message) -> int | float | list[int] | list[float] | None:
     """Return who the client that wrote ``reply`` says it is, or None if it does not tell."""
-    return None if reply.has_error() else metrics_of(reply).get(IDENTITY)
+    told = {} if reply.has_error() else metrics_of(reply)
+    return next((told[name] for name in SPELLINGS if name in told), None)
+
+
+def forget_identity(metrics: MetricRecord) -> None:
+    """Take out of aggregated metrics what tells who somebody is: its mean means nothing."""
+    for name in SPELLINGS:
+        metrics.pop(name, None)
 
 
 def metrics_of(reply: Message) -> MetricRecord:

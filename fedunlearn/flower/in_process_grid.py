@@ -16,6 +16,7 @@ from flwr.serverapp import Grid
 from flwr.supercore.run import Run
 from flwr.supercore.task_identity import TaskIdentity
 
+from fedunlearn.flower.client_state import keeps_state
 from fedunlearn.flower.identity import IDENTITY, partition_of
 from fedunlearn.threads import pool
 
@@ -71,6 +72,11 @@ class InProcessGrid(Grid):
         # The collector would look through torch's objects again and again, for every few thousand
         # messages; none of them becomes garbage while clients train.
         gc.freeze()
+
+    @property
+    def keeps_state(self) -> bool:
+        """Whether a client has kept state that it cannot go back from (see `client_state`)."""
+        return any(keeps_state(context.state) for context in self._contexts.values())
 
     def close(self) -> None:
         """End the threads, and let the collector look at everything again."""

@@ -5,33 +5,48 @@ ArrayRecord of named float arrays and one MetricRecord with ``num-examples``.
 """
 
 import copy
+import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence, Set
-from dataclasses import dataclass, replace
-from typing import Any, NoReturn, cast
+from dataclasses import dataclass, field
+from typing import NoReturn, cast
 
-import numpy as np
 import torch
-from flwr.app import Array, ArrayRecord, ConfigRecord, Message, MetricRecord
+from flwr.app import ConfigRecord, Message, MetricRecord
 from flwr.serverapp.strategy import Strategy
 
 from fedunlearn.checks import Refused
 from fedunlearn.data import ClientId
 from fedunlearn.flower.arrays import payload
-from fedunlearn.flower.identity import IDENTITY
+from fedunlearn.flower.client_state import REWINDS
+from fedunlearn.flower.identity import forget_identity
+from fedunlearn.flower.plain_models import PlainModels
 from fedunlearn.flower.plain_nodes import PlainNodes
+from fedunlearn.flower.plain_work import (
+    EPOCHS,
+    plain_work,
+    refuse_proxy,
+    refuse_statistics,
+    require_able,
+)
 from fedunlearn.flower.replies import Form, Reply, Wanted
+from fedunlearn.flower.train_configs import TrainConfigs
 from fedunlearn.history import Updates
 from fedunlearn.local import LocalWork
-from fedunlearn.models import Layout, Vector
+from fedunlearn.models import Vector, mean
 from fedunlearn.unlearning import ScopedClients, TrainingTask
 
-EPOCHS = "local-epochs"
-"""The key of ``train_config`` that says how many epochs a client trains."""
+logger = logging.getLogger("flwr")
+
+UNLIKE = 1e-3
+"""How far a strategy's step may be from the clients' weighted mean, next to its length."""
+
+ROUNDING = 1e-6
+"""The same next to the length of the first model: float32 is rounded at 1e-7."""
 
 ADVICE = "lower the learning rate of the app, or clip its gradients"
 
 
-@dataclass(frozen=True)
+@dataclass
 class PlainChannel:
     """Plain clients behind a Flower Grid (see `Channel`).
 
@@ -41,68 +56,75 @@ class PlainChannel:
 
     nodes: PlainNodes
     strategy: Strategy
-    layout: Layout
-    kinds: Mapping[str, np.dtype[Any]]
-    """The names of all arrays in their order, and the types that the app gave them."""
-    config: ConfigRecord
-    """What the user sends with every training message."""
+    models: PlainModels
+    configs: TrainConfigs
+    """What is sent with training messages."""
     heard: Callable[[MetricRecord], None]
     """Gets the aggregated training metrics of every ordinary round."""
+    replaying: str = ""
+    """The method, where its equations replay weighted means of updates."""
+    repeats: bool = False
+    """Whether the method runs rounds again that had been done."""
+    rewinds: list[int] = field(default_factory=list)
+    """Rounds to which training went back, in order; clients who keep state are told them."""
 
     @property
     def work(self) -> LocalWork:
         """The app's local training: of it, only the number of epochs is known and can be asked."""
-        return LocalWork(epochs=cast(int, self.config.get(EPOCHS, 1)))
+        return plain_work(self.configs)
 
     @property
     def proxy(self) -> NoReturn:
         """Raise: there are no records on the server."""
-        raise PermissionError("A plain Flower app has no proxy data on the server.")
+        refuse_proxy()
 
     def train(self, asking: ScopedClients, task: TrainingTask) -> Updates:
         """Let clients train; see `strategy.Clients.train`.
 
         Raises `Refused` for work that a message to plain clients cannot describe.
         """
-        if task.other is not None:
-            raise Refused("A plain Flower app takes one model a message; choose another method.")
-        epochs = self._epochs(task.work)
-        strategy = copy.deepcopy(self.strategy)
-        messages = self._ordinary(asking, strategy, task.weights, task.round, epochs)
+        require_able(self.configs, task.work, task.other)
+        self._rewind(asking, task.round)
+        config, strategy = self.configs.at(task.round), copy.deepcopy(self.strategy)
+        messages = self._ordinary(asking, strategy, task.weights, task.round, config, task.work)
         if task.who is not None:
             content = messages[0].content
             messages = [Message(content, self.nodes.of[client], "train") for client in task.who]
         replies = self._train(asking, messages, task.round)
-        return self._updates(asking, task.weights, messages, replies, epochs)
+        return self._updates(asking, task.weights, messages, replies)
 
     def rounds(
         self, asking: ScopedClients, weights: Vector, first: int, last: int, work: LocalWork
     ) -> Iterator[tuple[Updates, Vector]]:
         """Run ordinary rounds of the wrapped strategy; see `strategy.Clients.rounds`."""
-        strategy = copy.deepcopy(self.strategy)
-        epochs = self._epochs(work)
+        require_able(self.configs, work)
+        self._rewind(asking, first)
+        config, strategy = self.configs.at(first), copy.deepcopy(self.strategy)
         for number in range(first, last + 1):
-            messages = self._ordinary(asking, strategy, weights, number, epochs)
+            self.configs.note(number, config)
+            messages = self._ordinary(asking, strategy, weights, number, config, work)
             replies = self._train(asking, messages, number)
             # Recorded first: some strategies take the arrays out of the replies.
-            updates = self._updates(asking, weights, messages, replies, epochs)
-            if not replies:
-                yield updates, weights
-                continue
-            received = [reply.message for reply in replies.values()]
-            arrays, metrics = strategy.aggregate_train(number, received)
-            if metrics is not None:
-                metrics.pop(IDENTITY, None)
-                self.heard(metrics)
-            weights = weights if arrays is None else self.flatten(arrays)
-            yield updates, weights
+            updates = self._updates(asking, weights, messages, replies)
+            after = weights
+            if replies:
+                received = [reply.message for reply in replies.values()]
+                arrays, metrics = strategy.aggregate_train(number, received)
+                if metrics is not None:
+                    forget_identity(metrics)
+                    self.heard(metrics)
+                if arrays is not None:
+                    after = self.models.keep(arrays)
+                    self._compare(updates, after - weights)
+            self.configs.note(number + 1, config)
+            if self.repeats:
+                self.nodes.require_rewinding()
+            yield updates, after
+            weights = after
 
     def statistics(self, asking: ScopedClients, weights: Vector) -> NoReturn:
         """Raise: a plain app answers no such question."""
-        raise Refused(
-            "The method needs sums over each client's records, for which a plain Flower app cannot "
-            "be asked. Choose another method."
-        )
+        refuse_statistics()
 
     def evaluate(self, present: Set[ClientId], messages: Sequence[Message]) -> list[Message]:
         """Send messages that evaluate a model, one a client; return the good replies."""
@@ -116,14 +138,17 @@ class PlainChannel:
         """Send messages to train, one a client; a good reply holds such arrays as were sent."""
         sent = [record for m in messages[:1] for record in m.content.array_records.values()]
         forms = (
-            {name: Form(tuple(array.shape), array.dtype) for name, array in sent[0].items()}
+            {
+                name: Form(tuple(array.shape), array.dtype, str(self.models.kinds[name]))
+                for name, array in sent[0].items()
+            }
             if sent
             else {}
         )
         wanted = Wanted(
             forms,
             weights=self._weights,
-            unchanged=self.layout.constants,
+            unchanged=self.models.layout.constants,
             same_metrics=bool(self._weights),
         )
         diverged = f"If training diverged: {_moment(asking, round)}; {ADVICE}."
@@ -135,49 +160,48 @@ class PlainChannel:
         key = getattr(self.strategy, "weighted_by_key", None)
         return () if key is None else (key,)
 
-    def pack(self, weights: Vector) -> ArrayRecord:
-        """Return a model [d] as named arrays, each of the type in which the app began with it."""
-        named = {**self.layout.named(weights), **self.layout.constants}
-        return ArrayRecord(
-            {name: Array(named[name].numpy().astype(kind)) for name, kind in self.kinds.items()}
-        )
-
-    def flatten(self, arrays: ArrayRecord) -> Vector:
-        """Copy named arrays into a vector [d] of float32."""
-        return self.layout.flatten(tensors(arrays)).float()
-
-    def _epochs(self, work: LocalWork) -> int:
-        if replace(work, epochs=self.work.epochs) != self.work:
-            raise Refused(
-                "The method asks clients for other work than more or fewer epochs, which a plain "
-                "Flower app cannot do. Choose another method."
-            )
-        if work != self.work and EPOCHS not in self.config:
-            raise Refused(
-                f"The method asks for {work.epochs} local epochs. Name the epochs of your app as "
-                f"{EPOCHS} in train_config, and let its train function obey them."
-            )
-        return work.epochs
-
     def _ordinary(
         self,
         asking: ScopedClients,
         strategy: Strategy,
         weights: Vector,
         number: int,
-        epochs: int,
+        config: ConfigRecord,
+        work: LocalWork,
     ) -> list[Message]:
+        """Let the strategy write the messages of a round; it writes into ``config`` as well."""
         if not weights.isfinite().all():
             raise Refused(
                 f"Training diverged before {_moment(asking, number)}: the global model is not "
                 f"finite. What {type(strategy).__name__} or the method made of the clients' models "
                 f"made it so; {ADVICE}, or the strategy's."
             )
-        config = ConfigRecord(dict(self.config))  # a copy: strategies write into it
-        if EPOCHS in config:
-            config[EPOCHS] = epochs
+        if work != self.work:
+            config[EPOCHS] = work.epochs
+        if self.rewinds and self.nodes.rewinding:
+            config[REWINDS] = list(self.rewinds)
         grid = self.nodes.present(asking.ids)
-        return list(strategy.configure_train(number, self.pack(weights), config, grid))
+        return list(strategy.configure_train(number, self.models.pack(weights), config, grid))
+
+    def _rewind(self, asking: ScopedClients, first: int) -> None:
+        """Note that rounds are run again; clients who keep state go back to what it was then."""
+        if asking.ledger.moment.phase == "unlearn":
+            self.rewinds.append(first)
+
+    def _compare(self, updates: Updates, step: Vector) -> None:
+        """Warn once where the strategy does not move the model by the clients' weighted mean."""
+        if not self.replaying or self.nodes.warned or not updates.clients:
+            return
+        expected = mean(updates.deltas, updates.examples)
+        if (
+            step - expected
+        ).norm() > UNLIKE * expected.norm() + ROUNDING * self.models.first.norm():
+            self.nodes.warned.append(self.replaying)
+            logger.warning(
+                "%s does not move the model by the clients' mean, weighted by num-examples, and "
+                "the equations of %s replay such means: what it makes is no model of %s.",
+                *(type(self.strategy).__name__, self.replaying, type(self.strategy).__name__),
+            )
 
     def _updates(
         self,
@@ -185,36 +209,22 @@ class PlainChannel:
         weights: Vector,
         messages: Sequence[Message],
         replies: Mapping[ClientId, Reply],
-        epochs: int,
     ) -> Updates:
         """Charge every exchange to the ledger and return what the clients learnt."""
         sent = {message.metadata.dst_node_id: message for message in messages}
         locals_ = weights.new_empty(len(replies), len(weights))
         for row, (client, reply) in enumerate(replies.items()):
-            locals_[row] = self.layout.flatten(reply.arrays)
+            locals_[row] = self.models.layout.flatten(reply.arrays)
+            message = sent[self.nodes.of[client]]
             asking.ledger.charge(
                 client,
-                down=_bytes(sent[self.nodes.of[client]]),
+                down=_bytes(message),
                 up=reply.nbytes,
-                samples=reply.examples * epochs,
+                samples=reply.examples * _epochs(message),
                 seconds=reply.seconds,
             )
         examples = torch.tensor([reply.examples for reply in replies.values()], dtype=torch.int64)
         return Updates(tuple(replies), locals_ - weights, examples)
-
-
-def tensors(arrays: ArrayRecord) -> dict[str, torch.Tensor]:
-    """Return named arrays as tensors; raise `Refused` for those that hold no numbers."""
-    named: dict[str, torch.Tensor] = {}
-    for name, array in arrays.items():
-        try:
-            named[name] = torch.from_numpy(array.numpy())
-        except (TypeError, ValueError) as error:
-            raise Refused(
-                f"The array {name} is {array.dtype}, which torch does not know; arrays hold "
-                "floating-point numbers, integers or truth values."
-            ) from error
-    return named
 
 
 def _bytes(message: Message) -> int:
@@ -226,3 +236,9 @@ def _moment(asking: ScopedClients, round: int) -> str:
     now = asking.ledger.moment
     serving = f" of {now.phase}ing after request {now.request}" if now.phase != "train" else ""
     return f"round {round}{serving}"
+
+
+def _epochs(message: Message) -> int:
+    """Return how many epochs a message asks for; 1 where it does not say."""
+    configs = message.content.config_records.values()
+    return next((cast(int, config[EPOCHS]) for config in configs if EPOCHS in config), 1)

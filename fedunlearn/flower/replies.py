@@ -55,6 +55,8 @@ class Form:
     shape: tuple[int, ...]
     dtype: str
     """As numpy and torch name it, such as ``float32``."""
+    or_dtype: str = ""
+    """Another type that will do: an app's own, where a strategy sends it a longer one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -262,7 +264,7 @@ def form_of(tensor: Tensor) -> Form:
 def _require_form(name: str, sent: Form, form: Form) -> None:
     if sent.shape != form.shape:
         raise BadReply(f"the array {name} has shape {sent.shape}, not {form.shape}")
-    if sent.dtype != form.dtype:
+    if sent.dtype not in (form.dtype, form.or_dtype):
         raise BadReply(f"the array {name} is {sent.dtype}, not {form.dtype}")
 
 

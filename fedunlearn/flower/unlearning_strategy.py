@@ -1,44 +1,40 @@
 """Any Flower app can forget: wrap its strategy in `Unlearning` (see docs/flower.md)."""
 
 import logging
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
 from flwr.app import ArrayRecord, ConfigRecord, Message, MetricRecord
 from flwr.serverapp import Grid
-from flwr.serverapp import strategy as flower_strategies
 from flwr.serverapp.strategy import Result, Strategy
 
 from fedunlearn import checks
 from fedunlearn.checks import Refused
 from fedunlearn.data import ClientId
 from fedunlearn.flower.identity import require_nodes
-from fedunlearn.flower.plain_channel import PlainChannel, tensors
+from fedunlearn.flower.own_start import Silent, has_own_start, run_own_start
+from fedunlearn.flower.plain_channel import PlainChannel
+from fedunlearn.flower.plain_checks import check_method, check_remaining, check_wrapped
+from fedunlearn.flower.plain_models import PlainModels
 from fedunlearn.flower.plain_nodes import PlainNodes
+from fedunlearn.flower.rehearsal import Course, rehearse
+from fedunlearn.flower.train_configs import TrainConfigs
 from fedunlearn.history import History
-from fedunlearn.models import Layout, Vector
 from fedunlearn.unlearning import (
-    Access,
-    FederationState,
     Ledger,
     Moment,
     Request,
-    ScopedClients,
     Step,
-    Steps,
     UnlearningStrategy,
-    forget,
     plan,
     recovery,
-    train,
 )
 
 logger = logging.getLogger("flwr")
 
-PRIVATE = tuple(
-    getattr(flower_strategies, name)
-    for name in flower_strategies.__all__
-    if name.startswith("DifferentialPrivacy")
-)
+EvaluateFn = Callable[[int, ArrayRecord], MetricRecord | None]
 
 
 class Unlearning(Strategy):
@@ -63,8 +59,8 @@ class Unlearning(Strategy):
     ) -> None:
         checks.whole("clients", clients)
         checks.whole("tolerated_failures", tolerated_failures, at_least=0)
-        _check_method(method)
-        _check_wrapped(strategy)
+        check_method(method)
+        check_wrapped(strategy)
         self.strategy = strategy
         self.method = method
         self.requests = tuple(Request(frozenset(who), r) for r, who in withdrawals.items())
@@ -86,7 +82,7 @@ class Unlearning(Strategy):
         timeout: float = 3600,
         train_config: ConfigRecord | None = None,
         evaluate_config: ConfigRecord | None = None,
-        evaluate_fn: Callable[[int, ArrayRecord], MetricRecord | None] | None = None,
+        evaluate_fn: EvaluateFn | None = None,
     ) -> Result:
         """Train ``num_rounds`` rounds, serve the withdrawals, and return Flower's Result.
 
@@ -96,88 +92,32 @@ class Unlearning(Strategy):
         """
         checks.whole("num_rounds", num_rounds)
         requests = plan(self.requests, len(self.clients), num_rounds)
-        self._check_remaining()
-        named = tensors(initial_arrays)
-        layout = Layout.of_tensors(named)
+        check_remaining(
+            self.strategy, len(self.clients) - sum(len(request.clients) for request in requests)
+        )
+        models = PlainModels.of(initial_arrays)
         require_nodes(grid, len(self.clients))
-        initial = _checked(layout.flatten(named).float())
-        result = Result(initial_arrays)
-        self.curve = [Step(Moment("train", 0, 0), initial)]
         self.ledger = Ledger()  # the seed is of the server alone: clients draw their own numbers
+        heard: dict[int, MetricRecord] = {}
         channel = PlainChannel(
             nodes=PlainNodes(grid, timeout, self.tolerated_failures),
             strategy=self.strategy,
-            layout=layout,
-            kinds={name: array.numpy().dtype for name, array in initial_arrays.items()},
-            config=train_config or ConfigRecord(),
-            heard=lambda metrics: result.train_metrics_clientapp.update({len(self.curve): metrics}),
+            models=models,
+            configs=TrainConfigs.of(train_config or ConfigRecord()),
+            heard=lambda metrics: heard.update({len(self.curve): metrics}),
+            replaying=type(self.method).__name__ if self.method.needs.updates else "",
         )
-        clients = ScopedClients(channel, 0, self.ledger, Access(self.clients))
+        course = Course(self.method, self.recovery, requests, num_rounds, self.clients)
+        expected = rehearse(course, models.layout, models.first, channel.configs)
+        channel.repeats = expected.repeats
+        run = _Run(self, channel, course, heard)
+        self.curve = [Step(Moment("train", 0, 0), models.first)]
+        told = ConfigRecord(dict(evaluate_config or {}))  # strategies write into it
+        if has_own_start(self.strategy):
+            configs = (train_config or ConfigRecord(), told)
+            return run.own_start(initial_arrays, expected.models, timeout, configs, evaluate_fn)
         self.summary()
-        _judge(result, evaluate_fn, 0, initial_arrays)
-        state = FederationState(History(layout, initial, initial), self.clients)
-        for step in self._steps(state, clients, requests, num_rounds):
-            if step.moment.round == 0:
-                continue  # the model before a request is the one after the round before it
-            key = self._appended(step)
-            result.arrays = channel.pack(step.weights)
-            present = _present(self.clients, requests, step)
-            self._evaluate(result, key, channel, present, evaluate_config)
-            _judge(result, evaluate_fn, key, result.arrays)
-        logger.info("%s", result)
-        return result
-
-    def _appended(self, step: Step) -> int:
-        """Add a model to the curve; return its place."""
-        key = len(self.curve)
-        self.curve.append(step)
-        logger.info("[MODEL %d] %s round %d", key, step.moment.phase, step.moment.round)
-        return key
-
-    def _steps(
-        self,
-        state: FederationState,
-        clients: ScopedClients,
-        requests: Sequence[Request],
-        rounds: int,
-    ) -> Steps:
-        """Yield every model of the run."""
-        needs = self.method.needs
-        for request in requests:
-            state = yield from train(state, clients, request.after, needs)
-            state = yield from forget(
-                state, request.clients, self.method, self.recovery, clients, needs
-            )
-        state = yield from train(state, clients, rounds, needs)
-        self.history = state.history
-        return state
-
-    def _evaluate(
-        self,
-        result: Result,
-        key: int,
-        channel: PlainChannel,
-        present: frozenset[ClientId],
-        config: ConfigRecord | None,
-    ) -> None:
-        """Let the clients who are present evaluate a model, as the wrapped strategy does it."""
-        copied = ConfigRecord(dict(config or {}))  # strategies write into it
-        grid = channel.nodes.present(present)
-        messages = self.configure_evaluate(key, result.arrays, copied, grid)
-        metrics = self.aggregate_evaluate(key, channel.evaluate(present, list(messages)))
-        if metrics is not None:
-            result.evaluate_metrics_clientapp[key] = metrics
-
-    def _check_remaining(self) -> None:
-        """Flower's strategies wait without end for nodes that are not there."""
-        left = len(self.clients) - sum(len(request.clients) for request in self.requests)
-        for name in ("min_available_nodes", "min_train_nodes", "min_evaluate_nodes"):
-            wanted = getattr(self.strategy, name, 0)
-            if wanted > left:
-                raise Refused(
-                    f"{left} clients remain in the end, but {type(self.strategy).__name__} waits "
-                    f"for {name}={wanted}. Lower it, or let fewer clients leave."
-                )
+        return run.start(initial_arrays, told, evaluate_fn)
 
     def configure_train(
         self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
@@ -211,16 +151,115 @@ class Unlearning(Strategy):
         self.strategy.summary()
 
 
-def _present(
-    clients: frozenset[ClientId], requests: Sequence[Request], step: Step
-) -> frozenset[ClientId]:
-    """Return who of ``clients`` was present at ``step``."""
-    return clients.difference(*(request.clients for request in requests[: step.moment.request]))
+@dataclass
+class _Run:
+    """One run of `Unlearning`: all models in their order, and who evaluates them."""
+
+    unlearning: Unlearning
+    channel: PlainChannel
+    course: Course
+    heard: dict[int, MetricRecord]
+    """The aggregated metrics of training, by the key of the model."""
+
+    def start(
+        self, initial: ArrayRecord, told: ConfigRecord, evaluate_fn: EvaluateFn | None
+    ) -> Result:
+        """Make all models, and let clients and the server evaluate each."""
+        result = Result(initial)
+        _judge(result, evaluate_fn, 0, initial)
+        for key, step in self._models():
+            result.arrays = self.channel.models.pack(step.weights)
+            if key in self.heard:
+                result.train_metrics_clientapp[key] = self.heard[key]
+            present, grid = self._present(step)
+            messages = self.unlearning.configure_evaluate(key, result.arrays, told, grid)
+            replies = self.channel.evaluate(present, list(messages))
+            metrics = self.unlearning.aggregate_evaluate(key, replies)
+            if metrics is not None:
+                result.evaluate_metrics_clientapp[key] = metrics
+            _judge(result, evaluate_fn, key, result.arrays)
+        logger.info("%s", result)
+        return result
+
+    def own_start(
+        self,
+        initial: ArrayRecord,
+        expected: int,
+        timeout: float,
+        configs: tuple[ConfigRecord, ConfigRecord],
+        evaluate_fn: EvaluateFn | None,
+    ) -> Result:
+        """Let the strategy's own loop have one model a round."""
+        unlearning, grid = self.unlearning, self.channel.nodes.grid
+        silent = Silent(grid, type(unlearning.strategy).__name__)
+        models = self._models()
+        latest = unlearning.curve[0]
+
+        def train(*_: object) -> tuple[ArrayRecord | None, MetricRecord | None]:
+            nonlocal latest
+            key, step = next(models, (0, latest))
+            if not key:
+                return None, None
+            latest = step
+            return self.channel.models.pack(step.weights), self.heard.get(key)
+
+        def evaluate(key: int, arrays: ArrayRecord, told: ConfigRecord, _: Grid) -> list[Message]:
+            present, scoped = self._present(latest)
+            silent.evaluate = partial(self.channel.evaluate, present)
+            silent.handed = list(unlearning.configure_evaluate(key, arrays, told, scoped))
+            return silent.handed
+
+        hooks: dict[str, Callable[..., Any]] = {
+            "configure_train": lambda *args, **named: [],
+            "aggregate_train": train,
+            "configure_evaluate": evaluate,
+            "aggregate_evaluate": unlearning.aggregate_evaluate,
+            "summary": unlearning.summary,
+        }
+        result = run_own_start(
+            unlearning.strategy,
+            hooks,
+            silent,
+            initial,
+            expected,
+            timeout,
+            configs,
+            evaluate_fn,
+        )
+        if next(models, None) is not None:
+            raise Refused(
+                f"{type(unlearning.strategy).__name__}.start ended before all of {expected} models "
+                "were made, so that not everybody is forgotten. Let it call aggregate_train in "
+                "each of num_rounds rounds, or wrap a strategy without a start of its own."
+            )
+        return result
+
+    def _models(self) -> Iterator[tuple[int, Step]]:
+        """Yield every model with its key, but for the first; each goes into the curve."""
+        curve, models = self.unlearning.curve, self.channel.models
+        steps = self.course.steps(models.layout, models.first, self.channel, self.unlearning.ledger)
+        while True:
+            try:
+                step = next(steps)
+            except StopIteration as end:
+                self.unlearning.history = end.value.history
+                return
+            if step.moment.round == 0:
+                continue  # the model before a request is the one after the round before it
+            curve.append(step)
+            key = len(curve) - 1
+            logger.info("[MODEL %d] %s round %d", key, step.moment.phase, step.moment.round)
+            yield key, step
+
+    def _present(self, step: Step) -> tuple[frozenset[ClientId], Grid]:
+        """Return who was present at ``step``, and the grid with their nodes."""
+        present = self.course.present(step)
+        return present, self.channel.nodes.present(present)
 
 
 def _judge(
     result: Result,
-    evaluate_fn: Callable[[int, ArrayRecord], MetricRecord | None] | None,
+    evaluate_fn: EvaluateFn | None,
     key: int,
     arrays: ArrayRecord,
 ) -> None:
@@ -228,30 +267,3 @@ def _judge(
     metrics = evaluate_fn(key, arrays) if evaluate_fn else None
     if metrics is not None:
         result.evaluate_metrics_serverapp[key] = metrics
-
-
-def _checked(initial: Vector) -> Vector:
-    """Return the first model; raise `Refused` where it has nothing to train or is not finite."""
-    if not len(initial):
-        raise Refused("initial_arrays hold no array of floating point: there is nothing to train.")
-    if not initial.isfinite().all():
-        raise Refused("initial_arrays hold numbers that are NaN or infinite (as float32).")
-    return initial
-
-
-def _check_method(method: UnlearningStrategy) -> None:
-    for wanted, what in (
-        (method.needs.proxy, "unlabelled records on the server, and a Flower app has none there"),
-        (method.needs.statistics, "sums over records, which plain clients do not know to make"),
-        (method.needs.leaver, "the leavers to work once more, and plain clients are not asked"),
-    ):
-        if wanted:
-            raise Refused(f"{type(method).__name__} needs {what}. Choose another method.")
-
-
-def _check_wrapped(strategy: Strategy) -> None:
-    if isinstance(strategy, PRIVATE):
-        raise Refused(
-            f"{type(strategy).__name__} cannot be wrapped: unlearning trains again, which its "
-            "privacy budget does not count."
-        )

@@ -110,7 +110,8 @@ class TestTraining:
                 assert dict(mine[key]) == pytest.approx(dict(other[key]), rel=1e-5)
         assert sorted(wrapped.seen, key=str) == sorted(plain.seen, key=str)
         assert (dict(config), dict(told)) == ({"lr": 0.3}, {"batches": 2})  # Flower writes there
-        assert {array.dtype for array in ours.arrays.values()} == {"float32"}  # FedAdam: float64
+        kinds = [[array.dtype for array in result.arrays.values()] for result in (ours, theirs)]
+        assert kinds[0] == kinds[1]  # FedAdam: float64
 
     def test_learns_who_is_who_from_train_replies_and_hides_that_from_the_metrics(
         self, monkeypatch
@@ -214,7 +215,7 @@ class TestForgetting:
         app = App()
         with pytest.raises(PermissionError, match=r"Clients \[0\] may not be asked"):
             app.run(forgetting(Asking(LocalWork(epochs=1)), {2: [0]}))
-        assert sum(client == 0 for client, _ in app.asked("train")) == 2
+        assert app.asked("train") == []
 
     def test_federaser_is_its_equation(self):
         unlearning = forgetting(FedEraser(interval=1), {3: [1]})
