@@ -65,7 +65,8 @@ def auc(positive: Tensor, negative: Tensor) -> float:
     _some(negative)
     if positive.isnan().any() or negative.isnan().any():
         return math.nan
-    scores, sorted_others = positive.double(), negative.double().sort().values
+    scores = positive.double().contiguous()
+    sorted_others = negative.double().sort().values
     below = int(torch.searchsorted(sorted_others, scores).sum())
     below_or_equal = int(torch.searchsorted(sorted_others, scores, right=True).sum())
     return (below + below_or_equal) / 2 / (len(positive) * len(negative))
