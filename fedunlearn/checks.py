@@ -9,6 +9,7 @@ import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
+from operator import itemgetter
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, Protocol, Union, get_args, get_origin, get_type_hints
 
@@ -35,6 +36,16 @@ class FieldRefused(Refused):
     def at(self, path: str) -> "FieldRefused":
         """Return the same sentence about the object at ``path`` of a configuration."""
         return FieldRefused(path, self.key, self.rest)
+
+
+def short(text: str, longest: int = 60) -> str:
+    """Return ``text``, cut to what a sentence quotes."""
+    return text if len(text) <= longest else f"{text[: longest - 1]}…"
+
+
+def shown(value: object) -> str:
+    """Return ``value`` as a sentence quotes it."""
+    return short(repr(value))
 
 
 class Bound(Protocol):
@@ -79,7 +90,7 @@ class Number:
             and (self.below is None or value < self.below)
         )
         wanted = f"a number {self.words}".rstrip()
-        return "" if fits else f" must be {wanted}{or_null}, not {value!r}."
+        return "" if fits else f" must be {wanted}{or_null}, not {shown(value)}."
 
 
 @dataclass(frozen=True)
@@ -99,9 +110,11 @@ class Whole:
             isinstance(value, int)
             and not isinstance(value, bool)
             and (self.at_least is None or value >= self.at_least)
+            and abs(value) < 10**15
         )
         wanted = f"a whole number of {self.words}" if self.words else "a whole number"
-        return "" if fits else f" must be {wanted}{or_null}, not {value!r}."
+        wanted += " below 10^15" if isinstance(value, int) and abs(value) >= 10**15 else ""
+        return "" if fits else f" must be {wanted}{or_null}, not {shown(value)}."
 
 
 @dataclass(frozen=True)
@@ -122,9 +135,9 @@ class OneOf:
             return ""
         if isinstance(value, str) and all(isinstance(option, str) for option in self.options):
             choices = [*map(str, self.options), *(["null"] if or_null else [])]
-            return f"={value} does not exist{nearest(value, choices)}"
+            return f"={short(value)} does not exist{nearest(value, choices)}"
         listed = OneOf((*self.options, "null")).words if or_null else self.words
-        return f" must be {listed}, not {value!r}."
+        return f" must be {listed}, not {shown(value)}."
 
 
 @dataclass(frozen=True)
@@ -138,7 +151,24 @@ class Kind:
     def wrong(self, value: object, or_null: str = "") -> str:
         """As `Bound.wrong`."""
         fits = isinstance(value, self.kind)
-        return "" if fits else f" must be {self.wanted}{or_null}, not {value!r}."
+        return "" if fits else f" must be {self.wanted}{or_null}, not {shown(value)}."
+
+
+@dataclass(frozen=True)
+class Part:
+    """A value of a dataclass, or one that has all that a protocol asks for."""
+
+    kind: type
+    words: str = ""
+
+    def wrong(self, value: object, or_null: str = "") -> str:
+        """As `Bound.wrong`."""
+        parts = [vars(cls) for cls in self.kind.__mro__ if getattr(cls, "_is_protocol", False)]
+        names = {name for part in parts for name in (*part, *part.get("__annotations__", ()))}
+        fits = all(hasattr(value, name) for name in names if name[0] != "_" or name == "__call__")
+        wanted = f"a part with a _target_ that makes a {self.kind.__name__}{or_null}"
+        fits = fits and bool(parts or isinstance(value, self.kind))
+        return "" if fits else f" must be {wanted}, not {shown(value)}."
 
 
 PLAIN: Mapping[object, Bound] = {
@@ -201,6 +231,8 @@ def bound(annotation: Any) -> tuple[Bound | None, bool]:
         return bound(inside[0])[0], False
     if origin is Mapping:
         return bound(inside[1])[0], False
+    if dataclasses.is_dataclass(annotation) or getattr(annotation, "_is_protocol", False):
+        return Part(annotation), False
     return PLAIN.get(annotation), False
 
 
@@ -216,25 +248,23 @@ def _wrong(annotation: Any, key: str, value: object) -> Iterator[tuple[str, str]
         kinds = get_args(annotation)
         many = "" if kinds[-1] is Ellipsis else f" of {len(kinds)} values"
         if not isinstance(value, list | tuple) or (many and len(value) != len(kinds)):
-            yield key, f" must be a list{many}{or_null}, not {value!r}."
+            yield key, f" must be a list{many}{or_null}, not {shown(value)}."
         else:
             each = ((f"{key}[{place}]", fits.wrong(one)) for place, one in enumerate(value))
-            yield from ((place, rest) for place, rest in each if rest)
+            yield from filter(itemgetter(1), each)
     elif get_origin(annotation) is Mapping:
         if not isinstance(value, Mapping):
-            yield key, f" must map names to values{or_null}, not {value!r}."
+            yield key, f" must map names to values{or_null}, not {shown(value)}."
         else:
             each = ((f"{key}.{name}", fits.wrong(one)) for name, one in value.items())
-            yield from ((place, rest) for place, rest in each if rest)
+            yield from filter(itemgetter(1), each)
     else:
-        rest = fits.wrong(value, or_null)
-        if rest:
-            yield key, rest
+        yield from filter(itemgetter(1), [(key, fits.wrong(value, or_null))])
 
 
 def whole(name: str, value: object, *, at_least: int = 1) -> None:
     """Raise `Refused` unless ``value`` is an integer of at least ``at_least``."""
-    _require(name, Whole(at_least).wrong(value))
+    require(name, Whole(at_least), value)
 
 
 def number(
@@ -247,19 +277,19 @@ def number(
     below: float | None = None,
 ) -> None:
     """Raise `Refused` unless ``value`` is a finite number within the bounds given."""
-    _require(name, Number(above, at_least, at_most, below).wrong(value))
+    require(name, Number(above, at_least, at_most, below), value)
 
 
-def _require(name: str, rest: str) -> None:
-    if rest:
+def require(name: str, fits: Bound, value: object) -> None:
+    """Raise `Refused` unless ``value`` fits."""
+    if rest := fits.wrong(value):
         raise Refused(f"{name}{rest}")
 
 
 def member(name: str, value: str, options: Iterable[str]) -> None:
     """Raise `Refused` unless ``value`` is one of ``options``; the message names the closest."""
-    known = sorted(options)
-    if value not in known:
-        raise Refused(f"{name}={value} does not exist{nearest(value, known)}")
+    if value not in (known := sorted(options)):
+        raise Refused(f"{name}={short(value)} does not exist{nearest(value, known)}")
 
 
 def nearest(value: str, options: Iterable[str]) -> str:

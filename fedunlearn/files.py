@@ -1,6 +1,7 @@
 """Files that are either whole or absent, and sentences for when a disk refuses."""
 
 import hashlib
+import json
 import os
 import shutil
 import tempfile
@@ -8,6 +9,7 @@ from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from fedunlearn.checks import Refused
 
@@ -68,6 +70,38 @@ def sha256(path: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
+def read_json(path: Path, what: str) -> Any:
+    """Return what a JSON file says; ``what`` it should be is said in the sentence.
+
+    Raises `Refused` where it cannot be read: absent, a folder, no UTF-8, no JSON, too deep.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise Refused(f"{path} cannot be read as {what} ({reason(error)}).") from error
+
+
+def read_yaml(path: Path, what: str) -> Any:
+    """Return what a YAML file says; ``what`` it should be is said in the sentence.
+
+    Raises `Refused` as `read_json` does.
+    """
+    import yaml  # of use to few commands
+
+    try:
+        return yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
+        raise Refused(f"{path} cannot be read as {what} ({reason(error)}).") from error
+
+
+def reason(error: Exception) -> str:
+    """Return why a file cannot be read, in few words and on one line."""
+    said = error.strerror if isinstance(error, OSError) else None
+    if isinstance(error, RecursionError):
+        said = "it nests too deeply"
+    return (said or str(error).strip().partition("\n")[0] or "unknown").rstrip(".:")
+
+
 def remove(path: Path) -> None:
     """Delete a file or a folder with all that is in it; raises `Refused` where that fails."""
     try:
@@ -110,7 +144,7 @@ def unwritable(path: Path, error: OSError) -> Refused:
     )
 
 
-class DamagedFile(RuntimeError):
+class DamagedFile(Refused):
     """A file that cannot be trusted; the message says which, why, and what to do."""
 
     def __init__(self, path: Path, reason: object) -> None:

@@ -124,6 +124,16 @@ def read(path: Path, stamp: Stamp, prefix: str = "") -> dict[str, Tensor]:
         raise DamagedFile(path, error) from error
 
 
+def claimed(path: Path) -> str:
+    """Return the checksum that a verified file says it has, 64 digits; raises `DamagedFile`."""
+    try:
+        with path.open("rb") as stream:
+            stream.seek(_DIGITS.start)
+            return stream.read(len(_BLANK)).decode("ascii")
+    except (OSError, ValueError) as error:
+        raise DamagedFile(path, error) from error
+
+
 def read_rows(path: Path, stamp: Stamp, prefix: str, rows: Sequence[int]) -> dict[str, Tensor]:
     """Read the ascending ``rows`` of the tensors whose names start with ``prefix``.
 

@@ -35,6 +35,7 @@ def attacked(run: results.Run, count: int, names: Sequence[str] | None, console:
         task = bar.add_task("", total=attack.to_train)
         table = attack.table(lambda trained: bar.advance(task, trained))
     path = files.write(run.folder / results.ATTACKS_FILE, table.to_csv(index=False).encode())
+    results.note_derived(run.folder, [path])
     for request, rows in table.groupby("request"):
         console.print(results.printed_attacks(rows, str(request)))
     console.print(*results.attack_notes(table), sep="\n")

@@ -15,14 +15,22 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from fedunlearn import checks, history, results, unlearning
+from fedunlearn import evaluators as evaluators_room
 from fedunlearn import experiment as experiments
 from fedunlearn.checks import FieldRefused, Refused
+from fedunlearn.results import costing
 
 from .offered import require_offered
 from .search_path import not_found
 
 HOW = ("resume", "overwrite")
 """Keys that tell how a process treats the folder that it finds."""
+
+LONGEST = 300
+"""Characters of what a class says that cannot be built."""
+
+EVALUATION = ("measures", "final", "every", "batch_size")
+"""Keys of the group evaluators."""
 
 SEVERAL = 3
 """References of each seed, unless the configuration says otherwise."""
@@ -43,40 +51,73 @@ def _references(cfg: DictConfig, *, single: bool = False) -> int:
     return usual if cfg.references is None else cast(int, cfg.references)
 
 
+PLAIN = ("figures", "resume", "overwrite", "withdrawal.cooperates")
+"""Keys that are true or false, and that no field of a class checks."""
+
+
+def require_plain(cfg: DictConfig) -> None:
+    """Raise `Refused` for what only commands read, where it is none of its kind."""
+    for group in ("withdrawal", "evaluators", "history"):
+        if not OmegaConf.is_dict(cfg[group]):
+            raise Refused(
+                f"{group} must be a choice of that group, not {checks.shown(_value(cfg[group]))}."
+            )
+    for key in PLAIN:
+        checks.require(key, checks.PLAIN[bool], OmegaConf.select(cfg, key, default=False))
+    names, wanted = _value(cfg.minimise), checks.PLAIN[str]
+    if not isinstance(names, list) or any(wanted.wrong(name) for name in names):
+        raise Refused(
+            f"minimise must be a list of columns of summary.csv, not {checks.shown(names)}."
+        )
+    for key in ("cache", "signing_key"):
+        place = _value(OmegaConf.select(cfg, key))
+        if place is not None and (not isinstance(place, str) or not place):
+            raise Refused(f"{key} must be a path or null, not {checks.shown(place)}.")
+
+
+def _value(part: Any) -> Any:
+    return OmegaConf.to_container(part, resolve=True) if OmegaConf.is_config(part) else part
+
+
 def experiment(cfg: DictConfig, strategies: Mapping[str, DictConfig]) -> experiments.Experiment:
     """Build the experiment that ``cfg`` describes, with these strategies by name.
 
     Raises `Refused` for whatever in it cannot be.
     """
-    training = build("training", cfg.training)
+    require_plain(cfg)
+    training = made("training", cfg.training)
     chosen = cfg.get("strategy")
-    build("devices", cfg.devices)  # which `fedunlearn cost` will want
+    build("devices", cfg.devices, checks.Part(costing.Devices))  # which `fedunlearn cost` will want
     keeping = OmegaConf.to_container(cfg.history, resolve=True)
     assert isinstance(keeping, dict)
     allowed = keeping.pop("budget", None)
     return experiments.Experiment(
-        dataset=build("dataset", cfg.dataset),
-        partition=build("partition", cfg.partition),
-        planting=build("planting", cfg.planting),
-        model=build("model", cfg.model),
+        dataset=made("dataset", cfg.dataset),
+        partition=made("partition", cfg.partition),
+        planting=made("planting", cfg.planting),
+        model=built_model(cfg.model),
         training=training,
         requests=requests(cfg.withdrawal, training.rounds),
         strategies={
-            name: build("strategy" if part is chosen else f"strategies.{name}", part)
+            name: build(
+                "strategy" if part is chosen else f"strategies.{name}",
+                part,
+                checks.Part(unlearning.UnlearningStrategy),
+            )
             for name, part in strategies.items()
         },
-        reference=build("reference", cfg.reference),
+        reference=made("reference", cfg.reference),
         evaluation=evaluation(cfg.evaluators),
-        recovery=build("recovery", cfg.recovery),
-        store=build("history", keeping),
-        policy=build("policy", cfg.policy),
+        recovery=made("recovery", cfg.recovery),
+        store=made("store", keeping, "history"),
+        policy=made("policy", cfg.policy),
         budget=None if allowed is None else history.budget.parse(allowed),
-        thresholds=build("certificate", cfg.certificate),
-        margins=build("answer", cfg.answer),
-        engine=build("engine", cfg.engine),
+        thresholds=made("thresholds", cfg.certificate, "certificate"),
+        margins=made("margins", cfg.answer, "answer"),
+        engine=made("engine", cfg.engine),
         cooperates=bool(cfg.withdrawal.cooperates),
         checkpoint=cfg.checkpoint,
-        logger=build("logger", cfg.logger),
+        logger=made("logger", cfg.logger),
         cache=_path(cfg.cache),
         signing_key=_path(cfg.signing_key),
         heldout=cfg.heldout,
@@ -93,14 +134,20 @@ def _path(value: str | None) -> Path | None:
 def evaluation(evaluators: DictConfig) -> experiments.Evaluation:
     """Build what is measured, and how often; a wrong value is named by its place in the list."""
     values: dict[str, Any] = plain(evaluators)
-    measures, final = (
-        tuple(
-            build(f"evaluators.{kind}[{place}]", measure)
-            for place, measure in enumerate(values.pop(kind, ()))
+    built: dict[str, Any] = {}
+    for kind in ("measures", "final"):
+        listed = values.pop(kind, [])
+        if not isinstance(listed, list):
+            raise Refused(f"evaluators.{kind} must be a list, not {checks.shown(listed)}.")
+        built[kind] = tuple(
+            build(f"evaluators.{kind}[{place}]", measure, checks.Part(evaluators_room.Evaluator))
+            for place, measure in enumerate(listed)
         )
-        for kind in ("measures", "final")
-    )
-    return experiments.Evaluation(measures=measures, final=final, **values)
+    unknown = values.keys() - {"every", "batch_size"}
+    if unknown:
+        name = min(unknown)
+        raise Refused(f"evaluators.{name} does not exist{checks.nearest(name, EVALUATION)}")
+    return experiments.Evaluation(**built, **values)
 
 
 def rebuilt(run: results.Run) -> experiments.Experiment:
@@ -116,7 +163,7 @@ def rebuilt(run: results.Run) -> experiments.Experiment:
         "engine": {"_target_": "fedunlearn.flower.Local"},
         "cache": None,
         "signing_key": None,
-        "logger": None,
+        "logger": {"_target_": "fedunlearn.experiment.loggers.NoLogger"},
     }
     require_offered(here, run.folder / results.MANIFEST_FILE)
     cfg = OmegaConf.create(here)
@@ -129,13 +176,35 @@ def rebuilt(run: results.Run) -> experiments.Experiment:
         ) from error
 
 
-def build(where: str, part: Any) -> Any:
+def made(field: str, part: Any, where: str = "") -> Any:
+    """Build the part of the configuration that a ``field`` of an experiment is; as `build`."""
+    return build(
+        where or field, part, checks.bound(checks.annotations(experiments.Experiment)[field])[0]
+    )
+
+
+def built_model(part: Any) -> Any:
+    """Build what builds the model; as `build`."""
+    model = build("model", part)
+    if not callable(model):
+        raise Refused("model must be a part of its own, with a _target_ that builds a model.")
+    return model
+
+
+def build(where: str, part: Any, kind: checks.Bound | None = None) -> Any:
     """Instantiate one part of the configuration, at ``where``; what goes wrong is a sentence.
 
-    A value out of its field's range is named by its key in the whole configuration.
+    A value out of its field's range is named by its key in the whole configuration, and so is
+    what is not of the ``kind`` wanted.
     """
-    if isinstance(part, DictConfig):
-        part = OmegaConf.to_container(part, resolve=True)
+    found = _built(where, part)
+    if kind is not None:
+        checks.require(where, kind, found)
+    return found
+
+
+def _built(where: str, part: Any) -> Any:
+    part = _value(part)
     try:
         return instantiate(part, _convert_="all")
     except Exception as error:
@@ -152,26 +221,39 @@ def build(where: str, part: Any) -> Any:
             raise cause.at(place) from None
         if isinstance(cause, Refused):
             raise cause from None
-        raise Refused(f"{where} cannot be built: {cause}") from error
+        said = str(cause).strip().partition("\n")[0] or type(cause).__name__
+        raise Refused(f"{place} cannot be built: {checks.short(said, LONGEST)}") from error
 
 
 def requests(withdrawal: DictConfig, rounds: int) -> tuple[unlearning.Request, ...]:
     """Read the timeline: ``timeline`` if there is one, else ``clients`` after round ``after``."""
-    timeline = withdrawal.timeline
+    known = {"clients", "after", "timeline", "cooperates"}
+    for name in {str(key) for key in withdrawal} ^ known:
+        raise Refused(f"withdrawal.{name} must be one of {', '.join(sorted(known))}, all of them.")
+    timeline = _value(withdrawal.timeline)
+    if timeline is not None and not (isinstance(timeline, list) and timeline):
+        raise Refused(
+            "withdrawal.timeline must be null or a list of {after: round, clients: [ids]}, not "
+            f"{checks.shown(timeline)}."
+        )
     if timeline is None:
         after = rounds if withdrawal.after is None else withdrawal.after
-        timeline = [{"after": after, "clients": withdrawal.clients}]
+        timeline = [{"after": after, "clients": _value(withdrawal.clients)}]
     planned = []
     for entry in timeline:
-        if set(entry) != {"after", "clients"}:
+        if not isinstance(entry, dict) or set(entry) != {"after", "clients"}:
             raise Refused(
                 "Each entry of withdrawal.timeline is {after: round, clients: [ids]}, not "
-                f"{dict(entry)}."
+                f"{checks.shown(entry)}."
             )
         asking = entry["clients"]
-        if asking is None or isinstance(asking, str):
-            raise Refused(f"withdrawal.clients must list client numbers, not {asking!r}.")
-        clients = [asking] if isinstance(asking, int) else list(asking)
+        clients = [asking] if isinstance(asking, int) else asking
+        if not isinstance(clients, list):
+            raise Refused(
+                f"withdrawal.clients must list client numbers, not {checks.shown(asking)}."
+            )
+        if len(set(map(repr, clients))) < len(clients):
+            raise Refused(f"withdrawal.clients names a client twice: {checks.shown(clients)}.")
         for client in clients:
             checks.whole("Each of withdrawal.clients", client, at_least=0)
         checks.whole("withdrawal.after", entry["after"])
@@ -181,7 +263,10 @@ def requests(withdrawal: DictConfig, rounds: int) -> tuple[unlearning.Request, .
 
 def seeds(values: object) -> Sequence[int]:
     """Read ``seeds``: a number or a list of them."""
-    numbers = [values] if isinstance(values, int) else list(values)  # type: ignore[call-overload]
+    values = _value(values)
+    numbers: list[Any] = values if isinstance(values, list) else [values]
+    if not numbers or len(set(map(repr, numbers))) < len(numbers):
+        raise Refused(f"seeds must be a number or different ones, not {checks.shown(numbers)}.")
     for seed in numbers:
         checks.whole("Each of seeds", seed, at_least=0)
     return numbers

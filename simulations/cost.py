@@ -78,7 +78,12 @@ def gathering(run: results.Run) -> frozenset[str]:
 
 def _config(run: results.Run) -> dict[str, dict[str, object]]:
     config = run.manifest.get("config", {})
-    return config if isinstance(config, dict) else {}
+    strategies = config.get("strategies", {}) if isinstance(config, dict) else {}
+    if not isinstance(config, dict) or not isinstance(strategies, dict):
+        raise Refused(
+            f"{run.folder / results.MANIFEST_FILE} holds no configuration with strategies by name."
+        )
+    return config
 
 
 def _show(console: Console, run: results.Run, devices: costing.Devices | None) -> None:
@@ -96,4 +101,6 @@ def _show(console: Console, run: results.Run, devices: costing.Devices | None) -
 
 
 def _written(path: Path, table: pd.DataFrame) -> Path:
-    return files.write(path, table.to_csv(index=False, lineterminator="\n").encode())
+    files.write(path, table.to_csv(index=False, lineterminator="\n").encode())
+    results.note_derived(path.parent, [path])
+    return path

@@ -68,7 +68,7 @@ def carry_out(grid: Grid, context: Context, console: Console) -> None:
     }
     path = wanted.folder
     how = {name: bool(wanted.cfg[name]) for name in configured.HOW}
-    summary = run(experiment, wanted.seeds, path, content, console, **how)
+    summary = run(experiment, wanted.seeds, path, content, console, overrides=(), **how)
     drawn = show(console, path, summary, experiment.margins, figures=wanted.cfg.figures)
     experiment.logger.figures(path, drawn)
     console.print(f"\nfedunlearn finished: {path}", highlight=False, soft_wrap=True, markup=False)

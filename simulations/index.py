@@ -1,4 +1,4 @@
-"""A Hydra callback that lists the runs of a multirun in one file."""
+"""A Hydra callback that begins the folder of a multirun anew, and lists its runs in one file."""
 
 from pathlib import Path
 from typing import Any
@@ -6,11 +6,16 @@ from typing import Any
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 
-from fedunlearn.results import write_index
+from fedunlearn.results import remove_derived, write_index
 
 
 class IndexRuns(Callback):
     """Writes index.csv when a multirun ends."""
+
+    def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
+        """Delete what commands made of an earlier multirun in the folder, if it is replaced."""
+        if config.overwrite and not config.resume:
+            remove_derived(Path(config.hydra.sweep.dir))
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
         """Join the summaries of all runs, with what each overrode."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING
 from omegaconf import OmegaConf
 
 from fedunlearn.checks import Refused
-from fedunlearn.results import MANIFEST_FILE, PersistentConsole
+from fedunlearn.results import MANIFEST_FILE, PersistentConsole, read_manifest
 from fedunlearn.results import report as pages
 
 from .configured import build
@@ -47,10 +46,13 @@ def declared(folder: Path) -> pages.Declared:
     from .docs_tables import idea, stored, workers
 
     manifest = folder / MANIFEST_FILE
-    content = json.loads(manifest.read_text(encoding="utf-8")) if manifest.is_file() else {}
+    content = read_manifest(folder) if manifest.exists() else {}
     config = content.get("config", {})
+    strategies = config.get("strategies", {})
+    if not isinstance(strategies, dict):
+        raise Refused(f"{manifest} holds no configuration with strategies by name.")
     methods: dict[str, UnlearningStrategy] = {}
-    for name, part in config.get("strategies", {}).items():
+    for name, part in strategies.items():
         with suppress(Refused):
             require_offered(part, manifest)
             methods[name] = build(f"strategy={name}", OmegaConf.create(part))

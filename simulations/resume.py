@@ -2,18 +2,38 @@
 
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
-
+from fedunlearn import files
 from fedunlearn.checks import Refused
 
 from .offered import offered
 
 MULTIRUN = "multirun.yaml"
 """Hydra's own file in the folder of a multirun."""
+
+
+def _words(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(word, str) for word in value)
+
+
+def _sources(value: Any) -> bool:
+    return isinstance(value, list) and all(
+        isinstance(source, dict) and _words([source.get("path"), source.get("provider")])
+        for source in value
+    )
+
+
+NEEDED: Mapping[str, Callable[[Any], bool]] = {
+    "job.name": lambda value: isinstance(value, str),
+    "overrides.hydra": _words,
+    "overrides.task": _words,
+    "runtime.cwd": lambda value: isinstance(value, str),
+    "runtime.config_sources": _sources,
+}
+"""What is read of Hydra's file, and whether it is that."""
 
 OWN = ("hydra.run.dir=", "hydra.sweep.dir=", "hydra.mode=", "resume=", "overwrite=")
 """Overrides that say where and how, which is said anew."""
@@ -81,11 +101,21 @@ def _require_trusted(folder: Path, overrides: Iterable[str], places: Iterable[Pa
 
 
 def _hydra(path: Path) -> Any:
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-        return content.get("hydra", content)
-    except (OSError, UnicodeDecodeError, yaml.YAMLError, AttributeError) as error:
-        raise Refused(f"{path} cannot be read ({error}), so no run was begun there.") from error
+    found = files.read_yaml(path, "the configuration of a run that was begun")
+    part = found.get("hydra", found) if isinstance(found, dict) else None
+    wrong = next((key for key, fits in NEEDED.items() if not fits(_at(part, key))), None)
+    if wrong is not None:
+        raise Refused(
+            f"{path} does not say with hydra.{wrong} how the run was begun: it was cut off or "
+            "changed. Repeat the command that began the run, with hydra.run.dir=FOLDER resume=true."
+        )
+    return part
+
+
+def _at(part: Any, key: str) -> Any:
+    for name in key.split("."):
+        part = part.get(name) if isinstance(part, dict) else None
+    return part
 
 
 def _go(folder: Path) -> None:

@@ -30,6 +30,8 @@ from .interruptions import stop
 
 if TYPE_CHECKING:
     import pandas as pd
+HOW = tuple(f"{name}=" for name in configured.HOW)
+"""How overrides begin that tell nothing of what a run is."""
 
 
 def carry_out(
@@ -42,8 +44,9 @@ def carry_out(
     experiment = configured.experiment(cfg, strategies)
     content = configured.content(cfg, strategies)
     how = {name: bool(cfg[name]) for name in configured.HOW}
+    given = [o for o in HydraConfig.get().overrides.task if not o.startswith(HOW)]
     try:
-        summary = run(experiment, seeds, path, content, console, **how)
+        summary = run(experiment, seeds, path, content, console, overrides=given, **how)
     except KeyboardInterrupt:
         here = HydraConfig.get()
         many = here.mode is RunMode.MULTIRUN

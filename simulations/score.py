@@ -99,6 +99,7 @@ def main() -> None:
                 console.print(listed(rows), "")
             console.print(LEGEND, *attacks.warnings(scoring.models), sep="\n")
             path = files.write(run_folder / FILE, table.to_csv(index=False).encode())
+            results.note_derived(run_folder, [path])
             console.print(f"\nWritten: {path}", soft_wrap=True)
 
 

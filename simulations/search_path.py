@@ -17,7 +17,7 @@ from hydra.core.plugins import Plugins
 from hydra.plugins.search_path_plugin import SearchPathPlugin
 
 from fedunlearn.__main__ import admit
-from fedunlearn.checks import Refused, nearest
+from fedunlearn.checks import Refused, nearest, short
 
 CONF = Path(__file__).resolve().parents[1] / "conf"
 """Our configuration: beside simulations/ in a checkout as in a wheel."""
@@ -108,7 +108,7 @@ def not_found(error: BaseException) -> str | None:
     target = located[1]
     module, _, name = target.rpartition(".")
     if not module:
-        return f"{target} names no module. Write _target_: module.Class."
+        return f"{short(target)} names no module. Write _target_: module.Class."
     parts = module.split(".")
     for count in range(1, len(parts) + 1):
         parent = ".".join(parts[:count])

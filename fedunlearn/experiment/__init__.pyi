@@ -7,6 +7,7 @@ from .cache import nbytes as nbytes
 from .cache import require as require
 from .experiment import Evaluation as Evaluation
 from .experiment import Experiment as Experiment
+from .prepared import prepare as prepare
 from .provenance import split_hash as split_hash
 from .reference_seeds import seed_of as seed_of
 from .reference_seeds import training_seed as training_seed

@@ -82,7 +82,7 @@ class Entry:
 
         partial = self.folder.with_name(f".{self.folder.name}.partial")
         files.remove(partial)
-        Checkpoint(partial).save(state)
+        Checkpoint(partial, self.folder.name).save(state)
         for name, first, last in zip(TABLES, state.began, state.sizes, strict=True):
             files.write(partial / name, (run / name).read_bytes()[first:last])
         for name, checksum in models.items():
@@ -107,11 +107,13 @@ class Entry:
         if described["facts"] != json.loads(json.dumps(self.facts)):
             raise DamagedFile(self.folder / FACTS, "it belongs to another training")
         tables = [_whole(self.folder / name, described["tables"].get(name)) for name in TABLES]
-        loaded = Checkpoint(self.folder).load()
+        loaded = Checkpoint(self.folder, self.folder.name).load()
         if loaded is None:
             raise DamagedFile(self.folder, "it lacks its checkpoint")
         folder = self.folder / MODELS_FOLDER
         models = {name: _whole(folder / name, sha) for name, sha in described["models"].items()}
+        if {path.name for path in folder.glob("*")} != models.keys():
+            raise DamagedFile(folder, "it does not hold the models that its facts name")
         return Taken(loaded, tables[0], tables[1], models)
 
 
@@ -136,9 +138,8 @@ class Cache:
 
     def entry(self, kind: str, facts: Mapping[str, Any]) -> Entry:
         """Return the place of what these facts determine, be it there or not."""
-        text = json.dumps({"kind": kind, **facts}, sort_keys=True)
-        key = hashlib.sha256(text.encode()).hexdigest()[:32]
-        return Entry(self.folder / f"{kind}-{key}", {"kind": kind, **facts})
+        whole = {"kind": kind, **facts}
+        return Entry(self.folder / _name(whole), whole)
 
     def entries(self) -> list[Entry]:
         """Return what is there, oldest first; raises `DamagedFile` for an entry without facts."""
@@ -170,13 +171,20 @@ def nbytes(entry: Entry) -> int:
     return sum(path.stat().st_size for path in entry.folder.rglob("*") if path.is_file())
 
 
+def _name(facts: Mapping[str, Any]) -> str:
+    text = json.dumps(facts, sort_keys=True)
+    return f"{facts['kind']}-{hashlib.sha256(text.encode()).hexdigest()[:32]}"
+
+
 def _described(folder: Path) -> dict[str, Any]:
-    try:
-        described = json.loads((folder / FACTS).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise DamagedFile(folder / FACTS, error) from error
+    path = folder / FACTS
+    described = files.read_json(path, "the facts of an entry of the cache")
     if not isinstance(described, dict) or described.keys() != {"facts", "tables", "made", "models"}:
-        raise DamagedFile(folder / FACTS, "it does not describe an entry of the cache")
+        raise DamagedFile(path, "it does not describe an entry of the cache")
+    if not all(isinstance(described[name], dict) for name in ("facts", "tables", "models")):
+        raise DamagedFile(path, "it does not describe an entry of the cache")
+    if "kind" not in described["facts"] or folder.name != _name(described["facts"]):
+        raise DamagedFile(path, "what it says is not what the entry is named after")
     return described
 
 

@@ -17,7 +17,7 @@ from fedunlearn.history import History
 from fedunlearn.results import MODELS_FOLDER, SHARED_TRAINING
 from fedunlearn.unlearning import FederationState
 
-VERSION = "3"
+VERSION = "4"
 """Of the format; a checkpoint of another one is refused."""
 
 HISTORY = "history"
@@ -96,8 +96,9 @@ class RunState:
 class Checkpoint:
     """The folder of a run's checkpoint."""
 
-    def __init__(self, root: Path) -> None:
-        """Use ``checkpoint`` in the run's folder ``root``."""
+    def __init__(self, root: Path, run: str = "") -> None:
+        """Use ``checkpoint`` in the run's folder ``root``; ``run`` tells it from all others."""
+        self.run = run
         self.folder = root / "checkpoint"
         self._spoken_of = (root / "metrics.csv", root / "ledger.csv", root / MODELS_FOLDER, root)
         self.path = self.folder / "state.safetensors"
@@ -132,7 +133,7 @@ class Checkpoint:
         text = json.dumps(plain).encode()
         tensors[PLAIN] = torch.frombuffer(bytearray(text), dtype=torch.int8)
         files.settle(self._spoken_of)  # what a checkpoint speaks of is there before it
-        sealed_files.write(self.path, tensors, {"version": VERSION})
+        sealed_files.write(self.path, tensors, {"version": VERSION, "run": self.run})
         self._states.sweep(states.values(), self._histories / f"seed{state.seed}")
 
     def load(self) -> "Loaded | None":
@@ -142,6 +143,8 @@ class Checkpoint:
         stamp, metadata = sealed_files.verify(self.path)
         if metadata.get("version") != VERSION:
             raise DamagedFile(self.path, f"its format is not {VERSION}")
+        if metadata.get("run") != self.run:
+            raise DamagedFile(self.path, "it belongs to another run")
         tensors = {name: held.clone() for name, held in sealed_files.read(self.path, stamp).items()}
         plain = json.loads(tensors.pop(PLAIN).numpy().tobytes())
         return Loaded(self._states, tensors, plain)
@@ -226,4 +229,6 @@ class Loaded:
             for part, tensor in self.tensors.items()
             if part.startswith(f"{name}.")
         }
-        return self.files.restore(mine, self.plain["states"][name], empty)
+        plain = self.plain["states"][name]
+        # a process that was killed while it purged has rewritten some of the rounds
+        return self.files.restore(mine, plain, empty, purging=self.plain["purging"] is not None)

@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import Tensor
 
-from fedunlearn import files
+from fedunlearn import files, sealed_files
 from fedunlearn.history import (
     History,
     RecordedRound,
@@ -60,12 +60,21 @@ class StateFiles:
         return {FINAL: current.history.final, **tensors}, plain
 
     def restore(
-        self, tensors: Mapping[str, Tensor], plain: Mapping[str, Any], empty: History
+        self,
+        tensors: Mapping[str, Tensor],
+        plain: Mapping[str, Any],
+        empty: History,
+        *,
+        purging: bool,
     ) -> FederationState:
         """Rebuild a state; ``empty`` is the history before round 1.
 
-        Raises `DamagedFile` for a round that is not as it was written.
+        Raises `DamagedFile` for a round that is not as it was written or, unless leavers are
+        ``purging`` from them, not the one that was described.
         """
+        if not purging:
+            for entry in plain["rounds"]:
+                self._require_described(entry)
         rounds = tuple(self._restored(entry) for entry in plain["rounds"])
         sums = {
             int(name.removeprefix(STATISTICS)): tensor
@@ -101,6 +110,7 @@ class StateFiles:
         path = stored.path if stored.path.is_relative_to(self.root) else self._adopt(stored.path)
         return {
             "file": path.relative_to(self.root).as_posix(),
+            "sha256": sealed_files.claimed(path),
             "clients": list(stored.clients),
             "updates": stored.has_updates,
             "model": stored.has_model,
@@ -124,6 +134,11 @@ class StateFiles:
             path = self._unused(f"round-{done.number:06d}")
             self._written[key] = done, round_files.write(path, done, encodings.Float32())
         return self._written[key][1]
+
+    def _require_described(self, entry: Mapping[str, Any]) -> None:
+        path = self.root / entry["file"]
+        if sealed_files.claimed(path) != entry["sha256"]:
+            raise files.DamagedFile(path, "it is not the round that the checkpoint names")
 
     def _restored(self, entry: Mapping[str, Any]) -> RecordedRound:
         stored = round_files.open_round(self.root / entry["file"]).only(set(entry["clients"]))

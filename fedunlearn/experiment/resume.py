@@ -1,5 +1,6 @@
 """Whether a folder holds the run that is asked for, so that another process may go on with it."""
 
+import hashlib
 import json
 import logging
 from collections.abc import Mapping
@@ -7,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from fedunlearn.checks import Refused
-from fedunlearn.results import MANIFEST_FILE, require_this_version
+from fedunlearn.results import MANIFEST_FILE, read_manifest, require_this_version
 
 log = logging.getLogger(__name__)
 
@@ -32,12 +33,18 @@ def require_free(folder: Path, *, below: bool = False) -> None:
             )
 
 
+def identity(manifest: Mapping[str, Any]) -> str:
+    """Return a SHA-256 of what a run's numbers depend on, but for data, versions and code."""
+    config = {name: part for name, part in manifest["config"].items() if name not in FREE}
+    text = json.dumps([manifest["seeds"], config], sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
 def _stopped(manifest: Path) -> bool:
     """Whether a run surely did not get to its end: what cannot be read may have."""
     try:
-        status = json.loads(manifest.read_text(encoding="utf-8"))["status"]
-        return status in ("running", "failed")
-    except (OSError, ValueError, KeyError, TypeError):
+        return read_manifest(manifest.parent).get("status") in ("running", "failed")
+    except Refused:
         return False
 
 
@@ -82,14 +89,8 @@ def _differing(one: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:
 
 
 def _manifest(folder: Path) -> dict[str, Any]:
-    path = folder / MANIFEST_FILE
-    try:
-        manifest = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise Refused(
-            f"{path} cannot be read ({error}), so there is no run to go on with."
-        ) from error
-    if not isinstance(manifest, dict) or not {"status", "config"} <= manifest.keys():
-        raise Refused(f"{path} is not the manifest of a run.")
+    manifest = read_manifest(folder)
+    if not {"status", "config"} <= manifest.keys():
+        raise Refused(f"{folder / MANIFEST_FILE} is not the manifest of a run to go on with.")
     require_this_version(folder, manifest.get("versions"))
     return manifest

@@ -6,7 +6,6 @@ The columns are in `runs`, which also reads the files back.
 import csv
 import hashlib
 import io
-import json
 import math
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from itertools import chain
@@ -30,6 +29,7 @@ from fedunlearn.results import (
     MODELS_FOLDER,
     VERDICT_COLUMNS,
     Case,
+    manifest_text,
     require_checksum,
     summary_columns,
     unlike_written,
@@ -164,8 +164,7 @@ class RunFolder:
 
     def manifest(self, content: Mapping[str, object]) -> None:
         """Replace manifest.json."""
-        text = json.dumps(content, indent=2, ensure_ascii=False)
-        files.write(self.path / MANIFEST_FILE, f"{text}\n".encode())
+        files.write(self.path / MANIFEST_FILE, manifest_text(content).encode())
 
     def copied(self, metrics: bytes, ledger: bytes, models: Mapping[str, bytes]) -> None:
         """Add rows and models, by the names of their files, as another run wrote them."""

@@ -22,14 +22,13 @@ from fedunlearn.experiment.experiment import Experiment
 from fedunlearn.experiment.measuring import Measuring
 from fedunlearn.experiment.prepared import Prepared, prepare
 from fedunlearn.experiment.progress import Progress
-from fedunlearn.experiment.resume import finished, require_free, require_same
+from fedunlearn.experiment.resume import finished, identity, require_free, require_same
 from fedunlearn.experiment.run_folder import RunFolder
 from fedunlearn.experiment.seed_run import SeedRun
 from fedunlearn.experiment.shared_stages import Sharing, facts
 from fedunlearn.flower import Connection
 from fedunlearn.locks import alone
 from fedunlearn.results import (
-    ATTACKS_FILE,
     CHECKSUMS_KEY,
     MANIFEST_FILE,
     MODELS_FOLDER,
@@ -38,6 +37,7 @@ from fedunlearn.results import (
     judge,
     load,
     load_clients,
+    remove_derived,
     require_written,
     with_gaps,
 )
@@ -60,21 +60,22 @@ def run(
     *,
     resume: bool = False,
     overwrite: bool = False,
+    overrides: Sequence[str] = (),
 ) -> pd.DataFrame:
     """Run ``experiment`` once a seed, write the results into ``path``, and return the summary.
 
-    ``config`` goes to the manifest. With ``resume``, go on where a killed run in ``path`` stood;
-    what it finished is not done again; with ``overwrite``, a finished one is replaced. Raises
-    `Refused` for whatever cannot be done, before any training starts, and where another process
-    works in ``path``.
+    ``config`` goes to the manifest, as do ``overrides`` of the command line. With ``resume``, go on
+    where a killed run in ``path`` stood; what it finished is not done again; with ``overwrite``, a
+    finished one is replaced. Raises `Refused` for whatever cannot be done, before any training
+    starts, and where another process works in ``path``.
     """
     torch.set_num_threads(1)  # cores are used by threads that each play a client
     prepared = prepare(experiment, seeds)
     _announce(prepared, console)
     experiment = prepared.experiment
-    manifest = prepared.manifest(config)
+    manifest = {**prepared.manifest(config), "overrides": list(overrides)}
     with alone(path / LOCK, str(path)):
-        checkpoint, loaded = Checkpoint(path), None
+        checkpoint, loaded = Checkpoint(path, identity(manifest)), None
         if resume and (path / MANIFEST_FILE).exists():
             require_same(path, manifest)
             if finished(path):
@@ -211,9 +212,21 @@ def _announce(prepared: Prepared, console: Console) -> None:
 def _clear(path: Path, checkpoint: Checkpoint) -> None:
     """Delete what an earlier run in ``path`` leaves that this one does not replace."""
     checkpoint.clear()
+    for changed in remove_derived(path):
+        log.warning("%s is of the run before, but stays: it was changed since.", changed)
     files.remove(path / HISTORY)
-    for name in (chain.CERTIFICATES_FOLDER, MODELS_FOLDER, *TABLE_FILES, ATTACKS_FILE):
+    for name in TABLE_FILES:
         files.remove(path / name)
+    for name in (chain.CERTIFICATES_FOLDER, MODELS_FOLDER):
+        _remove_cases(path / name)
+
+
+def _remove_cases(folder: Path) -> None:
+    """Delete the files in ``folder`` that are named after cases; others are somebody's own."""
+    for place in list(folder.glob("seed*-*-request*.*")):
+        files.remove(place)
+    if folder.is_dir() and not any(folder.iterdir()):
+        files.remove(folder)
 
 
 @contextmanager

@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
+from fedunlearn import checks
 from fedunlearn.checks import Refused
 from fedunlearn.history import encodings
 from fedunlearn.history.needs import Needs
@@ -128,7 +129,9 @@ def parse(budget: object) -> float:
     match = re.fullmatch(r"([0-9]+\.?[0-9]*(?:e[+]?[0-9]+)?)\s*(?:([kmgt]?)(i?)b?)", text)
     unit = (BINARY if match and match[3] else UNITS).get(match[2]) if match else None
     if isinstance(budget, bool) or not match or unit is None or not 0 < float(match[1]) < 1e18:
-        raise Refused(f"history.budget must be an amount such as 2GB or 500 MB, not {budget!r}.")
+        raise Refused(
+            f"history.budget must be an amount such as 2GB or 500 MB, not {checks.shown(budget)}."
+        )
     return float(match[1]) * unit
 
 

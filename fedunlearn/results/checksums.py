@@ -1,19 +1,15 @@
 """Whether the files of a run are those that it wrote: their SHA-256 stand in its manifest."""
 
 import hashlib
-import json
 from collections.abc import Collection, Mapping
 from pathlib import Path, PurePosixPath
 
 from fedunlearn.checks import Refused
+from fedunlearn.results.manifest import MANIFEST_FILE, SEAL, read_manifest
 
 CHECKSUMS_KEY = "files"
 """The part of manifest.json that holds the SHA-256 of every file that a certificate, a verdict or
 an answer speaks of, by its path in the run's folder; there once the run is finished."""
-
-MANIFEST_FILE = "manifest.json"
-"""The file that says what a run is made of, and whether it is finished."""
-
 
 TABLE_FILES = (
     "metrics.csv",
@@ -32,10 +28,18 @@ def listed_checksums(folder: Path, manifest: object) -> dict[str, str]:
     Empty for a run that is not finished. Raises `Refused` for a list that is none.
     """
     listed = manifest.get(CHECKSUMS_KEY, {}) if isinstance(manifest, Mapping) else {}
+    return listed_paths(folder / MANIFEST_FILE, listed, f' under "{CHECKSUMS_KEY}"')
+
+
+def listed_paths(source: Path, listed: object, where: str = "") -> dict[str, str]:
+    """Return ``listed``, SHA-256 by paths, as it stands in ``source``.
+
+    Raises `Refused` for what lists no files, or files outside the folder.
+    """
     if not isinstance(listed, Mapping) or not all(map(_inside, listed, listed.values())):
         raise Refused(
-            f"{folder / MANIFEST_FILE} does not list files by their paths and SHA-256 under "
-            f'"{CHECKSUMS_KEY}": bring back an intact copy.'
+            f"{source} does not list files by their paths and SHA-256{where}: bring back an intact "
+            "copy."
         )
     return dict(listed)
 
@@ -47,11 +51,7 @@ def require_written(folder: Path, *, absent: Collection[str] = ()) -> dict[str, 
     `TABLE_FILES` or a model that lies there and is not listed.
     """
     path = folder / MANIFEST_FILE
-    try:
-        manifest = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise Refused(f"{path} cannot be read ({error}): bring back an intact copy.") from error
-    listed = listed_checksums(folder, manifest)
+    listed = listed_checksums(folder, read_manifest(folder))
     for name, wanted in listed.items():
         if name not in absent or (folder / name).exists():
             require_checksum(folder / name, wanted)
@@ -84,8 +84,9 @@ def unlike_written(path: Path) -> Refused:
     return Refused(
         f"{path} is not as the run wrote it: it was changed, damaged or replaced, and its SHA-256 "
         "is another one. Bring back an intact copy, or run again in another folder. If you "
-        f'changed it on purpose, delete its line under "{CHECKSUMS_KEY}" in {MANIFEST_FILE}: what '
-        "is read then is not what was measured, and `fedunlearn verify` will say so."
+        f'changed it on purpose, delete its line under "{CHECKSUMS_KEY}" in {MANIFEST_FILE}, and '
+        f'the line "{SEAL}" at the end of that: what is read then is not what was measured, and '
+        "`fedunlearn verify` will say so."
     )
 
 

@@ -3,20 +3,18 @@
 import csv
 import hashlib
 import io
-import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
-import yaml
 
 from fedunlearn import files
 from fedunlearn.checks import Refused
-from fedunlearn.results.checksums import MANIFEST_FILE, listed_checksums, unlike_written
+from fedunlearn.results.checksums import listed_checksums, unlike_written
+from fedunlearn.results.manifest import MANIFEST_FILE, read_manifest, require_finished
 from fedunlearn.results.versions import require_this_version
 
 MOMENT = {"seed": "int64", "strategy": "str", "request": "int64", "phase": "str", "round": "int64"}
@@ -119,13 +117,13 @@ class Run:
 def load(folder: Path) -> Run:
     """Read a run's folder; raises `Refused` for files that are missing or not as written.
 
-    Of a finished run the checksums in its manifest tell that.
+    Of a finished run the checksums in its manifest tell that; one that is not is `Unfinished`.
 
-    So it does for a run of another version of fedunlearn.
+    A run of another version of fedunlearn is refused as well.
     """
-    content = _manifest(folder)
-    if isinstance(content, dict):
-        require_this_version(folder, content.get("versions"))
+    content = read_manifest(folder)
+    require_this_version(folder, content.get("versions"))
+    require_finished(folder, content)
     sums = listed_checksums(folder, content)
     return Run(
         folder=folder,
@@ -180,34 +178,16 @@ def load_many(folders: Sequence[Path]) -> Run:
 def find_runs(folder: Path) -> list[Path]:
     """Return ``folder`` itself if it is a run, else the runs in it; 2 comes before 10.
 
+    A run is what holds metrics.csv or a manifest: whoever reads it says which one it lacks.
     Raises `Refused` where there is none.
     """
-    if (folder / "metrics.csv").is_file():
+    marks = ("metrics.csv", MANIFEST_FILE)
+    if any((folder / mark).exists() for mark in marks):
         return [folder]
-    folders = [file.parent for file in folder.rglob("metrics.csv")]
+    folders = {file.parent for mark in marks for file in folder.rglob(mark)}
     if not folders:
         raise Refused(f"{folder} holds no run: there is no metrics.csv in it or below it.")
     return sorted(folders, key=lambda run: [_numerically(part) for part in run.parts])
-
-
-def write_index(folder: Path) -> Path:
-    """Write ``index.csv`` of a multirun: a row for each row of each run's summary.
-
-    Its columns are the run's folder, what was overridden on the command line, and the summary's.
-    A run that finished no request has one row, which is empty otherwise.
-    """
-    rows: list[Mapping[str, str]] = []
-    for run in find_runs(folder):
-        name = {"run": run.relative_to(folder).as_posix(), "overrides": _overrides(run)}
-        summary = run / "summary.csv"
-        cases = list(csv.DictReader(io.StringIO(_text(summary)))) if summary.exists() else []
-        rows += [{**name, **case} for case in cases or [{}]]
-    text = io.StringIO()
-    columns = list(dict.fromkeys(["run", "overrides", *summary_columns(rows)]))
-    writer = csv.DictWriter(text, columns, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return files.write(folder / "index.csv", text.getvalue().encode())
 
 
 def summary_columns(rows: Sequence[Mapping[str, object]]) -> list[str]:
@@ -223,17 +203,10 @@ def summary_columns(rows: Sequence[Mapping[str, object]]) -> list[str]:
     ]
 
 
-def _manifest(folder: Path) -> Any:
-    path = folder / MANIFEST_FILE
-    try:
-        return json.loads(_text(path))
-    except json.JSONDecodeError as error:
-        raise Refused(f"{path} is not JSON: {error}.") from error
-
-
 def _listed(folder: Path) -> dict[str, str]:
     """Return the checksums in the manifest of a run, where it has one."""
-    return listed_checksums(folder, _manifest(folder)) if (folder / MANIFEST_FILE).exists() else {}
+    there = (folder / MANIFEST_FILE).exists()
+    return listed_checksums(folder, read_manifest(folder)) if there else {}
 
 
 def _read(
@@ -244,8 +217,25 @@ def _read(
     others: bool = False,
 ) -> pd.DataFrame:
     """Read a table and check it; ``others`` may stand between the columns named."""
-    names, *rows = list(csv.reader(io.StringIO(_text(path, sums.get(path.name))))) or [[]]
-    if not set(columns) <= set(names) or (len(names) > len(columns) and not others):
+    return typed(path, table_text(path, sums.get(path.name)), columns, others=others)
+
+
+def typed(
+    path: Path, text: str, columns: Mapping[str, str], *, others: bool = False
+) -> pd.DataFrame:
+    """Return the table that ``text`` of ``path`` is; ``others`` may stand between the columns.
+
+    Raises `Refused` where it is none, or holds what is no number where one should be.
+    """
+    try:
+        names, *rows = list(csv.reader(io.StringIO(text), strict=True)) or [[]]
+    except csv.Error as error:
+        raise Refused(f"{path} is no table ({error}): bring back an intact copy.") from error
+    if (
+        not set(columns) <= set(names)
+        or len(set(names)) < len(names)
+        or (len(names) > len(columns) and not others)
+    ):
         raise Refused(
             f"{path} has the columns {', '.join(names)}; expected {', '.join(columns)}. Was it "
             "written by another version of fedunlearn?"
@@ -258,8 +248,8 @@ def _read(
         return pd.DataFrame(
             {name: _typed(table[name], columns.get(name, "float64")) for name in names}
         )
-    except ValueError as error:
-        raise Refused(f"{path} holds what is no number: {error}.") from error
+    except (ValueError, OverflowError) as error:
+        raise Refused(f"{path} holds what is no number: {files.reason(error)}.") from error
 
 
 def _typed(column: pd.Series, kind: str) -> pd.Series:
@@ -268,7 +258,8 @@ def _typed(column: pd.Series, kind: str) -> pd.Series:
     return column.replace("", "nan").astype(kind)  # type: ignore[call-overload, no-any-return]
 
 
-def _text(path: Path, checksum: str | None = None) -> str:
+def table_text(path: Path, checksum: str | None = None) -> str:
+    """Return the text of a run's file; raises `Refused` where it has another SHA-256."""
     try:
         content = path.read_bytes()
         if checksum not in (None, hashlib.sha256(content).hexdigest()):
@@ -276,20 +267,14 @@ def _text(path: Path, checksum: str | None = None) -> str:
         return content.decode("utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise Refused(
-            f"{path} cannot be read ({error}); {path.parent} is not the folder of a whole run."
+            f"{path} cannot be read ({files.reason(error)}); {path.parent} is not the folder of a "
+            "whole run."
         ) from error
 
 
 def _joined(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
     named = [table.assign(run=run)[["run", *table]] for run, table in tables.items()]
     return pd.concat(named, ignore_index=True)
-
-
-def _overrides(run: Path) -> str:
-    """Return what a run overrode, but for how its process treated the folder that it found."""
-    file = run / ".hydra" / "overrides.yaml"
-    given = (yaml.safe_load(_text(file)) or []) if file.exists() else []
-    return " ".join(each for each in given if not each.startswith(("resume=", "overwrite=")))
 
 
 def _numerically(part: str) -> tuple[int, str]:

@@ -56,7 +56,7 @@ def plan(requests: Sequence[Request], clients: int, rounds: int) -> tuple[Reques
     request outside the training rounds, and where nobody would remain.
     """
     ordered = tuple(sorted(requests, key=lambda request: request.after))
-    present = frozenset(range(clients))
+    left: frozenset[int] = frozenset()
     for request in ordered:
         if not 1 <= request.after <= rounds:
             raise Refused(
@@ -69,11 +69,11 @@ def plan(requests: Sequence[Request], clients: int, rounds: int) -> tuple[Reques
                 f"withdrawal.clients names {unknown}, but the federation has clients 0 to "
                 f"{clients - 1} (partition.clients={clients})."
             )
-        gone = sorted(request.clients - present)
+        gone = sorted(request.clients & left)
         if gone:
             raise Refused(f"Clients {gone} cannot leave after round {request.after}: they left.")
-        present -= request.clients
-        if not present:
+        left |= request.clients
+        if len(left) == clients:
             raise Refused(
                 f"After round {request.after} nobody would remain. Let fewer clients leave, or "
                 "raise partition.clients."

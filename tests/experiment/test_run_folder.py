@@ -1,4 +1,3 @@
-import json
 import math
 import resource
 from contextlib import contextmanager
@@ -14,9 +13,11 @@ from fedunlearn.checks import Refused
 from fedunlearn.experiment.run_folder import RunFolder
 from fedunlearn.files import MARGIN
 from fedunlearn.models import Layout
-from fedunlearn.results import Case, find_runs, load, run_files, write_index
+from fedunlearn.results import Case, find_runs, load, read_manifest, run_files, write_index
 from fedunlearn.results.run_files import load_many
 from fedunlearn.unlearning import Charge, Ledger, Moment
+
+HEAD = "seed,strategy,request,phase,round,metric,value\n"
 
 AWKWARD = {"third": 1 / 3, "tiny": 5e-324, "huge": 1.7976931348623157e308, "sum": 0.1 + 0.2}
 
@@ -223,7 +224,7 @@ def test_a_disk_that_fills_up_during_the_run_is_named(tmp_path):
             pytest.raises(Refused, match=r"manifest\.json cannot be written"),
         ):
             folder.manifest({"status": "x" * 400})
-    assert json.loads((tmp_path / "manifest.json").read_text()) == {"status": "running"}
+    assert read_manifest(tmp_path) == {"status": "running"}
     assert sorted(file.name for file in tmp_path.iterdir()) == [
         "clients.csv",
         "ledger.csv",
@@ -249,7 +250,11 @@ def test_a_missing_file_is_named(tmp_path, name):
         ("clients.csv", "seed,client,label,train,heldout\n0,0\n", "cut off: line 2 has 2 of 5"),
         ("clients.csv", "seed,client,label,train,heldout\n0,0,cat,many,0\n", "no number.*many"),
         ("summary.csv", "seed,strategy,request,clients,probe\n", "expected"),
-        ("manifest.json", "{", "is not JSON"),
+        ("manifest.json", "{", "cannot be read as a run's manifest"),
+        ("summary.csv", "seed,seed\n", "expected"),
+        ("metrics.csv", f"{HEAD}0,x,0,train,{10**20},loss,1\n", "holds what is no number"),
+        ("metrics.csv", f"{HEAD}nan,x,0,train,1,loss,1\n", "holds what is no number"),
+        ("metrics.csv", f'{HEAD}0,"x,0,train,1,loss,1\n', "is no table"),
     ],
 )
 def test_a_file_that_is_not_as_written_is_named(tmp_path, name, content, sentence):

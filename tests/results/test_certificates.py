@@ -27,7 +27,7 @@ from fedunlearn import files
 from fedunlearn.checks import Refused
 from fedunlearn.experiment.run_folder import RunFolder
 from fedunlearn.models import Layout, model_hash
-from fedunlearn.results import Case, run_files
+from fedunlearn.results import Case, manifest_text, run_files
 from fedunlearn.results.certificates import (
     Audited,
     Purged,
@@ -357,12 +357,26 @@ class TestWhatIsCertified:
         manifest = run / "manifest.json"
         found = json.loads(manifest.read_text())
         assert config_hash(found["config"]) == config_hash(CONFIG)
-        manifest.write_text(json.dumps({**found, "config": {**CONFIG, "seed": 1}}))
+        other = {**found, "config": {**CONFIG, "seed": 1}}
+        manifest.write_text(json.dumps(other))
+        with pytest.raises(Refused, match=r"manifest.json is not as the run wrote it"):
+            verify(run)
+        manifest.write_text(json.dumps({**other, "sha256": None}))
+        with pytest.raises(Refused, match=r"manifest.json is not as the run wrote it"):
+            verify(run)
+        del other["sha256"]
+        manifest.write_text(json.dumps(other))
         with pytest.raises(Refused, match=r"manifest.json holds another configuration"):
             verify(run)
-        for broken in ("{", "[]", "{}", "[" * 100_000):
+        for broken, sentence in {
+            "{": "cannot be read as a run's manifest",
+            "[]": "is not the manifest of a run",
+            "{}": "is not the manifest of a run",
+            '{"status": "finished"}': "holds no configuration",
+            "[" * 100_000: "cannot be read as a run's manifest .it nests too deeply",
+        }.items():
             manifest.write_text(broken)
-            with pytest.raises(Refused, match=r"manifest.json holds no configuration"):
+            with pytest.raises(Refused, match=rf"manifest.json {sentence}"):
                 verify(run)
 
     def test_the_order_of_a_configuration_does_not_matter(self):
@@ -900,7 +914,8 @@ class TestSignature:
         (run / "metrics.csv").write_text("seed\n")
         manifest = json.loads((run / "manifest.json").read_text())
         manifest["files"]["metrics.csv"] = files.sha256(run / "metrics.csv")
-        (run / "manifest.json").write_text(json.dumps(manifest))
+        del manifest["sha256"]
+        (run / "manifest.json").write_text(manifest_text(manifest))
         with pytest.raises(Refused, match=CHANGED):
             verify(run, public)
 

@@ -116,7 +116,11 @@ def test_so_does_a_multirun(folder):
     ("command", "arguments", "sentence"),
     [
         ("compare", ["run=run"], r"begun by another command: fedunlearn withdraw run="),
-        ("withdraw", ["run=nowhere"], r"nowhere.*cannot be read .*so no run was begun there"),
+        (
+            "withdraw",
+            ["run=nowhere"],
+            r"nowhere.*cannot be read as the configuration of a run that was begun",
+        ),
         ("withdraw", ["run=run", "seed=1"], "leave out everything else"),
         ("withdraw", ["run=run", "-m"], "leave out everything else"),
     ],

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import yaml
 
-from fedunlearn.results import ATTACK_COLUMNS, ATTACKS_FILE, VERDICT_COLUMNS
+from fedunlearn.results import ATTACK_COLUMNS, ATTACKS_FILE, VERDICT_COLUMNS, note_derived
 from tests.support import simulated_runs as runs
 from tests.support.simulated_runs import simulated
 
@@ -60,6 +60,7 @@ def looked_into(folder):
     found = found.assign(low=found["value"] - 0.1, high=found["value"] + 0.1)
     found = found.assign(n_members=100, n_others=25)
     found[list(ATTACK_COLUMNS)].to_csv(folder / ATTACKS_FILE, index=False)
+    note_derived(folder, [folder / ATTACKS_FILE])
     return folder
 
 

@@ -7,6 +7,7 @@ from .certificate import config_hash as config_hash
 from .certificate import draft as draft
 from .chain import CERTIFICATES_FOLDER as CERTIFICATES_FOLDER
 from .chain import Chain as Chain
+from .chain import read as read
 from .chain import verify as verify
 from .encoding import hyperparameters as hyperparameters
 from .signature import private_key as private_key

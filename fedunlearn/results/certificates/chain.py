@@ -1,13 +1,12 @@
 """The certificates of a run as a chain: each names the hash of the one before it."""
 
-import json
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from fedunlearn import files
 from fedunlearn.checks import Refused
-from fedunlearn.results import require_this_version, require_written
+from fedunlearn.results import read_manifest, require_this_version, require_written
 from fedunlearn.results.certificates.certificate import FIRST, Certificate, config_hash
 from fedunlearn.results.certificates.encoding import decode, digest, encode
 from fedunlearn.results.certificates.signature import LIST, SIGNATURE, require_signature
@@ -62,6 +61,14 @@ def issue(
     return written
 
 
+def read(folder: Path) -> Chain:
+    """Read all certificates of a run, and compare them with each other but not with its files.
+
+    Raises `Refused`, naming the file, as `verify` does.
+    """
+    return _chain(folder / CERTIFICATES_FOLDER, unfinished=False)
+
+
 def verify(folder: Path, key: Path | None = None) -> Chain:
     """Read all certificates of a run and compare them with each other and with its files.
 
@@ -72,7 +79,7 @@ def verify(folder: Path, key: Path | None = None) -> Chain:
     certificates can be removed, and the whole chain replaced, unnoticed; compare its head.
     """
     configuration = _configuration(folder / "manifest.json")
-    chain = _chain(folder / CERTIFICATES_FOLDER, unfinished=False)
+    chain = read(folder)
     if not chain.certificates:
         raise Refused(
             f"{folder} holds no certificates: there is none in {folder / CERTIFICATES_FOLDER}. "
@@ -170,13 +177,11 @@ def _subject(made: Certificate) -> tuple[object, ...]:
 
 
 def _configuration(manifest: Path) -> str:
-    try:
-        content = json.loads(_read(manifest))
-        configuration = config_hash(content["config"])
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
-        raise Refused(f"{manifest} holds no configuration: bring back an intact copy.") from error
+    content = read_manifest(manifest.parent)
+    if "config" not in content:
+        raise Refused(f"{manifest} holds no configuration: bring back an intact copy.")
     require_this_version(manifest.parent, content.get("versions"))
-    return configuration
+    return config_hash(content["config"])
 
 
 def _readable(path: Path) -> Path:

@@ -22,6 +22,7 @@ from fedunlearn.results import (
     Run,
     load,
     load_verdicts,
+    note_derived,
     retrained_rows,
     unlearned_rows,
     write_index,
@@ -70,6 +71,7 @@ def _written(folder: Path, figures: Iterable[tuple[str, Figure]]) -> list[Path]:
                 figure.savefig(content, format=kind, metadata=metadata)
                 file = folder / "figures" / f"{name}.{kind}"
                 written.append(files.write(file, content.getvalue()))
+    note_derived(folder, written)
     return written
 
 

@@ -1,17 +1,18 @@
 """Everything that a report is made of, read from a run's folder."""
 
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
+from fedunlearn import files
 from fedunlearn.checks import Refused
 from fedunlearn.results import (
     ATTACK_COLUMNS,
     ATTACKS_FILE,
+    RETRAIN_AGAIN,
     Case,
     Run,
     further_references,
@@ -19,9 +20,13 @@ from fedunlearn.results import (
     load,
     load_answers,
     load_verdicts,
+    read_derived,
+    typed,
     who_pays,
 )
+from fedunlearn.results.certificates import read
 from fedunlearn.results.costing import Devices
+from fedunlearn.results.report.answers import SIGNS
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,15 +94,32 @@ class Evidence:
 def gather(folder: Path, declared: Declared) -> Evidence:
     """Read a run; raises `Refused` where it cannot be read."""
     run = load(folder)
+    said = load_answers(folder)
+    _require_agreement(folder, said, run.summary)
     return Evidence(
         run=run,
         verdicts=load_verdicts(folder),
-        answers=load_answers(folder),
+        answers=said,
         paid=burdens(run),
         attacks=attacks(folder),
         certificates=certificates(folder),
         declared=declared,
     )
+
+
+def _require_agreement(folder: Path, said: pd.DataFrame, summary: pd.DataFrame) -> None:
+    """Raise `Refused` unless answers are about the summary's cases: one of them was edited."""
+    served = {(r, s) for r, s in _cases(summary) if not is_reference(s)}
+    told = [(r, s) for r, s in _cases(said) if not is_reference(s) and s != RETRAIN_AGAIN]
+    if sorted(told) != sorted(served) or not set(said["answer"]) <= set(SIGNS):
+        raise Refused(
+            f"{folder / 'answers.csv'} does not answer for each strategy and request of "
+            "summary.csv: one of the two was changed. Bring back intact copies."
+        )
+
+
+def _cases(table: pd.DataFrame) -> Iterator[tuple[int, str]]:
+    return zip(table["request"], table["strategy"], strict=True)
 
 
 def burdens(run: Run) -> pd.DataFrame:
@@ -109,36 +131,24 @@ def burdens(run: Run) -> pd.DataFrame:
 def attacks(folder: Path) -> pd.DataFrame:
     """Return the rows of attacks.csv, or none; raises `Refused` where it is no such file."""
     path = folder / ATTACKS_FILE
-    if not path.is_file():
-        return pd.DataFrame(columns=list(ATTACK_COLUMNS))
     try:
-        return pd.read_csv(path, usecols=list(ATTACK_COLUMNS), dtype=ATTACK_COLUMNS)
-    except (OSError, ValueError) as error:
+        content = read_derived(folder, ATTACKS_FILE)
+        if content is None:
+            return pd.DataFrame(columns=list(ATTACK_COLUMNS))
+        return typed(path, content.decode(), ATTACK_COLUMNS)
+    except (Refused, UnicodeDecodeError) as error:
         raise Refused(
-            f"{path} is no table of attacks ({error}). Delete it, or write it anew: `fedunlearn "
-            f"attack {folder}`."
+            f"{path} is no table of attacks ({files.reason(error)}). Delete it, or write it anew: "
+            f"`fedunlearn attack {folder}`."
         ) from error
 
 
 def certificates(folder: Path) -> list[Certified]:
     """Return what the certificates of a run say, in the order of their names.
 
-    They are read, not verified: `fedunlearn verify` compares them with the files.
+    They are compared with each other; `fedunlearn verify` compares them with the files as well.
     """
-    certified = []
-    for path in sorted((folder / "certificates").glob("*.json")):
-        try:
-            content = json.loads(path.read_text(encoding="utf-8"))
-            case = Case(int(content["seed"]), str(content["strategy"]), int(content["request"]))
-            certified.append(
-                Certified(
-                    case=case,
-                    forgotten=content["forgotten"],
-                    findings=len(content["audit"]["findings"]),
-                )
-            )
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise Refused(
-                f"{path} is no certificate ({error!r}). `fedunlearn verify {folder}` tells more."
-            ) from error
-    return certified
+    return [
+        Certified(made.case, made.forgotten, len(made.served.audit.findings))
+        for made in sorted(read(folder).certificates, key=lambda made: made.name)
+    ]

@@ -6,10 +6,9 @@ from pathlib import Path
 from urllib.parse import quote
 
 import pandas as pd
-import yaml
 
 from fedunlearn.checks import Refused
-from fedunlearn.results import load
+from fedunlearn.results import Unfinished, load, overrides_of
 from fedunlearn.results.frames import ALL_SEEDS, pareto_front, settings_of, tradeoff_points, varied
 
 
@@ -30,12 +29,12 @@ class Sweep:
 
 def sweep(folder: Path, runs: Sequence[Path]) -> Sweep:
     """Read all runs of a multirun; raises `Refused` where none of them has a result."""
-    parts, unfinished = [], []
+    parts, unfinished, known = [], [], dict[str, None]()
     for run in runs:
         name = run.relative_to(folder).as_posix()
         try:
             loaded = load(run)
-        except Refused:
+        except Unfinished:
             unfinished.append(name)
             continue
         table = tradeoff_points(loaded.summary, run)
@@ -44,21 +43,20 @@ def sweep(folder: Path, runs: Sequence[Path]) -> Sweep:
             continue
         last = table[(table["seed"] == ALL_SEEDS) & (table["request"] == table["request"].max())]
         page = "report.html" if (run / "report.html").is_file() else ""
-        overridden = {key: value for key, value in overrides(run).items() if key not in last}
-        parts.append(last.assign(name=name, href=f"{quote(name)}/{page}", **overridden))
+        # a strategy is a column of its own, also where several were tried
+        own = {key: value for key, value in overrides(run).items() if key not in last}
+        known |= dict.fromkeys(own)
+        parts.append(last.assign(name=name, href=f"{quote(name)}/{page}", **own))
     if not parts:
         raise Refused(f"{folder} holds no run that is finished, so there is nothing to report.")
     everything = pd.concat(parts, ignore_index=True)
-    keys = dict.fromkeys(key for run in runs for key in overrides(run))
-    settings = varied(everything[[key for key in keys if key in everything]])
+    settings = varied(everything[list(known)])
     return Sweep(settings, _tried(everything, settings), unfinished)
 
 
 def overrides(run: Path) -> dict[str, str]:
     """Return what was set on the command line, or by a sweeper: values by their names."""
-    file = run / ".hydra" / "overrides.yaml"
-    listed = yaml.safe_load(file.read_text(encoding="utf-8")) if file.is_file() else []
-    return settings_of(map(str, listed or []))
+    return settings_of(overrides_of(run))
 
 
 def _tried(everything: pd.DataFrame, settings: list[str]) -> pd.DataFrame:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from fedunlearn import files
 from fedunlearn.checks import Refused
-from fedunlearn.results import find_runs
+from fedunlearn.results import find_runs, note_derived
 from fedunlearn.results.report.answers import HOW, SIGNS
 from fedunlearn.results.report.cells import Table
 from fedunlearn.results.report.charts.chart import Chart
@@ -56,12 +56,14 @@ def _of_multirun(folder: Path, runs: Sequence[Path]) -> list[Path]:
 def _written(
     folder: Path, html: str, text: str, printed: Sequence[Table], charts: Sequence[Chart]
 ) -> list[Path]:
-    return [
+    written = [
         files.write(folder / "report.html", html.encode()),
         files.write(folder / "report.md", text.encode()),
         *tables(folder, printed),
         *figures(folder, charts),
     ]
+    note_derived(folder, written)
+    return written
 
 
 def tables(folder: Path, printed: Sequence[Table]) -> list[Path]:

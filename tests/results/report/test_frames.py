@@ -161,13 +161,16 @@ def test_runs_of_equal_settings_are_averaged_and_unfinished_ones_named(tmp_path,
     folder = shutil.copytree(sweeping, tmp_path / "sweep")
     for number in range(6):
         (folder / str(number) / ".hydra" / "overrides.yaml").write_text(f"[seed={number}]")
-    (folder / "3" / "summary.csv").unlink()
+    (folder / "3" / "manifest.json").write_text('{"status": "failed"}')
     found = sweep(folder, run_files.find_runs(folder))
     assert found.settings == []
     assert found.unfinished == ["3"]
     assert list(found.tried["runs"].unique()) == [5]
     assert sentences(found, "forget_accuracy")[-1].endswith("left out: 3.")
+    (folder / "4" / "summary.csv").rename(folder / "summary.csv")
+    with pytest.raises(Refused, match=r"4/summary.csv cannot be read"):
+        sweep(folder, run_files.find_runs(folder))
     for number in range(6):
-        (folder / str(number) / "summary.csv").unlink(missing_ok=True)
+        (folder / str(number) / "manifest.json").write_text('{"status": "running"}')
     with pytest.raises(Refused, match="no run that is finished"):
         sweep(folder, run_files.find_runs(folder))

@@ -184,5 +184,7 @@ def test_a_certificate_that_is_none_is_refused_by_name(quick, tmp_path):
     simulated(tmp_path, ("retrain", "federaser"))
     (tmp_path / "certificates").mkdir()
     (tmp_path / "certificates" / "seed0-x-request1.json").write_text("{}")
-    with pytest.raises(Refused, match=r"seed0-x-request1\.json is no certificate"):
+    with pytest.raises(
+        Refused, match=r"seed0-x-request1\.json is not a certificate as it was issued"
+    ):
         write(tmp_path)
