@@ -36,8 +36,8 @@ RUN = ("report", "plot", "cost", "own cost", "verify", "attack", "score", "run="
 SHARES = {"run=": 0.05, "run= -m": 0.03, "attack": 0.1, "score": 0.1, "report": 0.5}
 """How often a command is tried next to those that take no time before they read."""
 
-PASSING = (".lock", ".log", "multirun.yaml", "derived.json")
-"""How files end that hold processes or times, or list what is compared by itself."""
+PASSING = (".lock", ".log", "multirun.yaml", "derived.json", "index.csv")
+"""How files end that hold processes or times, or list what is compared by itself, always anew."""
 
 SUITED: Mapping[str, tuple[str, ...]] = {
     "finished": RUN,
