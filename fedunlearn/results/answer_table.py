@@ -8,11 +8,14 @@ from rich.table import Table
 
 from fedunlearn.results.branches import RETRAIN_AGAIN
 from fedunlearn.results.margins import Margins
-from fedunlearn.results.terminal import terminal_table
+from fedunlearn.results.terminal import NAME_WIDTH, terminal_table
 from fedunlearn.results.wording import MINUS_SIGN, NO_NUMBER, plain_label
 
 WIDTH = 80
 """Columns that the answers fit into."""
+
+ANSWER_WIDTH = 24
+"""Columns that the answers keep, whatever goes."""
 
 SAID = {
     "as retrained": "forgotten: as retrained",
@@ -44,12 +47,13 @@ def printed_answers(answers: pd.DataFrame, leavers: str) -> Table:
         "Strategy",
         ("Accuracy", "Work", "Bytes"),
         title=f"Can anybody tell that {leavers} had been there?",
+        first_to_go=("Bytes", "Work"),
     )
     table.width = WIDTH
-    table.columns[0].max_width, table.columns[0].overflow = 22, "ellipsis"
+    table.columns[0].max_width, table.columns[0].overflow = NAME_WIDTH, "ellipsis"
     for column in table.columns[1:]:
         column.no_wrap = True
-    table.add_column("Answer", no_wrap=True, overflow="ellipsis", ratio=1)
+    table.add_column("Answer", no_wrap=True, overflow="ellipsis", ratio=1, min_width=ANSWER_WIDTH)
     for request, rows in answers.groupby("request"):
         if answers["request"].nunique() > 1:
             table.add_row(f"Request {request}", style="italic")

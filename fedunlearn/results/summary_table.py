@@ -1,6 +1,8 @@
 """A run's summary as one table for people, and the sentences that tell how to read it."""
 
+import re
 from collections.abc import Callable, Iterator
+from itertools import chain
 
 import pandas as pd
 from rich.table import Table
@@ -35,16 +37,18 @@ def printed_summary(summary: pd.DataFrame) -> Table:
     """
     if summary.empty:
         return Table()
-    table = terminal_table("\nStrategy")
+    table = terminal_table("\nStrategy", first_to_go=list(reversed(COSTS)))
     headings = {name: card.heading for name, card in CARDS.items() if card.heading}
     metrics = [name for name in headings if name in summary and summary[name].notna().any()]
     table.title = _title(summary)
-    for name in metrics:
-        table.add_column(headings[name], overflow="fold")
-    for heading in COSTS:
-        table.add_column(heading, justify="right")
     cases = dict(iter(_told(summary).groupby(["request", "strategy"])))
     cells = [_aligned([_measured(rows, name) for rows in cases.values()]) for name in metrics]
+    for name, column in zip(metrics, cells, strict=True):
+        parts = chain.from_iterable(re.split(r"\n| (?=\()", cell) for cell in column)
+        least = max(map(len, (*parts, *headings[name].splitlines())))
+        table.add_column(headings[name], overflow="fold", min_width=least)
+    for heading in COSTS:
+        table.add_column(heading, justify="right", no_wrap=True)
     measured = {case: [column[n] for column in cells] for n, case in enumerate(cases)}
     for request, rows in summary.groupby("request"):
         if summary["request"].nunique() > 1:

@@ -1,7 +1,9 @@
 """What all tables on the terminal have in common."""
 
 import io
+import random
 
+import pytest
 from rich.console import Console
 
 from fedunlearn.results import TABLE_WIDTH, marked, plain_console, terminal_table, wide_enough
@@ -30,3 +32,28 @@ def test_a_console_that_is_no_terminal_is_wide_enough_for_tables():
     assert wide_enough(Console(file=io.StringIO(), width=20)).width == TABLE_WIDTH
     terminal = Console(file=io.StringIO(), width=20, force_terminal=True)
     assert wide_enough(terminal).width == 20
+
+
+@pytest.mark.parametrize("width", [40, 60, 80, 100, 200])
+@pytest.mark.parametrize("seed", range(5))
+def test_no_number_breaks_and_columns_go_in_the_stated_order(width, seed):
+    rng = random.Random(seed)
+    headings = [f"{letter}{'x' * rng.randint(0, 9)}" for letter in "abcdefgh"[: 2 + seed]]
+    order = rng.sample(headings[1:], k=len(headings) // 2)
+    rest = [heading for heading in reversed(headings) if heading not in order]
+    table = terminal_table("Name", headings, title="Table", first_to_go=order)
+    columns = {
+        heading: [f"{rng.uniform(1, 10 ** rng.randint(1, 7)):.2f}" for _ in range(4)]
+        for heading in headings
+    }
+    for row in zip(*columns.values(), strict=True):
+        table.add_row("n" * rng.randint(3, 50), *row)
+    output = io.StringIO()
+    Console(file=output, width=width, force_terminal=True, color_system=None).print(table)
+    body, _, caption = output.getvalue().partition("No room for: ")
+    gone = [heading.strip(",") for heading in caption.split()]
+    assert gone == [*order, *rest][: len(gone)]
+    for heading, cells in columns.items():
+        assert all((cell in body.split()) == (heading not in gone) for cell in cells)
+    assert max(map(len, body.splitlines())) <= width
+    assert bool(gone) <= (width < 100)
