@@ -146,6 +146,7 @@ def edited(folder, change):
     path = folder / "manifest.json"
     manifest = json.loads(path.read_text())
     change(manifest)
+    manifest.pop("sha256", None)
     path.write_text(json.dumps(manifest))
 
 

@@ -123,6 +123,7 @@ class TestCommand:
         part = OmegaConf.load(Path(guard.CONF) / "devices" / "none.yaml")
         own = {**OmegaConf.to_container(part), "pace": 1.0}
         content["config"]["devices"] = own
+        del content["sha256"]
         manifest.write_text(json.dumps(content))
         assert devices_of(load(finished)) == Devices(pace=1.0)
         assert rows_of(told(finished))[0][5:7] == ["10", "min"]

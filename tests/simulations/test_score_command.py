@@ -170,7 +170,7 @@ def test_a_run_with_one_reference_is_halved(tmp_path):
     [
         (STRATEGIES, {"split_sha256": {"0": "a", "1": "b"}}, "split=0 'seeds="),
         (STRATEGIES, {"split_sha256": {"0": "a"}}, "hash differs from the manifest's"),
-        (STRATEGIES, {"status": "failed"}, "is not through"),
+        (STRATEGIES, {"status": "failed"}, "is not finished"),
         ({"near": (0.0, 1)}, {}, "no retrained models"),
     ],
 )
@@ -209,6 +209,7 @@ def test_a_folder_of_many_divisions_ends_with_a_sentence(tmp_path, monkeypatch, 
     written(tmp_path, STRATEGIES)
     manifest = json.loads((tmp_path / "manifest.json").read_text())
     manifest["split_sha256"]["5"] = "another"
+    del manifest["sha256"]
     (tmp_path / "manifest.json").write_text(json.dumps(manifest))
     monkeypatch.setattr(sys, "argv", ["fedunlearn score", str(tmp_path)])
     with pytest.raises(SystemExit) as ended:
