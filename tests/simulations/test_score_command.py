@@ -175,9 +175,9 @@ def test_a_run_with_one_reference_is_halved(tmp_path):
     ],
 )
 def test_runs_that_cannot_be_scored_are_refused(tmp_path, strategies, changes, sentence):
-    run = load(written(tmp_path, strategies, **changes))
+    folder = written(tmp_path, strategies, **changes)
     with pytest.raises(Refused, match=sentence):
-        Scoring(configured.rebuilt(run), run)
+        Scoring(configured.rebuilt(run := load(folder)), run)
 
 
 def test_too_few_seeds_are_refused(folder):
