@@ -6,11 +6,11 @@ from typing import Any
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 
-from fedunlearn.results import remove_derived, write_index
+from fedunlearn.results import plain_console, printed_runs, remove_derived, write_index
 
 
 class IndexRuns(Callback):
-    """Writes index.csv when a multirun ends."""
+    """Writes index.csv when a multirun ends, and shows its runs in one table."""
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Delete what commands made of an earlier multirun in the folder, if it is replaced."""
@@ -18,5 +18,8 @@ class IndexRuns(Callback):
             remove_derived(Path(config.hydra.sweep.dir))
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
-        """Join the summaries of all runs, with what each overrode."""
-        write_index(Path(config.hydra.sweep.dir))
+        """Join the summaries of all runs, with what each overrode, and print their answers."""
+        folder = Path(config.hydra.sweep.dir)
+        index = write_index(folder)
+        console = plain_console()
+        console.print("", printed_runs(folder), f"\nWritten: {index}", soft_wrap=False)

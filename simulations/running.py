@@ -30,6 +30,7 @@ from .interruptions import stop
 
 if TYPE_CHECKING:
     import pandas as pd
+
 HOW = tuple(f"{name}=" for name in configured.HOW)
 """How overrides begin that tell nothing of what a run is."""
 
@@ -39,20 +40,23 @@ def carry_out(
 ) -> pd.DataFrame:
     """Run, print the table, draw the figures, name the files; return the summary."""
     console = wide_enough(PersistentConsole())
-    path = Path(HydraConfig.get().runtime.output_dir)
+    here = HydraConfig.get()
+    many = here.mode is RunMode.MULTIRUN
+    path = Path(here.runtime.output_dir)
     console.print(f"Results go to {shown(path)}", highlight=False, soft_wrap=True)
     experiment = configured.experiment(cfg, strategies)
     content = configured.content(cfg, strategies)
     how = {name: bool(cfg[name]) for name in configured.HOW}
-    given = [o for o in HydraConfig.get().overrides.task if not o.startswith(HOW)]
+    given = [o for o in here.overrides.task if not o.startswith(HOW)]
     try:
         summary = run(experiment, seeds, path, content, console, overrides=given, **how)
     except KeyboardInterrupt:
-        here = HydraConfig.get()
-        many = here.mode is RunMode.MULTIRUN
         folder = Path(here.sweep.dir).absolute() if many else path
         stop(f"Stopped. Go on with: fedunlearn {here.job.name} run={shown(folder)}")
-    drawn = show(console, path, summary, experiment.margins, figures=cfg.figures)
+    if many:  # one table at the end shows all runs
+        drawn = plots.draw(path) if cfg.figures else []
+    else:
+        drawn = show(console, path, summary, experiment.margins, figures=cfg.figures)
     experiment.logger.figures(path, drawn)
     return summary
 

@@ -55,6 +55,7 @@ from .metric_cards import PART_SEPARATOR as PART_SEPARATOR
 from .metric_cards import PLANTED_METRIC as PLANTED_METRIC
 from .metric_cards import card_or_plain as card_or_plain
 from .metric_cards import overall as overall
+from .multirun_table import printed_runs as printed_runs
 from .normalised_distances import normalised as normalised
 from .power import decidable as decidable
 from .references import as_one_reference as as_one_reference

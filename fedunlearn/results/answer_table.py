@@ -58,9 +58,11 @@ def printed_answers(answers: pd.DataFrame, leavers: str) -> Table:
         if answers["request"].nunique() > 1:
             table.add_row(f"Request {request}", style="italic")
         for row in rows.to_dict("records"):
-            costs = (_multiple(row[name]) for name in ("work", "bytes"))
-            told = _said(row["answer"], row["apart"])
-            table.add_row(str(row["strategy"]), _points(100 * row["accuracy_gap"]), *costs, told)
+            costs = (multiple_of_retraining(row[name]) for name in ("work", "bytes"))
+            told = answer_in_words(row["answer"], row["apart"])
+            table.add_row(
+                str(row["strategy"]), points_of_accuracy(100 * row["accuracy_gap"]), *costs, told
+            )
         table.add_section()
     return table
 
@@ -80,7 +82,7 @@ def answer_notes(answers: pd.DataFrame, margins: Margins) -> Iterator[str]:
         yield f"{', '.join(dict.fromkeys(rows['strategy']))}: {reason}"
 
 
-def _said(answer: str, apart: object) -> str:
+def answer_in_words(answer: str, apart: object) -> str:
     """Write an answer, with the surest measure where models are told apart."""
     if answer not in ("remembers", "damaged"):
         return SAID[answer]
@@ -89,11 +91,13 @@ def _said(answer: str, apart: object) -> str:
     return f"{SAID[answer]}: {short}"
 
 
-def _points(points: float) -> str:
+def points_of_accuracy(points: float) -> str:
+    """Write a gain or loss of accuracy, in percentage points."""
     return NO_NUMBER if math.isnan(points) else f"{points:+z.1f}".replace("-", MINUS_SIGN)
 
 
-def _multiple(times: float) -> str:
+def multiple_of_retraining(times: float) -> str:
+    """Write a cost as a multiple of retraining's."""
     if math.isnan(times):
         return NO_NUMBER
     if times == 0:
