@@ -210,7 +210,7 @@ WITHDRAW = {
     "strategy=[": r"strategy=\[ cannot be read",
     "engine.workers=0": "engine.workers",
     "minimise=[accuracy]": "minimise=accuracy is no column of summary.csv; did you mean",
-    "minimise=accuracy": "minimise must list columns of summary.csv, not 'accuracy'",
+    "minimise=accuracy": "minimise must be a list of columns of summary.csv, not 'accuracy'",
 }
 
 
