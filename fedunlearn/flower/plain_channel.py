@@ -46,6 +46,20 @@ ROUNDING = 1e-6
 ADVICE = "lower the learning rate of the app, or clip its gradients"
 
 
+@dataclass(frozen=True)
+class Stretch:
+    """Ordinary rounds, one after another, and what the next one would begin with."""
+
+    strategy: Strategy
+    config: ConfigRecord
+    round: int
+    """The last one."""
+    weights: Vector
+    """The model after it, [d]."""
+    clients: frozenset[ClientId]
+    work: LocalWork
+
+
 @dataclass
 class PlainChannel:
     """Plain clients behind a Flower Grid (see `Channel`).
@@ -65,6 +79,8 @@ class PlainChannel:
     """The method, where its equations replay weighted means of updates."""
     repeats: bool = False
     """Whether the method runs rounds again that had been done."""
+    latest: Stretch | None = None
+    """The ordinary rounds that were run last."""
     rewinds: list[int] = field(default_factory=list)
     """Rounds to which training went back, in order; clients who keep state are told them."""
 
@@ -99,7 +115,7 @@ class PlainChannel:
         """Run ordinary rounds of the wrapped strategy; see `strategy.Clients.rounds`."""
         require_able(self.configs, work)
         self._rewind(asking, first)
-        config, strategy = self.configs.at(first), copy.deepcopy(self.strategy)
+        strategy, config = self._continued(asking, weights, first, work)
         for number in range(first, last + 1):
             self.configs.note(number, config)
             messages = self._ordinary(asking, strategy, weights, number, config, work)
@@ -117,6 +133,7 @@ class PlainChannel:
                     after = self.models.keep(arrays)
                     self._compare(updates, after - weights)
             self.configs.note(number + 1, config)
+            self.latest = Stretch(strategy, config, number, after, asking.ids, work)
             if self.repeats:
                 self.nodes.require_rewinding()
             yield updates, after
@@ -182,6 +199,23 @@ class PlainChannel:
             config[REWINDS] = list(self.rewinds)
         grid = self.nodes.present(asking.ids)
         return list(strategy.configure_train(number, self.models.pack(weights), config, grid))
+
+    def _continued(
+        self, asking: ScopedClients, weights: Vector, first: int, work: LocalWork
+    ) -> tuple[Strategy, ConfigRecord]:
+        """Return the strategy and the config of the rounds that end where these begin, or new ones.
+
+        Rounds with the same clients are one stretch, whoever counts them: training goes on after
+        retraining as it would have gone on.
+        """
+        before = self.latest
+        if (
+            before is not None
+            and (before.round, before.clients, before.work) == (first - 1, asking.ids, work)
+            and torch.equal(before.weights, weights)
+        ):
+            return before.strategy, before.config
+        return copy.deepcopy(self.strategy), self.configs.at(first)
 
     def _rewind(self, asking: ScopedClients, first: int) -> None:
         """Note that rounds are run again; clients who keep state go back to what it was then."""
