@@ -2,12 +2,7 @@
 
 import io
 import json
-import os
-import signal
-import socket
-import subprocess
 import sys
-import time
 import tomllib
 from dataclasses import replace
 from importlib import import_module
@@ -28,6 +23,7 @@ from fedunlearn.results import load
 from fedunlearn.simulations import flower_app
 from fedunlearn.simulations.run_config import asked, split
 from fedunlearn.unlearning import ClientFailed
+from tests.support.flwr_command import PROC, flwr_command
 
 APP = Path(__file__).parents[2] / "simulations/flower"
 PROJECT = tomllib.loads((APP / "pyproject.toml").read_text())
@@ -214,74 +210,16 @@ class TestInProcess:
         assert json.loads((tmp_path / "manifest.json").read_text())["status"] == "failed"
 
 
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return str(probe.getsockname()[1])
-
-
-def processes_of(home):
-    """Return the processes that were started with this FLWR_HOME, and what these started."""
-    found = []
-    for process in Path("/proc").glob("[0-9]*"):
-        try:
-            if f"FLWR_HOME={home}".encode() in (process / "environ").read_bytes().split(b"\0"):
-                found.append(int(process.name))
-        except OSError:
-            continue  # ended meanwhile, or another user's
-    return found
-
-
-def end(home):
-    """End these processes; what has not ended within some seconds is killed."""
-    for how, seconds in ((signal.SIGTERM, 10), (signal.SIGKILL, 10)):
-        for process in processes_of(home):
-            try:
-                os.kill(process, how)
-            except ProcessLookupError:
-                continue
-        deadline = time.monotonic() + seconds
-        while processes_of(home) and time.monotonic() < deadline:
-            time.sleep(0.1)
-
-
 @pytest.fixture(scope="module")
 def flwr(tmp_path_factory):
     """Yield a function that calls `flwr` with a SuperLink of its own, and offline."""
-    home = tmp_path_factory.mktemp("flower")
-    tools = Path(sys.executable).parent
-    inherited = {k: v for k, v in os.environ.items() if not k.startswith(("FLWR_", "RAY_"))}
-    environment = inherited | {
-        "PATH": f"{tools}{os.pathsep}{os.environ['PATH']}",
-        "FLWR_HOME": str(home),
-        "FLWR_TELEMETRY_ENABLED": "0",
-        "FLWR_DISABLE_UPDATE_CHECK": "1",
-        "FLWR_LOCAL_SUPERLINK_HTTP_API_PORT": free_port(),
-        "FLWR_LOCAL_CONTROL_API_PORT": free_port(),
-        "UV_OFFLINE": "1",
-    }
-
-    def call(*arguments):
-        return subprocess.run(
-            [str(tools / "flwr"), *arguments],
-            cwd=APP,
-            env=environment,
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=120,
-        )
-
-    try:
+    with flwr_command(tmp_path_factory.mktemp("flower"), APP) as call:
         yield call
-    finally:
-        end(home)
-        assert processes_of(home) == []
 
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
-@pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="finds processes in /proc")
+@pytest.mark.skipif(not PROC, reason="finds processes in /proc")
 class TestFlwrRun:
     def test_it_writes_what_the_ordinary_run_writes(self, flwr, tmp_path):
         overrides = f"{TINY} figures=true hydra.run.dir=flown"

@@ -1,0 +1,1 @@
+"""A Flower app that can forget: see server_app for what that takes."""
