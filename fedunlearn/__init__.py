@@ -12,3 +12,17 @@ os.environ.setdefault("FLWR_DISABLE_UPDATE_CHECK", "1")
 _here = os.path.dirname(__file__)  # pathlib would take a quarter of the time of --help
 if not os.path.isdir(os.path.join(_here, "simulations")):
     __path__.append(os.path.dirname(_here))
+
+
+def __getattr__(name: str) -> object:
+    """Find `simulate` when it is asked for: it brings Hydra and pandas along."""
+    if name != "simulate":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    return import_module("fedunlearn.simulations.simulate").simulate
+
+
+def __dir__() -> list[str]:
+    """List `simulate` as well, which is found when it is asked for."""
+    return sorted({*globals(), "simulate"})

@@ -2,12 +2,13 @@
 
 import shlex
 import threading
-from collections.abc import Mapping, Sequence
-from contextlib import nullcontext
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
 from hydra import initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
 from omegaconf import DictConfig, OmegaConf
 
 from fedunlearn import checks
@@ -48,10 +49,18 @@ def asked(run_config: Mapping[str, object]) -> Asked:
     checks.member("command", command, COMMANDS)
     below = _absolute("folder", run_config["folder"])
     own = run_config.get("own")
-    overrides = split(run_config["overrides"])
+    with search_path.looking_in(_absolute("own", own)) if own else nullcontext():
+        return read(command, split(run_config["overrides"]), below)
+
+
+def read(command: str, overrides: list[str], below: Path) -> Asked:
+    """Read what ``command`` is asked for by ``overrides``; its folder lies ``below`` another.
+
+    Raises `Refused` for whatever in them cannot be. Nothing of Hydra's stays behind.
+    """
     with (
         _ONE_AT_A_TIME,
-        search_path.looking_in(_absolute("own", own)) if own else nullcontext(),
+        _alone_with_hydra(),
         initialize_config_dir(version_base="1.3", config_dir=guard.CONF, job_name=command),
     ):
         whole = guard.composed(overrides)
@@ -63,6 +72,17 @@ def asked(run_config: Mapping[str, object]) -> Asked:
         else:
             strategies, seeds = compare.with_untouched({chosen: cfg.strategy}), [cfg.seed]
         return Asked(configured.settled(cfg, seeds), strategies, seeds, below / whole.hydra.run.dir)
+
+
+@contextmanager
+def _alone_with_hydra() -> Iterator[None]:
+    """Set aside what an app of Hydra's around this one has begun."""
+    theirs = GlobalHydra.instance().hydra
+    GlobalHydra.instance().clear()
+    try:
+        yield
+    finally:
+        GlobalHydra.instance().hydra = theirs
 
 
 def _absolute(key: str, path: object) -> Path:
