@@ -40,6 +40,7 @@ MAY_IMPORT = {
     "cryptography": ["fedunlearn/results/certificates/*"],
     "mlflow": ["fedunlearn/experiment/loggers/*"],
     "tensorboard": ["fedunlearn/experiment/loggers/*"],
+    "wandb": ["fedunlearn/experiment/loggers/*"],
     "optuna": ["simulations/*"],
     "matplotlib": ["fedunlearn/results/plots/*"],
     "altair": ["fedunlearn/results/report/*"],
@@ -264,7 +265,7 @@ def test_every_target_of_the_configuration_is_a_name_of_a_face():
         ("from fedunlearn.flower import Local", ("ray",)),
         ("import fedunlearn.models", ("torch",)),
         ("import fedunlearn.unlearning", ("torch",)),
-        ("import fedunlearn.experiment", ("torch", "mlflow", "flwr")),
+        ("import fedunlearn.experiment", ("torch", "mlflow", "wandb", "flwr")),
     ],
 )
 def test_a_face_is_light(statement, absent):

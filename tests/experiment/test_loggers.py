@@ -1,7 +1,11 @@
 """Loggers hold what metrics.csv and summary.csv hold, read back by their own libraries."""
 
+import csv
 import io
+import json
+import sys
 from dataclasses import dataclass, field, replace
+from unittest.mock import ANY
 
 import numpy as np
 import pandas as pd
@@ -12,10 +16,18 @@ from rich.console import Console
 from fedunlearn.checks import Refused
 from fedunlearn.data import Iid
 from fedunlearn.data import NoPlanting as Unplanted
-from fedunlearn.evaluators import Utility
+from fedunlearn.evaluators import PerClient, Utility
 from fedunlearn.experiment import Evaluation, Experiment, run
-from fedunlearn.experiment.loggers import MlFlow, NoLogger, Silent, TensorBoard
-from fedunlearn.experiment.loggers.log import flat, models, numbers
+from fedunlearn.experiment.loggers import (
+    Lines,
+    MlFlow,
+    NoLogger,
+    Silent,
+    TensorBoard,
+    WeightsAndBiases,
+)
+from fedunlearn.experiment.loggers.log import flat, models, numbers, require
+from fedunlearn.experiment.loggers.mlflow import key
 from fedunlearn.experiment.loggers.round_numbers import RoundNumbers
 from fedunlearn.experiment.run_folder import RunFolder
 from fedunlearn.flower import Local
@@ -26,6 +38,7 @@ from fedunlearn.results import load
 from fedunlearn.unlearning import Moment, Plain, Request, Training
 from strategies.fedaccum import FedAccum
 from strategies.retrain import Retrain
+from tests.support.wandb_log import ended
 from tests.support.world import FewDigits
 
 WAVES = Experiment(
@@ -84,12 +97,13 @@ def broken_off(experiment, folder, measures):
 
 def facts(folder):
     """Return metrics.csv as the rows of a logger: where, metric, global round, value."""
-    metrics, rounds = load(folder).metrics, RoundNumbers()
+    metrics = pd.read_csv(folder / "metrics.csv", dtype={"value": str})
+    rounds = RoundNumbers()
     return sorted(
         (
             *(row.seed, row.strategy, row.request, row.phase, row.metric),
             rounds.number(row.seed, row.strategy, Moment(row.phase, row.request, row.round)),
-            row.value,
+            float(row.value),
         )
         for row in metrics.itertuples()
     )
@@ -163,7 +177,11 @@ class TestFacts:
 
 @pytest.mark.parametrize(
     ("logger", "package", "name"),
-    [(TensorBoard, "tensorboard", "tensorboard"), (MlFlow, "mlflow", "mlflow")],
+    [
+        (TensorBoard, "tensorboard", "tensorboard"),
+        (MlFlow, "mlflow", "mlflow"),
+        (WeightsAndBiases, "wandb", "wandb"),
+    ],
 )
 def test_what_is_not_installed_is_refused_before_training(monkeypatch, logger, package, name):
     asked = []
@@ -171,6 +189,13 @@ def test_what_is_not_installed_is_refused_before_training(monkeypatch, logger, p
     with pytest.raises(Refused, match=rf"{package}: pip install 'fedunlearn\[{name}\]'$"):
         logger()
     assert asked == [package]
+
+
+def test_a_folder_of_logs_is_no_package(monkeypatch, tmp_path):
+    (tmp_path / "logs_of_a_tool").mkdir()
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(Refused, match=r"needs logs_of_a_tool: pip install 'fedunlearn\[tool\]'$"):
+        require("logs_of_a_tool", "tool")
 
 
 @pytest.mark.parametrize("value", [{"uri": ""}, {"experiment": ""}], ids=str)
@@ -192,6 +217,129 @@ def finished(tmp_path_factory):
     pytest.importorskip("tensorboard")
     folder = tmp_path_factory.mktemp("run")
     return folder, carried_out(replace(WAVES, logger=TensorBoard()), folder)
+
+
+class TestLines:
+    def rows(self, folder, kind):
+        """Return the lines as `facts` has them, and the summary's apart."""
+        text = (folder / f"log.{kind}").read_text()
+        if kind == "csv":
+            lines = list(csv.DictReader(io.StringIO(text)))
+        else:
+            lines = [json.loads(line) for line in text.splitlines()]
+        names = ("seed", "strategy", "request", "phase", "metric", "global_round", "value")
+        kinds = (int, str, int, str, str, int, float)
+        metrics = [
+            tuple(kind(line[name]) for kind, name in zip(kinds, names, strict=True))
+            for line in lines
+            if line["phase"] != "summary"
+        ]
+        assert {line["run"] for line in lines} == {f"{folder.parent.name}/{folder.name}"}
+        return sorted(metrics), [line for line in lines if line["phase"] == "summary"]
+
+    @pytest.mark.parametrize("kind", ["csv", "jsonl"])
+    def test_they_hold_the_facts_whether_or_not_the_run_was_killed(self, tmp_path, kind):
+        logged = replace(WAVES, logger=Lines(kind))
+        broken_off(logged, tmp_path, 9)
+        before, _ = self.rows(tmp_path, kind)
+        assert before == facts(tmp_path)
+        summary = carried_out(logged, tmp_path, resume=True)
+        metrics, totals = self.rows(tmp_path, kind)
+        assert metrics == facts(tmp_path)
+        assert len(metrics) > len(before)
+        values = {
+            (int(line["seed"]), line["strategy"], int(line["request"]), line["metric"]): line
+            for line in totals
+        }
+        assert len(values) == len(totals)
+        for row in summary.itertuples():
+            line = values[row.seed, row.strategy, row.request, "test_accuracy_gap"]
+            assert float(line["value"]) == row.test_accuracy_gap
+            assert line["round"] in ("", None)
+
+    @pytest.mark.parametrize("kind", ["csv", "jsonl"])
+    def test_every_line_is_there_as_soon_as_its_model_is(self, tmp_path, kind):
+        with Lines(kind).start(tmp_path, {}, resumed=False) as log:
+            first = 2 if kind == "csv" else 1
+            for number in range(1, 4):
+                values = {"a": 0.1 * number, "b": float("nan"), "c/1": float("inf")}
+                log.metrics(0, 'a "b", c', Moment("train", 0, number), values)
+                lines = (tmp_path / f"log.{kind}").read_text().splitlines()
+                assert len(lines) == first - 1 + 2 * number
+            if kind == "jsonl":
+                strict = {"parse_constant": lambda word: pytest.fail(f"{word} is no JSON")}
+                assert [json.loads(line, **strict) for line in lines[-2:]] == [
+                    self.line(metric="a", value=0.1 * 3),
+                    self.line(metric="c/1", value="inf"),
+                ]
+
+    def line(self, **more):
+        when = {"request": 0, "phase": "train", "round": 3, "global_round": 3}
+        return {"seed": 0, "strategy": 'a "b", c', **when, **more} | {"run": more.get("run", ANY)}
+
+    def test_another_format_is_refused(self):
+        with pytest.raises(Refused, match=r"Lines\.format=xml does not exist"):
+            Lines("xml")
+
+
+class TestWeightsAndBiases:
+    @pytest.fixture(autouse=True)
+    def wandb(self):
+        return pytest.importorskip("wandb")
+
+    def agree(self, folder):
+        found = []
+        for name, run_ in ended(folder).items():
+            if name == "figures":
+                continue
+            where = (run_.config["seed"], run_.config["strategy"])
+            assert name == f"{where[1]}, seed {where[0]}"
+            assert run_.group == f"{folder.parent.name}/{folder.name}"
+            for values in run_.history:
+                step = values.pop("global_round")
+                for metric, value in values.items():
+                    request, phase, short = metric.split("/", 2)
+                    number = int(request.removeprefix("request"))
+                    found.append((*where, number, phase, short, step, value))
+        assert sorted(found) == facts(folder)
+
+    @pytest.mark.slow
+    def test_it_holds_the_facts_whether_or_not_the_run_was_killed(self, tmp_path):
+        logged = replace(WAVES, logger=WeightsAndBiases())
+        folder = tmp_path / "outputs" / "mine"
+        broken_off(logged, folder, 9)
+        ids = {path.name for path in folder.glob("wandb/*/*.wandb")}
+        assert {run_.exit_code for run_ in ended(folder).values()} == {1}
+        self.agree(folder)
+        summary = carried_out(logged, folder, resume=True)
+        self.agree(folder)
+        assert ids < {path.name for path in folder.glob("wandb/*/*.wandb")}
+        runs = ended(folder)
+        assert {run_.exit_code for run_ in runs.values()} == {0}
+        for row in summary.itertuples():
+            held = runs[f"{row.strategy}, seed {row.seed}"]
+            assert held.config["strategy.interval"] == "2"
+            for name in ("test_accuracy_gap", "bytes_up"):
+                assert held.summary[f"request{row.request}/summary/{name}"] == getattr(row, name)
+        Image.fromarray(np.zeros((2, 3, 3), np.uint8)).save(folder / "cost.png")
+        for _ in range(2):
+            WeightsAndBiases().figures(folder, [folder / "cost.png", folder / "cost.svg"])
+        (drawn,) = ended(folder)["figures"].history
+        assert drawn["cost/_type"] == "image-file"
+
+    def test_a_folder_that_was_not_logged_gets_no_figures(self, tmp_path):
+        WeightsAndBiases().figures(tmp_path, [tmp_path / "cost.png"])
+        assert list(tmp_path.iterdir()) == []
+
+    def test_a_project_has_a_name(self):
+        with pytest.raises(Refused, match=r"WeightsAndBiases\.project must not be empty"):
+            WeightsAndBiases(project="")
+
+
+def test_no_tool_is_loaded_that_was_not_chosen(tmp_path):
+    loaded = sys.modules.keys() & {"wandb", "mlflow", "tensorboard"}
+    carried_out(replace(WAVES, logger=Lines(), recovery=Plain(rounds=1)), tmp_path, [0])
+    assert sys.modules.keys() & {"wandb", "mlflow", "tensorboard"} == loaded
 
 
 @pytest.fixture
@@ -296,13 +444,13 @@ class TestMlFlow:
             if "seed" not in run_.data.tags:
                 continue
             seed, strategy = int(run_.data.tags["seed"]), run_.data.tags["strategy"]
-            for key in run_.data.metrics:
-                request, phase, metric = key.split("/")
+            for name in run_.data.metrics:
+                request, phase, metric = name.split("/")
                 if phase != "summary":
                     number = int(request.removeprefix("request"))
                     found += [
                         (seed, strategy, number, phase, metric, point.step, point.value)
-                        for point in client.get_metric_history(run_.info.run_id, key)
+                        for point in client.get_metric_history(run_.info.run_id, name)
                     ]
         assert sorted(found) == facts(folder)
 
@@ -339,6 +487,50 @@ class TestMlFlow:
         assert [file.path for file in there.list_artifacts(parent, "figures")] == [
             "figures/cost.png"
         ]
+
+    def test_a_metric_of_each_client_stands_beside_the_metric_itself(self, client, tmp_path):
+        uri = str(tmp_path / "mlruns")
+        settings = {"a": {"b(c=1)": 1, "b/c": 2, "b": {"d%": 3}}}
+        values = {"kept": 0.5, "kept/1": 0.25, "kept/2": 0.75, "layers/a.b/1": 1.0, "odd (%)": 2.0}
+        with MlFlow(uri).start(tmp_path / "run", settings, resumed=False) as log:
+            log.metrics(0, "puf(eta=20)", Moment("unlearn", 1, 3), values)
+            log.summary([{"seed": 0, "strategy": "puf(eta=20)", "request": 1, **values}])
+        logged = self.runs(client(uri), uri)["puf(eta=20), seed 0"].data
+        expected = {"kept": 0.5, "kept.1": 0.25, "kept.2": 0.75, "layers.a.b.1": 1.0}
+        expected["odd ___"] = 2.0
+        assert logged.metrics == {
+            f"request1/{part}/{name}": value
+            for part in ("unlearn", "summary")
+            for name, value in expected.items()
+        }
+        assert logged.params == {"a.b_c_1_": "1", "a.b.c": "2", "a.b.d_": "3"}
+
+    def test_every_metric_of_a_run_has_a_name_in_every_store(self, client, tmp_path):
+        logged = replace(
+            WAVES,
+            logger=MlFlow(str(tmp_path / "mlruns")),
+            evaluation=Evaluation((Utility(), PerClient())),
+            requests=WAVES.requests[:1],
+            recovery=Plain(rounds=1),
+        )
+        carried_out(logged, tmp_path / "run", [0])
+        metrics = set(load(tmp_path / "run").metrics["metric"])
+        assert any("/" in name for name in metrics)
+        assert len({key(name) for name in metrics}) == len(metrics)
+
+    @pytest.mark.filterwarnings("ignore")  # SQLAlchemy's, of MLflow's own code
+    def test_a_database_is_a_store(self, client, tmp_path):
+        pytest.importorskip("sqlalchemy")
+        pytest.importorskip("alembic")
+        uri = f"sqlite:///{tmp_path}/outputs/mlflow.db"
+        with MlFlow(uri).start(tmp_path / "run", {"a": 1}, resumed=False) as log:
+            log.metrics(0, "puf", Moment("unlearn", 1, 3), {"kept": 0.5, "kept/1": 0.25})
+        logged = self.runs(client(uri), uri)["puf, seed 0"].data
+        assert logged.metrics == {"request1/unlearn/kept": 0.5, "request1/unlearn/kept.1": 0.25}
+
+    def test_a_store_that_is_none_is_a_sentence(self, client, tmp_path):
+        with pytest.raises(Refused, match=r"logger\.uri=.* cannot be used as a store .* Name a"):
+            MlFlow("nowhere://store").start(tmp_path, {}, resumed=False)
 
     @pytest.mark.slow
     def test_another_run_in_the_folder_leaves_the_first_in_the_store(self, client, tmp_path):

@@ -1,3 +1,4 @@
+from .lines import Lines as Lines
 from .log import Log as Log
 from .log import Logger as Logger
 from .log import replay as replay
@@ -5,3 +6,4 @@ from .mlflow import MlFlow as MlFlow
 from .no_logger import NoLogger as NoLogger
 from .no_logger import Silent as Silent
 from .tensorboard import TensorBoard as TensorBoard
+from .wandb import WeightsAndBiases as WeightsAndBiases

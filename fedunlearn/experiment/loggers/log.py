@@ -45,7 +45,8 @@ class Logger(Protocol):
 
 def require(package: str, name: str) -> None:
     """Raise `Refused` unless ``package`` is installed, which ``logger=name`` needs."""
-    if find_spec(package) is None:
+    found = find_spec(package)
+    if found is None or found.origin is None:  # a mere folder of that name, full of logs, say
         raise Refused(f"logger={name} needs {package}: pip install 'fedunlearn[{name}]'")
 
 

@@ -1,9 +1,10 @@
 """MLflow: a run for each seed and strategy, below one for the folder, in a local store."""
 
 import os
+import re
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -11,6 +12,7 @@ from types import TracebackType
 from typing import Any
 
 from fedunlearn import checks, files
+from fedunlearn.checks import Refused, short
 from fedunlearn.experiment.loggers.log import flat, numbers, require
 from fedunlearn.experiment.loggers.round_numbers import RoundNumbers
 from fedunlearn.locks import in_turn
@@ -48,14 +50,15 @@ class MlFlow:
 
     def start(self, run: Path, settings: Mapping[str, object], *, resumed: bool) -> "Runs":
         """Begin a run in the store; with ``resumed``, what was begun for this folder is deleted."""
-        client = self._client()
-        if resumed:
-            _forget(client, run)
-        parameters = flat(settings)
-        name = f"{run.parent.name}/{run.name}"
-        parent = _begin(client, self._group(client), name, {}, parameters)
+        parameters = {key(name): text for name, text in flat(settings).items()}
+        with _usable(self.uri):
+            client = self._client()
+            if resumed:
+                _forget(client, run)
+            group = self._group(client)
+            parent = _begin(client, group, f"{run.parent.name}/{run.name}", {}, parameters)
         files.write(run / NOTE, f"{parent}\n".encode())
-        return Runs(client, self._group(client), parent, parameters)
+        return Runs(client, group, parent, parameters)
 
     def figures(self, run: Path, drawn: Sequence[Path]) -> None:
         """Add each file to the run of the folder."""
@@ -111,7 +114,10 @@ class Runs(AbstractContextManager[Any]):
     def metrics(
         self, seed: int, strategy: str, moment: Moment, values: Mapping[str, float]
     ) -> None:
-        """Add the metrics of one model as ``request1/unlearn/<metric>``, over the global round."""
+        """Add the metrics of one model as ``request1/unlearn/<metric>``, over the global round.
+
+        A metric of a part, of one client say, is ``<metric>.<part>`` there.
+        """
         place = f"request{moment.request}/{moment.phase}"
         number = self.rounds.number(seed, strategy, moment)
         self._add(seed, strategy, place, numbers(values), number)
@@ -136,9 +142,32 @@ class Runs(AbstractContextManager[Any]):
                 self.client, self.group, name, tags, self.parameters
             )
         now = time.time_ns() // 1_000_000
-        logged = (Metric(f"{place}/{name}", value, now, step) for name, value in values.items())
+        logged = (Metric(f"{place}/{key(n)}", value, now, step) for n, value in values.items())
         for some in _portions(logged):
             self.client.log_batch(self.children[seed, strategy], metrics=some)
+
+
+def key(name: str) -> str:
+    """Return ``name`` as MLflow takes it.
+
+    A store of files has a file a name: none may be a folder of others, as ``a`` is of ``a/1``.
+    """
+    return re.sub(r"[^\w. -]", "_", name.replace("/", "."))
+
+
+@contextmanager
+def _usable(uri: str) -> Iterator[None]:
+    """Raise `Refused` where the store at ``uri`` cannot be begun in."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        yield
+    except (ImportError, MlflowException) as error:
+        raise Refused(
+            f"logger.uri={short(uri)} cannot be used as a store ({files.reason(error)}). Name a "
+            "folder, or a database such as sqlite:///outputs/mlflow.db, which needs: pip install "
+            "sqlalchemy alembic"
+        ) from error
 
 
 def _begin(
