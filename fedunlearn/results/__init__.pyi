@@ -15,6 +15,7 @@ from .branches import UNTOUCHED as UNTOUCHED
 from .branches import is_reference as is_reference
 from .branches import reference_name as reference_name
 from .branches import reference_number as reference_number
+from .branches import told_name as told_name
 from .case import MODELS_FOLDER as MODELS_FOLDER
 from .case import Case as Case
 from .checksums import CHECKSUMS_KEY as CHECKSUMS_KEY

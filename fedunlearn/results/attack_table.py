@@ -6,8 +6,8 @@ from collections.abc import Iterator
 import pandas as pd
 from rich.table import Table
 
-from fedunlearn.results.branches import SHARED_TRAINING, is_reference, reference_number
-from fedunlearn.results.terminal import terminal_table
+from fedunlearn.results.branches import RETRAIN, RETRAIN_AGAIN, SHARED_TRAINING, told_name
+from fedunlearn.results.terminal import marked, terminal_table
 
 ATTACKS_FILE = "attacks.csv"
 """Where the numbers lie in a run's folder."""
@@ -43,8 +43,10 @@ def printed_attacks(rows: pd.DataFrame, request: str) -> Table:
     """Return a row a strategy: what each attack found in its models, the retrained ones first.
 
     One seed's numbers stand with their 95 % intervals, several seeds' as mean and sample standard
-    deviation. 100 columns are enough.
+    deviation, and so do several further references, `RETRAIN_AGAIN` together. 100 columns are
+    enough.
     """
+    rows = rows.assign(strategy=rows["strategy"].map(told_name))
     seeds = rows["seed"].nunique()
     spread = f"mean ± standard deviation over {seeds} seeds" if seeds > 1 else "one seed"
     cases = rows.set_index(["attack", "level", "statistic"]).sort_index()
@@ -52,11 +54,9 @@ def printed_attacks(rows: pd.DataFrame, request: str) -> Table:
     title = f"Membership attacks, request {request}; {spread}"
     table = terminal_table("\nStrategy", shown.values(), title=title)
     for name in sorted(dict.fromkeys(rows["strategy"]), key=_rank):
-        label = (
-            f"► {name}" if is_reference(name) else "(before)" if name == SHARED_TRAINING else name
-        )
+        label, style = ("(before)", "") if name == SHARED_TRAINING else marked(name)
         cells = [_cell(cases.loc[[key]], name) for key in shown]
-        table.add_row(label, *cells, style="bold" if is_reference(name) else "")
+        table.add_row(label, *cells, style=style)
     return table
 
 
@@ -65,9 +65,10 @@ def attack_notes(rows: pd.DataFrame) -> list[str]:
     return [*_reading(rows), *_warnings(rows)]
 
 
-def _rank(name: str) -> tuple[bool, bool, int]:
+def _rank(name: str) -> int:
     """Put retrained models first, then that before unlearning, then strategies as they come."""
-    return not is_reference(name), name != SHARED_TRAINING, reference_number(name)
+    first = [RETRAIN, RETRAIN_AGAIN, SHARED_TRAINING]
+    return first.index(name) if name in first else len(first)
 
 
 def _cell(rows: pd.DataFrame, name: str) -> str:
@@ -83,7 +84,7 @@ def _cell(rows: pd.DataFrame, name: str) -> str:
 def _reading(rows: pd.DataFrame) -> Iterator[str]:
     yield (
         "► The goal is the retrain row: that model never saw the leaver, so that it shows what "
-        "chance looks like here. AUC 0.5 is chance."
+        "chance looks like here, and so does retrain again. AUC 0.5 is chance."
     )
     yield (
         "Loss, LiRA, RMIA: the leaver's training records against its held-out ones, in one model. "

@@ -33,3 +33,8 @@ def reference_number(name: str) -> int:
 def is_reference(name: str) -> bool:
     """Whether ``name`` stands for a retrained model: ``retrain``, ``retrain-2`` and so on."""
     return reference_number(name) > 0
+
+
+def told_name(strategy: str) -> str:
+    """Return what people read for a strategy: all but the first reference are `RETRAIN_AGAIN`."""
+    return RETRAIN_AGAIN if reference_number(strategy) > 1 else strategy

@@ -94,7 +94,7 @@ class Ledger:
         return sum(charge.seconds for charge in self.charges)
 
     def client_epochs(self, records: Mapping[ClientId, int]) -> float:
-        """Return the passes of clients over their own data: ``sum samples_k / n_k``.
+        """Return the client epochs ``sum samples_k / n_k``: one is a pass over its own records.
 
         ``records`` is n_k, the training records of each client. Work of the server counts 0.
         """

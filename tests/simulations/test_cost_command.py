@@ -37,10 +37,10 @@ RIDGE = {"_target_": "strategies.ridge_head.RidgeHead"}
 FINETUNE = {"_target_": "strategies.finetune.FineTune"}
 
 
-def case(strategy, request, *, down, passes, stored, seed=0):
+def case(strategy, request, *, down, epochs, stored, seed=0):
     costs = {"samples": 0, "rounds": 2, "seconds": 1.0, "store_bytes": stored}
     names = {"seed": seed, "strategy": strategy, "request": request, "clients": "0", "probe": ""}
-    return {**names, "bytes_down": down, "bytes_up": down, "client_epochs": passes, **costs}
+    return {**names, "bytes_down": down, "bytes_up": down, "client_epochs": epochs, **costs}
 
 
 @pytest.fixture
@@ -57,9 +57,9 @@ def finished(tmp_path):
         written.clients(0, ["a"], np.array([[10], [20]]), np.array([[1], [1]]))
         written.summary(
             [
-                case(name, n, down=down, passes=passes, stored=stored)
+                case(name, n, down=down, epochs=epochs, stored=stored)
                 for n in (1, 2)
-                for name, down, passes, stored in (
+                for name, down, epochs, stored in (
                     ("retrain", 5000, 30.0, 100),
                     ("finetune", 500, 3.0, 100),
                     ("ridge_head", 0, 0.0, 40_100),
@@ -113,7 +113,7 @@ class TestCommand:
             read = pd.read_csv(finished / name, dtype={"clients": str})
             pd.testing.assert_frame_equal(read, table, check_dtype=False)
         extra = tables["break_even.csv"].set_index(["strategy", "cost"])["extra"]
-        assert extra["ridge_head", "passes"] == 10 / 10
+        assert extra["ridge_head", "client_epochs"] == 10 / 10
         assert extra["ridge_head", "bytes"] == 40_000 + 140
         assert extra["finetune", "bytes"] == 0
 
@@ -247,7 +247,10 @@ def test_times_are_written_in_their_unit(seconds, written):
 def test_spread_and_never_are_told():
     row = {"strategy": "s", "requests": 3.0, "requests_low": 2.0, "requests_high": np.inf}
     others = {"requests": np.inf, "requests_low": np.inf, "requests_high": np.inf}
-    rows = [{**row, "cost": "time"}, *({**row, **others, "cost": c} for c in ("bytes", "passes"))]
+    rows = [
+        {**row, "cost": "time"},
+        *({**row, **others, "cost": c} for c in ("bytes", "client_epochs")),
+    ]
     rows.append({**row, "cost": "money", "requests_high": 1204.0})
     console = Console(width=100, file=io.StringIO())
     console.print(break_even_printed(pd.DataFrame(rows)))

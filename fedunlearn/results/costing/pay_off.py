@@ -11,11 +11,12 @@ X = E_s - E_r and the saving S = R_r - R_s, the strategy is the cheaper one from
 requests on. Ordinary training costs both the same and is left out. Four costs are compared, each by
 itself:
 
-    cost    unit      E, once                                    R, for a request
-    time    s         gathering                                  time to forget
-    bytes   B         stored, and sent in gathering              sent, down and up
-    passes  passes    gathering                                  passes of clients over their data
-    money   currency  GB stored * gb_month * months, gathering   GB sent * gb_sent + hours * prices
+    cost           unit      E, once                              R, for a request
+    time           s         gathering                            time to forget
+    bytes          B         stored, and sent in gathering        sent, down and up
+    client_epochs  epochs    gathering                            client epochs
+    money          currency  GB stored * gb_month * months,       GB sent * gb_sent + hours * prices
+                             gathering
 
 Gathering is what clients are asked before round 1 for strategies that declare statistics. Stored is
 what the strategy's largest request needed.
@@ -35,7 +36,7 @@ from fedunlearn.results.costing.times import SERVER_ID, times
 
 GB, HOUR = 1e9, 3600.0
 
-COSTS = ("time", "bytes", "passes", "money")
+COSTS = ("time", "bytes", "client_epochs", "money")
 """What is compared, each by itself."""
 
 
@@ -63,7 +64,6 @@ def break_even(
     paid = paid.assign(
         time=paid["seconds"],
         bytes=paid["bytes_down"] + paid["bytes_up"],
-        passes=paid["client_epochs"],
     )
     paid = paid.assign(money=_money(paid, prices))
     where = [name for name in ("run", "seed", "draw") if name in paid]
@@ -109,9 +109,10 @@ def _gathered(run: Run, devices: Devices, prices: Prices) -> pd.DataFrame:
     held = run.clients.groupby([*run_column, "seed", "client"])["train"].sum().rename("held")
     asked = asked.join(held, on=[*run_column, "seed", "client"])
     asked = asked.assign(
-        bytes=asked["bytes_down"] + asked["bytes_up"], passes=asked["samples"] / asked["held"]
+        bytes=asked["bytes_down"] + asked["bytes_up"],
+        client_epochs=asked["samples"] / asked["held"],
     )
-    sums = asked.groupby([*run_column, "seed"], as_index=False)[["bytes", "passes"]].sum()
+    sums = asked.groupby([*run_column, "seed"], as_index=False)[["bytes", "client_epochs"]].sum()
     took = times(asked, devices).merge(sums, on=[*run_column, "seed"])
     return took.assign(time=took["seconds"], money=_money(took, prices))
 
@@ -125,7 +126,7 @@ def _columns(table: pd.DataFrame) -> list[str]:
 def _rows(
     each: pd.DataFrame, extra: pd.DataFrame, saving: pd.DataFrame, prices: Prices
 ) -> Iterator[dict[str, object]]:
-    units = {"time": "s", "bytes": "B", "passes": "passes", "money": prices.currency}
+    units = {"time": "s", "bytes": "B", "client_epochs": "epochs", "money": prices.currency}
     where = [name for name in ("run", "strategy") if name in each]
     for names, rows in each[each["strategy"] != RETRAIN].groupby(where, sort=False):
         for cost in COSTS:

@@ -25,7 +25,7 @@ BREAK_EVEN_LEGEND = (
 
 def costs_printed(costs: pd.DataFrame) -> Table:
     """Return a row for each request and strategy of `table.costs_table`."""
-    headings = ["Client\npasses", "MB\nsent", "MB\nstored", "\nRounds"]
+    headings = ["Client\nepochs", "MB\nsent", "MB\nstored", "\nRounds"]
     headings += ["Time to\nforget", "\n5-95 %", "Share of\nretraining"]
     title = "Costs of a request, unlearning and recovery"
     table = terminal_table("\nStrategy", headings, title=title)
@@ -49,7 +49,7 @@ def costs_printed(costs: pd.DataFrame) -> Table:
 
 def break_even_printed(requests: pd.DataFrame) -> Table:
     """Return a row for each strategy of `break_even.break_even`, a column for each cost."""
-    headings = [f"in {cost}" for cost in COSTS]
+    headings = [f"in {cost.replace('_', ' ')}" for cost in COSTS]
     title = "Requests until cheaper than retraining"
     table = terminal_table("Strategy", headings, title=title)
     by_cost = {(row["strategy"], row["cost"]): row for row in requests.to_dict("records")}

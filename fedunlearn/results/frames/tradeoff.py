@@ -25,8 +25,8 @@ def tradeoff_points(summary: pd.DataFrame, folder: Path) -> pd.DataFrame:
 
     ``distance`` is the mean of ``|value - retrained|``, ``utility`` that of the test accuracy in
     percent and ``change`` that of its difference from retraining's in points, with their sample
-    standard deviations ``sd``, ``utility_sd`` and ``change_sd``; ``passes`` are client epochs,
-    ``sent`` and ``stored`` are megabytes. ``front_utility``, ``front_passes`` and ``front_sent``
+    standard deviations ``sd``, ``utility_sd`` and ``change_sd``; ``client_epochs`` are means,
+    ``sent`` and ``stored`` are megabytes. ``front_utility``, ``front_epochs`` and ``front_sent``
     say whether the point is on the Pareto front of distance and each. ``href`` leads to the run's
     files, relative to its ``folder``. Rows of seed ``all`` are means over seeds.
     """
@@ -37,7 +37,7 @@ def tradeoff_points(summary: pd.DataFrame, folder: Path) -> pd.DataFrame:
     table["href"] = [link(folder, Case(*case)) for case in cases]
     table["lost"] = -table["change"]
     groups = [group for _, group in table.groupby(["request", "seed", "metric"])]
-    for against, column in (("utility", "lost"), ("passes", "passes"), ("sent", "sent")):
+    for against, column in (("utility", "lost"), ("epochs", "client_epochs"), ("sent", "sent")):
         front = pd.concat([pareto_front(group, ["distance", column]) for group in groups])
         table[f"front_{against}"] = front.reindex(table.index)
     return table.drop(columns="lost")
@@ -94,7 +94,7 @@ def _costs(case: pd.DataFrame) -> dict[str, float]:
         "utility_sd": value.std(),
         "change": gap.mean(),
         "change_sd": gap.std(),
-        "passes": case["client_epochs"].mean(),
+        "client_epochs": case["client_epochs"].mean(),
         "sent": (case["bytes_down"] + case["bytes_up"]).mean() / 1e6,
         "stored": case["store_bytes"].mean() / 1e6,
         "first_seed": case["seed"].iloc[0],

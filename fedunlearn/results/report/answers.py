@@ -81,7 +81,7 @@ def answer(row: Mapping[Hashable, object], summary: pd.DataFrame, chief: str) ->
     if strategy != RETRAIN_AGAIN:
         if outcome in ("undecided", "no verdict"):
             parts.append(f"{_capital(_next_to(case, served, chief))}.")
-        costs = f"{_utility(case)}, {_passes(case, retrained_rows(served))}"
+        costs = f"{_utility(case)}, {_epochs(case, retrained_rows(served))}"
         parts.append(f"{_capital(costs)}.")
     return Answer(strategy, outcome, " ".join(parts))
 
@@ -107,19 +107,19 @@ def utility_words(gap: float) -> str:
     return f"{size} points of accuracy {'lost' if gap < 0 else 'gained'}"
 
 
-def _passes(case: pd.DataFrame, retrained: pd.DataFrame) -> str:
-    """Compare the clients' passes over their data with retraining's."""
+def _epochs(case: pd.DataFrame, retrained: pd.DataFrame) -> str:
+    """Compare the client epochs with retraining's."""
     spent = float(case["client_epochs"].mean())
     full = float(retrained["client_epochs"].mean())
     if spent == 0:
-        return "no client passes at all"
+        return "no client epochs at all"
     if not full > 0:
-        return f"{amount(spent)} client passes"
+        return f"{amount(spent)} client epochs"
     if math.isclose(spent, full, rel_tol=0.005):
-        return "as many client passes as retraining"
+        return "as many client epochs as retraining"
     if spent < full:
-        return f"{full / spent:,.1f}{TIMES} fewer client passes than retraining"
-    return f"{spent / full:,.1f}{TIMES} as many client passes as retraining"
+        return f"{full / spent:,.1f}{TIMES} fewer client epochs than retraining"
+    return f"{spent / full:,.1f}{TIMES} as many client epochs as retraining"
 
 
 def _next_to(case: pd.DataFrame, served: pd.DataFrame, chief: str) -> str:

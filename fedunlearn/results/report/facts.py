@@ -5,12 +5,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 from urllib.parse import quote
 
-from fedunlearn.results import CARDS
+from fedunlearn.results import CARDS, told_name
 from fedunlearn.results.report.cells import Cell, Table, number, text
 from fedunlearn.results.report.evidence import Capability, Certified
 
 COSTS = {
-    "client passes": "Passes of clients over their own training records: 1 is one client's epoch.",
+    "client epochs": "One is a client who trains once on each of its own records.",
     "MB sent": "Megabytes of models that the server sent to clients and received from them.",
     "rounds": "Rounds of unlearning and of the recovery after it.",
     "MB stored": "Megabytes that the server had kept of training when the request came.",
@@ -38,7 +38,7 @@ def certified(certificates: Sequence[Certified]) -> Table:
     """Return the outcome of the deletion certificates: a row a strategy and request."""
     cases: dict[tuple[int, str], list[Certified]] = {}
     for one in certificates:
-        cases.setdefault((one.case.request, one.case.strategy), []).append(one)
+        cases.setdefault((one.case.request, told_name(one.case.strategy)), []).append(one)
     rows = []
     for (request, strategy), group in cases.items():
         judged = [one.forgotten for one in group if one.forgotten is not None]

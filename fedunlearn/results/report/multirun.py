@@ -20,9 +20,9 @@ class Sweep:
     """What was varied, by the names of overrides; that of most values comes first."""
     tried: pd.DataFrame
     """A row for each setting, strategy and measure: ``strategy, metric``, the settings,
-    ``distance, change, utility, passes, sent`` as in `frames.points`, means over runs of equal
-    settings, of which there are ``runs``; ``name``, ``href`` and ``front``, whether it is on the
-    Pareto front of distance, lost accuracy and bytes sent."""
+    ``distance, change, utility, client_epochs, sent`` as in `tradeoff_points`, means over runs of
+    equal settings, of which there are ``runs``; ``name``, ``href`` and ``front``, whether it is on
+    the Pareto front of distance, lost accuracy and bytes sent."""
     unfinished: Sequence[str]
     """Runs without a result."""
 
@@ -63,7 +63,7 @@ def _tried(everything: pd.DataFrame, settings: list[str]) -> pd.DataFrame:
     """Average over runs of equal settings, and find the front of each measure."""
     keys = [*settings, "strategy", "metric"]
     grouped = everything.groupby(keys, sort=False, dropna=False)
-    means = grouped[["distance", "change", "utility", "passes", "sent"]].mean()
+    means = grouped[["distance", "change", "utility", "client_epochs", "sent"]].mean()
     table = means.join(grouped[["name", "href"]].first())
     table = table.join(grouped.size().rename("runs")).reset_index()
     table["lost"] = -table["change"]

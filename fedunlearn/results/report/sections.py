@@ -27,7 +27,7 @@ from fedunlearn.results.report.charts import attacked, layers
 from fedunlearn.results.report.charts.chart import Chart, Choice, Controls
 from fedunlearn.results.report.charts.clients_and_requests import harm, label_map, store, timeline
 from fedunlearn.results.report.charts.forgetting_curves import against_rounds
-from fedunlearn.results.report.charts.tradeoffs import PASSES, SENT, UTILITY, against
+from fedunlearn.results.report.charts.tradeoffs import EPOCHS, SENT, UTILITY, against
 from fedunlearn.results.report.evidence import Evidence
 from fedunlearn.results.report.picks import picks
 from fedunlearn.results.report.spans import spans
@@ -149,7 +149,7 @@ def _rounds(evidence: Evidence, controls: Controls) -> Iterator[Section]:
 
 
 def _costs(evidence: Evidence, controls: Controls) -> Iterator[Section]:
-    """Yield what forgetting costs in accuracy, passes and bytes, where both were measured."""
+    """Yield what forgetting costs in accuracy, epochs and bytes, where both were measured."""
     run = evidence.run
     points = tradeoff_points(run.summary, run.folder)
     measures = forgetting_measures(run.summary)
@@ -157,7 +157,7 @@ def _costs(evidence: Evidence, controls: Controls) -> Iterator[Section]:
         measure = Choice("measure", "Measure", tuple((name, label(name)) for name in measures))
         charts = [
             against(what, points, goals(run.summary, what.column), measure, controls)
-            for what in (UTILITY, PASSES, SENT)
+            for what in (UTILITY, EPOCHS, SENT)
         ]
         yield Section(
             "tradeoffs",
@@ -238,7 +238,7 @@ def goals(summary: pd.DataFrame, column: str) -> pd.DataFrame:
     retrained = retrained_rows(summary)
     values = {
         "change": lambda rows: 0.0 * rows["rounds"],
-        "passes": lambda rows: rows["client_epochs"],
+        "client_epochs": lambda rows: rows["client_epochs"],
         "sent": lambda rows: (rows["bytes_down"] + rows["bytes_up"]) / 1e6,
     }[column](retrained)
     each = retrained.assign(x=values, seed=retrained["seed"].astype(str))

@@ -44,7 +44,7 @@ def pays(run: Run, declared: Declared, order: Sequence[str]) -> Table:
         requests = break_even(run, devices, devices.prices, declared.gathering)
         table = requests.pivot_table("requests", "strategy", "cost", dropna=False)
         columns |= {f"time ({name})": table["time"], f"money ({name})": table["money"]}
-        columns |= {"bytes": table["bytes"], "client passes": table["passes"]}
+        columns |= {"bytes": table["bytes"], "client epochs": table["client_epochs"]}
     return Table(
         name="break-even",
         caption="Requests until a strategy costs less than retraining",

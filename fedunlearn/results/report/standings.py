@@ -30,7 +30,7 @@ from fedunlearn.results.report.cells import (
 )
 
 COSTS: Mapping[str, Callable[[pd.DataFrame], "pd.Series[float]"]] = {
-    "Client passes": lambda rows: rows["client_epochs"],
+    "Client epochs": lambda rows: rows["client_epochs"],
     "MB sent": lambda rows: (rows["bytes_down"] + rows["bytes_up"]) / 1e6,
     "Rounds": lambda rows: rows["rounds"].astype(float),
     "MB stored": lambda rows: rows["store_bytes"] / 1e6,

@@ -26,7 +26,7 @@ PLAIN = Devices(pace=1.0, draws=2, prices=PRICES)
 GB = 10**9
 
 
-def case(strategy, *, seed=0, request=1, down=0, up=0, passes=0.0, stored=0, rounds=1):
+def case(strategy, *, seed=0, request=1, down=0, up=0, epochs=0.0, stored=0, rounds=1):
     return {
         "seed": seed,
         "strategy": strategy,
@@ -35,7 +35,7 @@ def case(strategy, *, seed=0, request=1, down=0, up=0, passes=0.0, stored=0, rou
         "probe": "",
         "bytes_down": down,
         "bytes_up": up,
-        "client_epochs": passes,
+        "client_epochs": epochs,
         "samples": 0,
         "rounds": rounds,
         "seconds": 99.0,
@@ -98,8 +98,8 @@ class TestBreakEven:
     def test_four_costs_by_hand(self):
         """The strategy stores 2 GB more, and asks two clients and the server in place of three."""
         cases = [
-            case("retrain", down=3 * GB, up=GB, passes=30.0, stored=GB),
-            case("saver", down=GB, up=GB // 2, passes=2.0, stored=3 * GB),
+            case("retrain", down=3 * GB, up=GB, epochs=30.0, stored=GB),
+            case("saver", down=GB, up=GB // 2, epochs=2.0, stored=3 * GB),
         ]
         ledger = pd.concat(
             [
@@ -116,7 +116,7 @@ class TestBreakEven:
         rows = of(found, "saver", *columns)
         assert rows["time"] == ("s", 0, 12 - (4 + 1 + 2), 1, 1, 1)
         assert rows["bytes"] == ("B", 2 * GB, 2.5 * GB, 1, 1, 1)
-        assert rows["passes"] == ("passes", 0, 28, 1, 1, 1)
+        assert rows["client_epochs"] == ("epochs", 0, 28, 1, 1, 1)
         money = 2 * 2 * 3
         assert rows["money"][:3] == pytest.approx(("EUR", money, full - paid))
         assert rows["money"][3:] == (1, 1, 1)
@@ -165,7 +165,7 @@ class TestBreakEven:
             ]
         )
         cases = [
-            case("retrain", down=100, up=100, passes=10.0),
+            case("retrain", down=100, up=100, epochs=10.0),
             case("ridge"),
             case("none"),
         ]
@@ -174,7 +174,7 @@ class TestBreakEven:
         rows = of(found, "ridge", "extra", "saving", "requests")
         assert rows["time"] == (6, 40, 1)
         assert rows["bytes"] == (260, 200, 2)
-        assert rows["passes"] == (6 / 3 + 4 / 4, 10, 1)
+        assert rows["client_epochs"] == (6 / 3 + 4 / 4, 10, 1)
         assert rows["money"][0] == pytest.approx(260 / GB * 5 + 10)
         assert {extra for (extra,) in of(found, "none", "extra").values()} == {0}
         alone = break_even(made, PLAIN, PRICES)
@@ -239,10 +239,10 @@ class TestBreakEven:
 
 class TestCostsTable:
     CASES = (
-        case("s", seed=0, down=1, up=5, passes=2.0, stored=7, rounds=3),
-        case("s", seed=1, down=3, up=6, passes=4.0, stored=9, rounds=4),
-        case("retrain", seed=0, down=10, passes=8.0),
-        case("retrain", seed=1, down=20, passes=8.0),
+        case("s", seed=0, down=1, up=5, epochs=2.0, stored=7, rounds=3),
+        case("s", seed=1, down=3, up=6, epochs=4.0, stored=9, rounds=4),
+        case("retrain", seed=0, down=10, epochs=8.0),
+        case("retrain", seed=1, down=20, epochs=8.0),
         case("retrain-2", seed=0, down=99),
         case("none", seed=0),
         case("none", seed=1),

@@ -19,12 +19,12 @@ def told(word="as retrained", seeds=(0, 1), chief="forget_accuracy", **changes):
     return answer(row(word=word), table, chief)
 
 
-def test_the_sentence_is_that_of_the_file_with_accuracy_and_passes():
+def test_the_sentence_is_that_of_the_file_with_accuracy_and_client_epochs():
     found = told()
     assert (found.outcome, found.style) == ("as retrained", "as-retrained")
     assert found.sentence == (
         "forgot client 3. All lie within the margin. 2.1 points of accuracy lost, 4.0"
-        "\N{MULTIPLICATION SIGN} fewer client passes than retraining."
+        "\N{MULTIPLICATION SIGN} fewer client epochs than retraining."
     )
 
 
@@ -53,7 +53,7 @@ def test_a_metric_that_is_missing_is_said_to_be():
     table = summary({"retrain": {"client_epochs": 9.0}, "mine": {"client_epochs": 9.0}})
     found = answer(row("mine", "undecided"), table, "forget_accuracy")
     assert found.sentence.endswith(
-        "What it forgot was not measured. Accuracy not measured, as many client passes as "
+        "What it forgot was not measured. Accuracy not measured, as many client epochs as "
         "retraining."
     )
 
@@ -63,12 +63,12 @@ def test_a_metric_that_is_missing_is_said_to_be():
     [
         ({"test_accuracy_gap": 0.004}, "0.4 points of accuracy gained"),
         ({"test_accuracy_gap": -0.0004}, "As accurate as retraining"),
-        ({"client_epochs": 0.0}, "no client passes at all."),
+        ({"client_epochs": 0.0}, "no client epochs at all."),
         (
             {"client_epochs": 960.0},
-            f"2.0{TIMES} as many client passes as retraining.",
+            f"2.0{TIMES} as many client epochs as retraining.",
         ),
-        ({"client_epochs": 480.5}, "as many client passes as retraining."),
+        ({"client_epochs": 480.5}, "as many client epochs as retraining."),
     ],
 )
 def test_costs_and_accuracy_in_words(change, words):

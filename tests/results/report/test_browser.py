@@ -142,7 +142,7 @@ def test_a_strategy_that_is_unchecked_turns_grey(page):
     assert drawn(page, "tradeoff-utility", "grey_marks") == []
     settle(page, page.find_element("css selector", "input[type=checkbox]").click)
     assert len(drawn(page, "tradeoff-utility")) == 5
-    assert len(drawn(page, "tradeoff-passes")) == 5
+    assert len(drawn(page, "tradeoff-epochs")) == 5
     assert len(drawn(page, "tradeoff-utility", "grey_marks")) == 1
     settle(page, page.find_element("css selector", "input[type=checkbox]").click)
     assert len(drawn(page, "tradeoff-utility")) == 6
@@ -152,7 +152,7 @@ def test_a_strategy_that_is_unchecked_turns_grey(page):
     ("name", "value", "charts"),
     [
         ("measure", "forget_accuracy", ("tradeoff-utility", "tradeoff-sent")),
-        ("seed", "1", ("tradeoff-utility", "tradeoff-passes")),
+        ("seed", "1", ("tradeoff-utility", "tradeoff-epochs")),
         ("request", "1", ("tradeoff-utility",)),
     ],
 )
@@ -213,7 +213,7 @@ def test_a_click_on_a_point_opens_its_files(page):
     from selenium.webdriver import ActionChains
 
     start = page.current_url
-    mark = page.find_element("css selector", "#tradeoff-passes .picked_marks path")
+    mark = page.find_element("css selector", "#tradeoff-epochs .picked_marks path")
     page.execute_script("arguments[0].scrollIntoView({block: 'center'})", mark)
     ActionChains(page).move_to_element(mark).click().perform()
     wait(page, f"return location.href !== {json.dumps(start)}")

@@ -59,7 +59,9 @@ def test_points_are_mean_distances_of_seeds_and_of_each(tmp_path):
     found = tradeoff_points(table, tmp_path).set_index("seed")
     assert set(found["strategy"]) == {"mine"}
     assert list(found["distance"]) == pytest.approx([30, 20, 40])
-    assert found.loc["all", ["change", "passes", "sent"]].tolist() == pytest.approx([-5, 7, 2])
+    assert found.loc["all", ["change", "client_epochs", "sent"]].tolist() == pytest.approx(
+        [-5, 7, 2]
+    )
     assert found["front_sent"].all()
 
 

@@ -94,7 +94,7 @@ def test_a_specification_for_each_chart_with_inputs_that_are_on_the_page(written
     page = Page(text)
     specs = re.findall(r'<script type="application/json" id="spec-(.*?)">(.*?)</script>', text)
     assert [name for name, _ in specs] == [
-        *("forgetting", "tradeoff-utility", "tradeoff-passes", "tradeoff-sent"),
+        *("forgetting", "tradeoff-utility", "tradeoff-epochs", "tradeoff-sent"),
         *("layers", "attacked", "store", "timeline", "label-map"),
     ]
     for name, content in specs:

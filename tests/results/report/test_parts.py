@@ -78,10 +78,11 @@ def test_layers_are_those_of_the_last_round_and_other_retrained_models_are_the_f
     assert layers.alike(metrics[metrics["metric"] == "forget_cka"]).empty
 
 
-def test_areas_under_the_curve_are_one_a_strategy_and_all_retrained_models_are_one():
+def test_areas_under_the_curve_are_one_a_strategy_and_further_references_are_one():
     rows = [
         (1, 0, "retrain", "lira", "record", "auc", 0.4, 0.3, 0.5),
         (1, 0, "retrain-2", "lira", "record", "auc", 0.6, 0.5, 0.7),
+        (1, 0, "retrain-3", "lira", "record", "auc", 0.8, 0.7, 0.9),
         (1, 1, "retrain", "lira", "record", "auc", 0.52, 0.4, 0.6),
         (1, 0, "shared", "lira", "record", "auc", 0.9, 0.8, 1.0),
         (1, 0, "shared", "lira", "record", "tpr_at_0.01", 0.3, 0.2, 0.4),
@@ -92,9 +93,11 @@ def test_areas_under_the_curve_are_one_a_strategy_and_all_retrained_models_are_o
     assert set(found["attack"]) == {"lira/record"}
     got = found[["value", "low", "high"]].round(6).T.to_dict("list")
     assert got == {
-        ("retrain", "all"): [0.51, 0.5, 0.52],
+        ("retrain", "all"): [0.46, 0.4, 0.52],
+        ("retrain again", "all"): [0.7, 0.7, 0.7],
         ("before", "all"): [0.9, 0.9, 0.9],
-        ("retrain", "0"): [0.5, 0.4, 0.6],
+        ("retrain", "0"): [0.4, 0.3, 0.5],
+        ("retrain again", "0"): [0.7, 0.6, 0.8],
         ("retrain", "1"): [0.52, 0.4, 0.6],
         ("before", "0"): [0.9, 0.8, 1.0],
     }
@@ -141,9 +144,12 @@ def test_certificates_are_counted_over_seeds():
         Certified(Case(0, "a b", 1), True, 0),
         Certified(Case(1, "a b", 1), False, 2),
         Certified(Case(0, "c", 1), None, 0),
+        Certified(Case(0, "retrain-2", 1), True, 0),
+        Certified(Case(0, "retrain-3", 1), True, 0),
     ]
+    again = ["retrain again", "1", "2 of 2", "none"]
     rows = [[cell.text for cell in row] for row in facts.certified(found).rows]
-    assert rows == [["a b", "1", "1 of 2", "2"], ["c", "1", "no thresholds", "none"]]
+    assert rows == [["a b", "1", "1 of 2", "2"], ["c", "1", "no thresholds", "none"], again]
     assert facts.certified(found).rows[0][0].href == "certificates/seed0-a%20b-request1.md"
 
 
@@ -165,7 +171,7 @@ def test_time_and_break_even_are_told_for_each_kind_of_devices(two_requests):
     found = {row[0].text: [cell.text for cell in row[1:]] for row in pays.rows}
     # FedEraser sends 104 models of 76564 bytes less for 9.2 MB stored more: it pays at once
     assert found["federaser"][pays.headings.index("In bytes") - 1] == "1"
-    assert found["none"][pays.headings.index("In client passes") - 1] == "1"
+    assert found["none"][pays.headings.index("In client epochs") - 1] == "1"
 
 
 @pytest.mark.parametrize(

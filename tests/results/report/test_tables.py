@@ -68,7 +68,7 @@ def test_higher_accuracy_is_best_and_lower_cost():
     values |= {"b": {"test_accuracy": 0.8, "client_epochs": 5.0}}
     table = standings(summary(values), verdicts({}), ["a", "b"], 1)
     assert [cell.best for cell in column(table, "Test accuracy (%)").values()] == [0, 1, 0]
-    assert [cell.best for cell in column(table, "Client passes").values()] == [0, 0, 1]
+    assert [cell.best for cell in column(table, "Client epochs").values()] == [0, 0, 1]
 
 
 def test_verdicts_stand_in_the_cells_and_are_explained_below():

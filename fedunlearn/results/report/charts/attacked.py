@@ -8,10 +8,11 @@ from fedunlearn.results import (
     INK_COLOUR,
     PLAIN_COLOUR,
     RETRAIN,
+    RETRAIN_AGAIN,
     SHARED_TRAINING,
     SHOWN_ATTACKS,
     attack_notes,
-    is_reference,
+    told_name,
 )
 from fedunlearn.results.frames import ALL_SEEDS
 from fedunlearn.results.report.cells import NO_NUMBER, Cell, Table, measure
@@ -38,8 +39,8 @@ def areas(attacks: pd.DataFrame) -> pd.DataFrame:
     """Return the areas under the curve: ``request, seed, strategy, attack, value, low, high``.
 
     ``attack`` names the level as well. ``low`` and ``high`` are the 95 % interval; in rows of seed
-    ``all``, which are means, they are the least and the greatest value of a seed. All retrained
-    models of a seed are one there, called ``retrain``; the model before is called `BEFORE`.
+    ``all``, which are means, they are the least and the greatest value of a seed. Retrained models
+    beside the first one are `RETRAIN_AGAIN` together; the model before is called `BEFORE`.
     """
     rows = attacks[attacks["statistic"] == "auc"].dropna(subset=["value"])
     rows = rows.assign(
@@ -57,9 +58,7 @@ def areas(attacks: pd.DataFrame) -> pd.DataFrame:
 
 
 def _shown(strategy: str) -> str:
-    return (
-        RETRAIN if is_reference(strategy) else BEFORE if strategy == SHARED_TRAINING else strategy
-    )
+    return BEFORE if strategy == SHARED_TRAINING else told_name(strategy)
 
 
 def choice(attacks: pd.DataFrame) -> Choice:
@@ -72,7 +71,7 @@ def choice(attacks: pd.DataFrame) -> Choice:
 def attacked(attacks: pd.DataFrame, attack: Choice, controls: Controls, order: list[str]) -> Chart:
     """Draw each strategy's area under the curve with its interval; ``attacks`` is of `areas`."""
     base = named("areas").transform_filter(f"{controls.served} && datum.attack == {attack.param}")
-    rows = [RETRAIN, BEFORE, *order]
+    rows = [RETRAIN, RETRAIN_AGAIN, BEFORE, *order]
     y = alt.Y("strategy:N", sort=rows, title=None, axis=alt.Axis(grid=True, labelLimit=140))
     x = alt.X(
         "value:Q", scale=alt.Scale(domain=[0, 1]),
@@ -81,7 +80,9 @@ def attacked(attacks: pd.DataFrame, attack: Choice, controls: Controls, order: l
     numbers = [alt.Tooltip(f"{name}:Q", format=".3f") for name in ("value", "low", "high")]
     tips = ["strategy:N", *numbers]
     colour = alt.condition(
-        f"datum.strategy == '{RETRAIN}'", alt.value(INK_COLOUR), alt.value(PLAIN_COLOUR)
+        f"datum.strategy == '{RETRAIN}' || datum.strategy == '{RETRAIN_AGAIN}'",
+        alt.value(INK_COLOUR),
+        alt.value(PLAIN_COLOUR),
     )
     layers = [
         named("chance").mark_rule(color=GREY_COLOUR, strokeDash=[4, 3]).encode(x="x:Q"),
@@ -106,12 +107,13 @@ def attacked(attacks: pd.DataFrame, attack: Choice, controls: Controls, order: l
 def table(attacks: pd.DataFrame, order: list[str]) -> Table:
     """Return what each attack found in the last request, in mean and spread over seeds."""
     rows = attacks[attacks["request"] == attacks["request"].max()]
+    rows = rows.assign(strategy=rows["strategy"].map(told_name))
     values = rows.groupby(["attack", "level", "statistic", "strategy"])["value"]
     cases = {key: measure(part, 2) for key, part in values}
     there = {key[:3] for key in cases}
     shown = {key: heading for key, heading in SHOWN_ATTACKS.items() if key in there}
-    retrained = [name for name in dict.fromkeys(rows["strategy"]) if is_reference(name)]
-    others = [name for name in (SHARED_TRAINING, *order) if name in set(rows["strategy"])]
+    first = (RETRAIN, RETRAIN_AGAIN, SHARED_TRAINING)
+    listed = [name for name in (*first, *order) if name in set(rows["strategy"])]
     return Table(
         name="attacks",
         caption="Membership attacks: area under the curve, and true positives at 1 % false ones",
@@ -121,7 +123,7 @@ def table(attacks: pd.DataFrame, order: list[str]) -> Table:
                 Cell(BEFORE if name == SHARED_TRAINING else name),
                 *(cases.get((*key, name), Cell(NO_NUMBER)) for key in shown),
             )
-            for name in (*retrained, *others)
+            for name in listed
         ),
         notes=tuple(note.removeprefix("► ") for note in attack_notes(rows)),
     )

@@ -106,7 +106,7 @@ def index(sweep: Sweep, metric: str) -> Table:
     columns = {
         f"{label(metric)}: distance": ("distance", digits(metric), 1),
         "Accuracy above retrained": ("change", 1, -1),
-        "Client passes": ("passes", 1, 1),
+        "Client epochs": ("client_epochs", 1, 1),
         "MB sent": ("sent", 1, 1),
     }
     cells = [
@@ -144,7 +144,7 @@ def _told(sweep: Sweep) -> pd.DataFrame:
         )
         for row in sweep.tried.to_dict("records")
     ]
-    names = ["strategy", "metric", "distance", "change", "passes", "sent", "href", "front"]
+    names = ["strategy", "metric", "distance", "change", "client_epochs", "sent", "href", "front"]
     return sweep.tried[names].assign(setting=words)
 
 
@@ -152,6 +152,6 @@ def _numbers() -> list[alt.Tooltip]:
     return [
         alt.Tooltip("distance:Q", format=".3~f", title="from retrained"),
         alt.Tooltip("change:Q", format="+.1f", title="points above retrained"),
-        alt.Tooltip("passes:Q", format=",.1~f", title="client passes"),
+        alt.Tooltip("client_epochs:Q", format=",.1~f", title="client epochs"),
         alt.Tooltip("sent:Q", format=",.2~f", title="MB sent"),
     ]

@@ -1,4 +1,4 @@
-"""Forgetting against what it costs: utility, client passes, bytes; with the Pareto front."""
+"""Forgetting against what it costs: utility, client epochs, bytes; with the Pareto front."""
 
 import json
 from dataclasses import dataclass
@@ -61,7 +61,7 @@ UTILITY = Against(
     spread=True,
 )
 
-PASSES = Against("passes", "passes", "Client passes over their data", "client passes", "step-after")
+EPOCHS = Against("epochs", "client_epochs", "Client epochs", "client epochs", "step-after")
 
 SENT = Against("sent", "sent", "Megabytes sent and received", "bytes", "step-after")
 
@@ -174,7 +174,7 @@ def _tips() -> list[alt.Tooltip]:
         alt.Tooltip("sd:Q", format=".2~f", title="sd over seeds"),
         alt.Tooltip("utility:Q", format=".1f", title="test accuracy (%)"),
         alt.Tooltip("change:Q", format="+.1f", title="points above retrained"),
-        alt.Tooltip("passes:Q", format=",.1~f", title="client passes"),
+        alt.Tooltip("client_epochs:Q", format=",.1~f", title="client epochs"),
         alt.Tooltip("sent:Q", format=",.2~f", title="MB sent"),
     ]
 
@@ -202,7 +202,12 @@ def _whiskers(
 def _columns(what: Against, points: pd.DataFrame) -> pd.DataFrame:
     """Return the columns that one chart needs."""
     names = ["request", "seed", "metric", "strategy", "distance", "sd", "href", "utility", "change"]
-    names += ["passes", "sent", f"front_{what.name}", *(["change_sd"] if what.spread else [])]
+    names += [
+        "client_epochs",
+        "sent",
+        f"front_{what.name}",
+        *(["change_sd"] if what.spread else []),
+    ]
     return points[names]
 
 
