@@ -73,8 +73,8 @@ def answer_notes(answers: pd.DataFrame, margins: Margins) -> Iterator[str]:
     if answers["answer"].isin(["remembers", "damaged", "as retrained"]).any():
         yield (
             "Remembers, damaged: told apart by a test over all measures, which errs for 5 % of "
-            "retrained models. As retrained: every measure about the leavers within "
-            f"{margins.spread:g} standard deviations of retraining."
+            "retrained models. As retrained: every measure about the leavers that could tell is "
+            f"within {margins.spread:g} standard deviations of retraining."
         )
     clear = answers["answer"].isin(["remembers", "damaged", "as retrained"])
     told = answers[~clear | answers["reason"].str.contains(TWINS, regex=False)]

@@ -90,7 +90,7 @@ def _word(
         return "undecided", _more_models(case)
     about = untouched if untouched is not None and untouched.can_decide else None
     if about is not None and about.p_value > LEVEL:
-        measures = len(about.measures)
+        measures = len(about.telling)
         likelihood = power(SHIFT, case.seeds, case.references, measures)
         return "nothing to forget", (
             f"The untouched model passes for one that never met {who(clients)}: no method can be "
@@ -128,7 +128,7 @@ def _direction(case: Comparison) -> tuple[str, str]:
     size = f"{abs(one.gap) / one.sd:.1f} standard deviations" if one.sd else "clearly"
     return word, (
         f"Its {plain_label(metric)} lies {size} {side} retraining's "
-        f"({_chance(case.adjusted[metric])}, with allowance for {len(case.measures)} measures)."
+        f"({_chance(case.adjusted[metric])}, with allowance for {len(case.telling)} measures)."
     )
 
 

@@ -50,6 +50,11 @@ class Comparison:
         )
 
     @property
+    def telling(self) -> list[str]:
+        """The measures that are not the same for all models of each seed: only these can tell."""
+        return [metric for metric, one in self.measures.items() if not one.constant]
+
+    @property
     def can_decide(self) -> bool:
         """Whether there are enough models to tell any difference from chance."""
         return enough(self.seeds, self.references, 1 - LEVEL)

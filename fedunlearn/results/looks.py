@@ -82,10 +82,14 @@ class Look:
     @property
     def symbol(self) -> str:
         """What Vega calls the mark; the path of one that it has no name for, in [-1, 1]."""
-        return CROSSED if self.shape == "saltire" else self.shape
+        return DRAWN.get(self.shape, self.shape)
 
 
-CROSSED = "M-.5-1L0-.5L.5-1L1-.5L.5 0L1 .5L.5 1L0 .5L-.5 1L-1 .5L-.5 0L-1-.5Z"
+DRAWN: Mapping[str, str] = {
+    "saltire": "M-.5-1L0-.5L.5-1L1-.5L.5 0L1 .5L.5 1L0 .5L-.5 1L-1 .5L-.5 0L-1-.5Z",
+    "star": "M0-1L.24-.32L.95-.31L.38.12L.59.81L0 .4L-.59.81L-.38.12L-.95-.31L-.24-.32Z",
+}
+"""Shapes that Vega has no name for, as paths in [-1, 1]."""
 
 FIXED = {
     RETRAIN: Look(INK_COLOUR, "star"),

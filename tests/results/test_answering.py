@@ -208,3 +208,10 @@ class TestPower:
         shares = [int(n) for n in re.findall(r"(\d+)% of \d", decidable(3, 3, 4))]
         assert len(shares) == 3
         assert shares == sorted(shares)
+
+
+def test_measures_that_are_the_same_for_all_models_are_not_counted():
+    forgetful = {"mine": {"forget_accuracy": 60}}
+    with_constant = answered(forgetful, forget_agreement=0.5).loc["mine", "reason"]
+    assert with_constant == answered(forgetful).loc["mine", "reason"]
+    assert with_constant.endswith(f"with allowance for {len(MEANS)} measures).")

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from matplotlib.colors import to_hex
 
-from fedunlearn.results import PALETTE, is_reference, load, looks_of, printed_summary
+from fedunlearn.results import PALETTE, load, looks_of, printed_summary
 from fedunlearn.results.looks import FIXED, GREY_COLOUR, INK_COLOUR, MARKER_SHAPES
 from fedunlearn.results.plots.against_rounds import forgetting
 from fedunlearn.results.plots.tradeoffs import tradeoff
@@ -32,11 +32,10 @@ def test_a_run_gives_each_strategy_one_look_in_every_figure_and_chart(tmp_path):
     looks = looks_of(ENDS)
     drawn = report(gather(folder, Declared())).charts
     given = [pair for chart in drawn if "layer" in chart.spec for pair in scales(chart.spec)]
-    strategies = {name: look for name, look in looks.items() if not is_reference(name)}
     assert {channel for channel, _ in given} == {"color", "shape"}
     for channel, scale in given:
         what = "colour" if channel == "color" else "symbol"
-        assert scale == {name: getattr(look, what) for name, look in strategies.items()}
+        assert scale == {name: getattr(look, what) for name, look in looks.items()}
     (legend,) = forgetting(run.metrics, run.summary).legends
     shown = zip(legend.get_texts(), legend.legend_handles, strict=True)
     handles = {text.get_text(): handle for text, handle in shown}
@@ -59,7 +58,7 @@ def test_terminal_figures_and_report_have_one_order(tmp_path):
     column = [text.strip("► \n") for text in printed_summary(load(folder).summary).columns[0].cells]
     assert column == order
     picks = report(gather(folder, Declared())).controls.picks
-    assert [pick.name for pick in picks] == order[1:]
+    assert [pick.name for pick in picks] == order
 
 
 def test_a_strange_strategy_keeps_its_look_when_known_ones_come_and_go():

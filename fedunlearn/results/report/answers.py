@@ -46,8 +46,8 @@ VERBS = {
 
 HOW = (
     "Remembers, damaged: told apart from retrained models by one test over all measures, which "
-    "errs for 5 % of them. Forgot: not told apart, and every measure about the leavers lies within "
-    "the margin. The signs in the tables are of the same test."
+    "errs for 5 % of them. Forgot: not told apart, and every measure about the leavers that "
+    "could tell lies within the margin. The signs in the tables are of the same test."
 )
 """What stands below the answers."""
 

@@ -5,6 +5,7 @@ from collections.abc import Iterable
 
 from fedunlearn.results import MINUS_SIGN
 from fedunlearn.results.report.cells import NO_NUMBER, Cell, Table
+from fedunlearn.results.report.prose import parts
 
 PACKAGES = ("booktabs", "graphicx", "amssymb", "longtable")
 """What a document that takes these tables must load."""
@@ -44,8 +45,12 @@ _SPECIAL = re.compile("|".join(map(re.escape, ESCAPES)))
 
 
 def escape(text: str) -> str:
-    """Return text as LaTeX prints it."""
-    return _SPECIAL.sub(lambda match: ESCAPES[match[0]], " ".join(text.split()))
+    """Return text as LaTeX prints it, code in a typewriter's letters."""
+    printed = (
+        (_SPECIAL.sub(lambda match: ESCAPES[match[0]], part), code)
+        for part, code in parts(" ".join(text.split()))
+    )
+    return "".join(rf"\texttt{{{part}}}" if code else part for part, code in printed)
 
 
 def latex(table: Table) -> str:

@@ -4,13 +4,18 @@ import re
 from collections.abc import Iterable
 
 from fedunlearn.results.report.cells import Cell, Table
+from fedunlearn.results.report.prose import parts
 
 _SPECIAL = re.compile(r"([\\`*_{}\[\]<>|#~$])")
 
 
 def escape(text: str) -> str:
-    """Return text as Markdown shows it, without marking anything up or leaving a cell."""
-    return _SPECIAL.sub(r"\\\1", " ".join(text.split())).replace("&", "&amp;")
+    """Return text as Markdown shows it, code as code, nothing else marked up, in its cell."""
+    shown = []
+    for part, code in parts(" ".join(text.split())):
+        plain = _SPECIAL.sub(r"\\\1", part).replace("&", "&amp;")
+        shown.append("`" + part.replace("|", r"\|") + "`" if code else plain)
+    return "".join(shown)
 
 
 def markdown(table: Table) -> str:

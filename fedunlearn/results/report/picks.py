@@ -3,7 +3,7 @@
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
-from fedunlearn.results import Look, is_reference, looks_of
+from fedunlearn.results import RETRAIN, Look, is_reference, looks_of
 
 SHOWN = 6
 """So many strategies stand out when a report opens; more lines than that nobody follows."""
@@ -21,14 +21,15 @@ class Pick:
 
 
 def picks(strategies: Sequence[str], leading: Collection[str]) -> list[Pick]:
-    """Return the pick of each strategy but the references; ``leading`` ones stand out.
+    """Return the pick of retraining, then of each strategy; ``leading`` ones stand out.
 
-    Where there are few, all stand out. Those that do have different colours, as `looks_of` says.
+    Retraining does, and where there are few, all do; those have different colours, as `looks_of`
+    says. References of a seed are one.
     """
     names = [name for name in dict.fromkeys(strategies) if not is_reference(name)]
     shown = set(names) if len(names) <= SHOWN else set(list(leading)[:SHOWN])
-    looks = looks_of(names, leading)
+    looks = looks_of([RETRAIN, *names], leading)
     return [
-        Pick(name, param=f"pick_{number}", look=looks[name], shown=name in shown)
-        for number, name in enumerate(names)
+        Pick(name, param=f"pick_{number}", look=looks[name], shown=name in {RETRAIN, *shown})
+        for number, name in enumerate([RETRAIN, *names])
     ]

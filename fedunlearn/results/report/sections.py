@@ -142,7 +142,8 @@ def _rounds(evidence: Evidence, controls: Controls) -> Iterator[Section]:
             "rounds",
             "Forgetting against rounds",
             "The shaded band is where retrained models lie: the goal, from whichever side a "
-            "line comes. Dotted lines are the ordinary rounds that follow unlearning.",
+            "line comes. Thick lines are means over seeds, thin ones single seeds; dotted ones are "
+            "the ordinary rounds that follow unlearning.",
             [against_rounds(curves, band, metric, controls, horizon(curves))],
             [metric],
         )
@@ -184,8 +185,9 @@ def _harm(evidence: Evidence, controls: Controls, order: list[str]) -> Section:
     return Section(
         "harm",
         "Who pays",
-        "How accuracy changed for each client who stays. The mean hides whom forgetting "
-        f"hurts: often those whose data are most like the leaver's.{_divided(evidence)}",
+        "How accuracy changed for each client who stays: a tick is a client, and the diamond the "
+        "one who lost most, if anybody lost. The mean hides whom forgetting hurts: often those "
+        f"whose data are most like the leaver's.{_divided(evidence)}",
         [harm(evidence.paid, controls, [RETRAIN, *order])],
     )
 
@@ -199,8 +201,8 @@ def _looked_into(evidence: Evidence, controls: Controls, order: list[str]) -> It
             "layers",
             "Layer by layer",
             "How alike each layer represents the same records in the strategy's and in the "
-            "retrained model (CKA). Another retrained model shows how alike is alike; a dark "
-            "cell tells where in the net a strategy left its mark.",
+            f"retrained model (CKA). The row {RETRAIN_AGAIN} shows how alike two retrained models "
+            "are; a dark cell tells where in the net a strategy left its mark.",
             [layers.layers(similarity, compared, controls, order)],
             [compared],
             tables=[layers.table(similarity, compared, order)],
@@ -213,8 +215,8 @@ def _looked_into(evidence: Evidence, controls: Controls, order: list[str]) -> It
             "attacks",
             "Under attack",
             "Whether somebody who holds the model can tell that the leaver's records were in it. "
-            "The retrained row never saw them and shows what chance looks like here; only what "
-            "lies beyond its line is a trace.",
+            f"The models {RETRAIN} and {RETRAIN_AGAIN} never saw them and show what chance looks "
+            "like here; only what lies beyond their lines is a trace.",
             [attacked.attacked(areas, attack, controls, order)],
             [attack],
             tables=[attacked.table(evidence.attacks, order)],
@@ -234,7 +236,7 @@ def _divided(evidence: Evidence) -> str:
 
 
 def goals(summary: pd.DataFrame, column: str) -> pd.DataFrame:
-    """Return where retraining stands on an axis: columns ``request, seed, x``."""
+    """Return where retraining stands on an axis: columns ``request, seed, x, strategy``."""
     retrained = retrained_rows(summary)
     values = {
         "change": lambda rows: 0.0 * rows["rounds"],
@@ -244,7 +246,9 @@ def goals(summary: pd.DataFrame, column: str) -> pd.DataFrame:
     each = retrained.assign(x=values, seed=retrained["seed"].astype(str))
     single = each.groupby(["request", "seed"])["x"].mean().reset_index()
     mean = each.groupby("request")["x"].mean().reset_index().assign(seed=ALL_SEEDS)
-    return pd.concat([mean, single], ignore_index=True)[["request", "seed", "x"]]
+    return pd.concat([mean, single], ignore_index=True)[["request", "seed", "x"]].assign(
+        strategy=RETRAIN
+    )
 
 
 def _others(evidence: Evidence, controls: Controls, order: list[str]) -> list[Section | None]:

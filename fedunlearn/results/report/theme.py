@@ -14,6 +14,9 @@ DEEP = 0.745
 """Share of the way to the darker one from which on white is read better than black: both at
 4.6:1."""
 
+PLAIN_NUMBER = ",.6~r"
+"""How d3 writes a number on an axis: up to six digits, and never with an exponent."""
+
 
 def theme() -> dict[str, Any]:
     """Return Vega-Lite's settings: quiet axes, and type that is readable at any width."""
@@ -23,6 +26,7 @@ def theme() -> dict[str, Any]:
         "font": font,
         "view": {"stroke": None},
         "padding": 4,
+        "numberFormat": PLAIN_NUMBER,
         "axis": {
             "labelFontSize": 12,
             "titleFontSize": 12,

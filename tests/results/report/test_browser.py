@@ -3,11 +3,14 @@
 import base64
 import json
 import os
+import re
 import shutil
 
 import pytest
 
 from fedunlearn.results.report import write, writing
+from tests.support import simulated_runs as runs
+from tests.support.simulated_runs import simulated
 
 pytestmark = pytest.mark.slow
 
@@ -50,6 +53,25 @@ return [count, low];
 """
 
 
+CUT_OFF = """
+const cut = [];
+for (const node of document.querySelectorAll("body *")) {
+  const drawn = node.closest("svg");
+  if (node.closest(".scroll > *, script, style, .unseen, .skip")) continue;
+  if (!node.checkVisibility()) continue;
+  if (drawn && (node.tagName !== "text" || !node.textContent.trim())) continue;
+  const { left, right } = node.getBoundingClientRect();
+  const own = drawn || node.children.length === 0 ? node.textContent : "";
+  if (left < -0.5 || right > innerWidth + 0.5 || (node.closest(".role-axis") && own.includes("…")))
+    cut.push([node.tagName, node.closest("[id]").id, own, left, right]);
+}
+return cut;
+"""
+"""Everything that is not in the window, but for what a table scrolls to."""
+
+LONG = "a_strategy(with=every_hyperparameter,of_a_name=1e-05,that_nobody_would_type=0.25)"
+
+
 @pytest.fixture(scope="module")
 def driver(tmp_path_factory):
     browser = next(filter(None, map(shutil.which, BROWSERS)), None)
@@ -72,11 +94,14 @@ def driver(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def pages(two_requests, sweeping):
-    """The pages of a run and of a multirun, without the figures beside them."""
+def pages(two_requests, sweeping, tmp_path_factory):
+    """Pages of a run, of a multirun and of long names, without the figures beside them."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(writing, "figures", lambda folder, charts: [])
-        return {"run": write(two_requests)[0], "multirun": write(sweeping)[0]}
+        patch.setitem(runs.ENDS, LONG, runs.ENDS["federaser"])
+        long = simulated(tmp_path_factory.mktemp("long"), ("retrain", "none", LONG), seeds=(0, 1))
+        folders = {"run": two_requests, "multirun": sweeping, "long": long}
+        return {name: write(folder)[0] for name, folder in folders.items()}
 
 
 @pytest.fixture
@@ -140,12 +165,81 @@ def test_every_chart_is_drawn_without_an_error_or_a_request(page):
 def test_a_strategy_that_is_unchecked_turns_grey(page):
     assert len(drawn(page, "tradeoff-utility")) == 6
     assert drawn(page, "tradeoff-utility", "grey_marks") == []
-    settle(page, page.find_element("css selector", "input[type=checkbox]").click)
+    settle(page, page.find_element("css selector", "#pick_1").click)
     assert len(drawn(page, "tradeoff-utility")) == 5
     assert len(drawn(page, "tradeoff-epochs")) == 5
     assert len(drawn(page, "tradeoff-utility", "grey_marks")) == 1
-    settle(page, page.find_element("css selector", "input[type=checkbox]").click)
+    settle(page, page.find_element("css selector", "#pick_1").click)
     assert len(drawn(page, "tradeoff-utility")) == 6
+
+
+def test_retraining_has_a_switch_as_every_strategy_has(page):
+    line = "#forgetting .retraining_marks path, #forgetting .retraining_pathgroup path"
+    count = f"return document.querySelectorAll('{line}').length"
+    assert page.find_element("css selector", "label:has(#pick_0)").text == "retrain"
+    assert page.execute_script(count) > 0
+    rules = "return document.querySelectorAll('#tradeoff-utility .goal_rule_marks line').length"
+    assert page.execute_script(rules) == 1
+    settle(page, page.find_element("id", "pick_0").click)
+    assert page.execute_script(count) == page.execute_script(rules) == 0
+
+
+def test_single_seeds_are_thin_lines_where_all_are_shown_and_none_where_one_is(page):
+    count = "return document.querySelectorAll('#forgetting [class*=seeds] path').length"
+    assert page.execute_script(count) >= 2 * 6
+    choose(page, "seed", "1")
+    assert page.execute_script(count) == 0
+
+
+def test_no_axis_goes_beyond_what_a_measure_can_be(page):
+    ticks = (
+        "return [...document.querySelectorAll('#forgetting .role-axis .role-axis-label text')]"
+        ".filter(t => t.getAttribute('text-anchor') === 'end').map(t => t.textContent)"
+    )
+    for metric in ("attack_success_rate", "test_accuracy", "forget_accuracy"):
+        choose(page, "metric", metric)
+        values = [float(text.replace("\N{MINUS SIGN}", "-")) for text in page.execute_script(ticks)]
+        assert len(values) > 2
+        assert min(values) >= 0
+        assert max(values) <= 100
+
+
+@pytest.mark.parametrize("page", ["run", "multirun"], indirect=True)
+def test_no_number_has_an_exponent_and_no_sentence_a_backtick(page):
+    numbers = page.execute_script(
+        "return [...document.querySelectorAll('.chart svg text')].map(t => t.textContent)"
+    )
+    assert len(numbers) > 50
+    assert [text for text in numbers if re.search(r"\de[+\-\N{MINUS SIGN}]?\d", text)] == []
+    page.execute_script("document.querySelectorAll('details').forEach(d => d.open = true)")
+    assert "`" not in page.find_element("tag name", "body").text
+
+
+@pytest.mark.parametrize("width", [400, 800, 1400])
+@pytest.mark.parametrize("name", ["run", "multirun", "long"])
+def test_nothing_is_cut_off(driver, pages, name, width):
+    show(driver, pages[name], width)
+    driver.execute_script("document.querySelectorAll('details').forEach(d => d.open = true)")
+    assert driver.execute_script(CUT_OFF) == []
+
+
+@pytest.mark.parametrize("width", [400, 1400])
+def test_a_table_says_so_exactly_if_it_scrolls(driver, pages, width):
+    show(driver, pages["run"], width)
+    settle(
+        driver,
+        lambda: driver.execute_script(
+            "document.querySelectorAll('details').forEach(d => d.open = true)"
+        ),
+    )
+    pairs = driver.execute_script(
+        "return [...document.querySelectorAll('.scroll')].map(box => ["
+        "box.scrollWidth > box.clientWidth,"
+        "box.previousElementSibling.querySelector('.sideways').checkVisibility()])"
+    )
+    assert len(pairs) > 4
+    assert all(wide == told for wide, told in pairs)
+    assert any(wide for wide, _ in pairs) is (width == 400)
 
 
 @pytest.mark.parametrize(

@@ -105,7 +105,7 @@ def test_a_specification_for_each_chart_with_inputs_that_are_on_the_page(written
         ]
         assert {bind["element"].removeprefix("#") for bind in binds} <= set(page.ids)
         if name in ("forgetting", "tradeoff-utility"):
-            assert len(binds) == 6 + 3
+            assert len(binds) == 7 + 3
 
 
 def test_markdown_and_latex_tell_the_same(written, two_requests):

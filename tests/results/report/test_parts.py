@@ -12,7 +12,7 @@ from fedunlearn.results.report import Declared, facts, story, writing
 from fedunlearn.results.report import page as pages
 from fedunlearn.results.report.cells import Cell
 from fedunlearn.results.report.charts import attacked, layers
-from fedunlearn.results.report.charts.chart import Chart, Controls
+from fedunlearn.results.report.charts.chart import LABEL, Chart, Controls, folded, rows_of
 from fedunlearn.results.report.charts.clients_and_requests import (
     harm,
     label_map,
@@ -21,6 +21,9 @@ from fedunlearn.results.report.charts.clients_and_requests import (
 )
 from fedunlearn.results.report.charts.export import export
 from fedunlearn.results.report.evidence import Certified
+from fedunlearn.results.report.latex import escape as in_latex
+from fedunlearn.results.report.markdown import escape as in_markdown
+from fedunlearn.results.report.page import prose
 from fedunlearn.results.report.picks import picks
 from fedunlearn.results.report.spans import spans
 from fedunlearn.simulations import report as report_command
@@ -38,6 +41,38 @@ PAID = pd.DataFrame(
         "similarity": [0.2, 0.75, 0.2, 0.75],
     }
 )
+
+
+@pytest.mark.parametrize(
+    ("name", "lines"),
+    [
+        ("retrain", ["retrain"]),
+        ("fedaccum(interval=2)", ["fedaccum(interval=2)"]),
+        ("puf(mode=special,eta=20)", ["puf(mode=special,", "eta=20)"]),
+        ("x" * 30, ["x" * 21, "x" * 9]),
+        ("(,", ["(,"]),
+        ("", [""]),
+    ],
+)
+def test_a_long_name_is_folded_and_nothing_of_it_is_lost(name, lines):
+    assert folded(name) == lines
+    assert "".join(lines) == name
+    assert max(map(len, lines)) <= LABEL
+
+
+def test_a_chart_is_high_enough_for_the_lines_of_every_row():
+    _, flat = rows_of(["a", "b", "a"])
+    axis, high = rows_of(["a", "puf(mode=special,eta=20,more_of_it=3)"])
+    assert flat == 2 * 25 + 10
+    assert high >= 2 * 12 * 2 + 10
+    assert '["puf(mode=special,", "eta=20,more_of_it=3)"]' in axis.to_dict()["labelExpr"]
+
+
+def test_code_is_code_in_every_format_and_the_rest_is_escaped():
+    text = "Set `split=0|1` & <see> a ` alone."
+    assert prose(text) == "Set <code>split=0|1</code> &amp; &lt;see&gt; a ` alone."
+    assert in_markdown(text) == r"Set `split=0\|1` &amp; \<see\> a \` alone."
+    assert in_latex("`a_b` & c") == r"\texttt{a\_b} \& c"
 
 
 def test_who_lost_most_with_each_strategy():

@@ -16,7 +16,7 @@ from fedunlearn.results import (
 )
 from fedunlearn.results.frames import ALL_SEEDS
 from fedunlearn.results.report.cells import NO_NUMBER, Cell, Table, measure
-from fedunlearn.results.report.charts.chart import Chart, Choice, Controls, finished, named
+from fedunlearn.results.report.charts.chart import Chart, Choice, Controls, finished, named, rows_of
 
 BEFORE = "before"
 """What the model before unlearning is called."""
@@ -72,10 +72,11 @@ def attacked(attacks: pd.DataFrame, attack: Choice, controls: Controls, order: l
     """Draw each strategy's area under the curve with its interval; ``attacks`` is of `areas`."""
     base = named("areas").transform_filter(f"{controls.served} && datum.attack == {attack.param}")
     rows = [RETRAIN, RETRAIN_AGAIN, BEFORE, *order]
-    y = alt.Y("strategy:N", sort=rows, title=None, axis=alt.Axis(grid=True, labelLimit=140))
+    axis, height = rows_of(attacks["strategy"], grid=True)
+    y = alt.Y("strategy:N", sort=rows, title=None, axis=axis)
     x = alt.X(
         "value:Q", scale=alt.Scale(domain=[0, 1]),
-        title="Area under the curve (0.5: chance); the line: 95 % interval, or range over seeds",
+        title=["Area under the curve (0.5: chance);", "lines: 95 % interval, or range over seeds"],
     )  # fmt: skip
     numbers = [alt.Tooltip(f"{name}:Q", format=".3f") for name in ("value", "low", "high")]
     tips = ["strategy:N", *numbers]
@@ -99,7 +100,6 @@ def attacked(attacks: pd.DataFrame, attack: Choice, controls: Controls, order: l
     )
     layered = alt.layer(*layers).add_params(*controls.parameters[:2], attack.parameter())
     data = {"areas": attacks, "chance": pd.DataFrame({"x": [0.5]})}
-    height = 24 * attacks["strategy"].nunique() + 10
     spec = finished(layered, data, title="", height=height, description=text)
     return Chart("attacked", "Attacks", text, spec)
 

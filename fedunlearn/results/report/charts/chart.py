@@ -2,7 +2,8 @@
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +17,9 @@ from fedunlearn.results.report.theme import theme
 
 WIDTH = 640
 """Pixels that a figure in a file is wide; on a page it takes the width there is."""
+
+LABEL = 22
+"""Letters of a row's name in a line: on a telephone more of them leave no room for the chart."""
 
 Spec = dict[str, Any]
 
@@ -171,6 +175,24 @@ def finished(
 def heading(text: str, below: str) -> Any:
     """Return a title of two lines, both given as expressions."""
     return alt.Title(alt.ExprRef(f"[{text}, {below}]"))
+
+
+def folded(name: str) -> list[str]:
+    """Return a name in lines of at most `LABEL` letters, broken behind brackets and commas."""
+    lines = [""]
+    for part in re.findall(rf"[^(,]{{1,{LABEL - 1}}}[(,]?|[(,]", name):
+        if lines[-1] and len(lines[-1] + part) > LABEL:
+            lines.append("")
+        lines[-1] += part
+    return lines
+
+
+def rows_of(names: Iterable[str], *, grid: bool = False) -> tuple[alt.Axis, int]:
+    """Return the axis of a chart with a row a name, none of them cut, and the chart's height."""
+    lines = {name: folded(name) for name in dict.fromkeys(names)}
+    most = max(map(len, lines.values()), default=1)
+    axis = alt.Axis(grid=grid, labelExpr=f"{json.dumps(lines)}[datum.label]", labelLimit=0)
+    return axis, max(25, 13 * most + 2) * len(lines) + 10
 
 
 def steps(most: float) -> list[float]:

@@ -9,7 +9,7 @@ import pandas as pd
 from fedunlearn.results import GREY_COLOUR, LEAVER_COLOUR, PLAIN_COLOUR, who
 from fedunlearn.results.frames import LabelCounts, label_counts
 from fedunlearn.results.report.cells import Cell, Table, number
-from fedunlearn.results.report.charts.chart import Chart, Controls, finished, named
+from fedunlearn.results.report.charts.chart import Chart, Controls, finished, named, rows_of
 from fedunlearn.results.report.theme import CONTEXT, DEEP, SHADES
 
 MANY = 2500
@@ -90,7 +90,8 @@ def timeline(requests: pd.DataFrame, rounds: int) -> Chart:
     )  # fmt: skip
     whole = pd.DataFrame({"after": [0], "end": [rounds]})
     late = f"datum.after > {0.6 * rounds}"
-    label = named("left").mark_text(baseline="bottom", dy=-12)
+    together = left.groupby("after", sort=False)["who"].agg(", then ".join).reset_index()
+    label = named("together").mark_text(baseline="bottom", dy=-12)
     layers = [
         named("training").mark_rule(color=CONTEXT, strokeWidth=6).encode(x=x, x2="end:Q"),
         named("left")
@@ -111,7 +112,7 @@ def timeline(requests: pd.DataFrame, rounds: int) -> Chart:
     )
     caption = "Who left, and after which training round"
     table = Table("requests", caption, ("Request", "Who left", "After round"), rows, numeric=False)
-    data = {"left": left, "training": whole}
+    data = {"left": left, "together": together, "training": whole}
     spec = finished(alt.layer(*layers), data, title="", height=70, description=text)
     return Chart("timeline", "Requests", text, spec, table)
 
@@ -125,7 +126,8 @@ def store(kept: pd.DataFrame, order: list[str]) -> Chart:
         alt.Tooltip("after:Q", title="training rounds"),
         alt.Tooltip("stored:Q", format=",.2~f", title="MB kept"),
     ]
-    y = alt.Y("strategy:N", sort=order, title=None, axis=alt.Axis(labelLimit=140))
+    axis, height = rows_of(final["strategy"])
+    y = alt.Y("strategy:N", sort=order, title=None, axis=axis)
     bars = named("final").mark_bar(color=PLAIN_COLOUR, height={"band": 0.6}).encode(
         x=alt.X("stored:Q", title="Megabytes kept by the last request"), y=y, tooltip=tips
     )  # fmt: skip
@@ -154,7 +156,6 @@ def store(kept: pd.DataFrame, order: list[str]) -> Chart:
     )
     headings = ("Strategy", "By", "Training rounds", "MB kept", "MB a round")
     table = Table("store", "What training kept for each strategy", headings, rows)
-    height = 24 * len(final) + 10
     data = {"final": final, "grown": kept}
     spec = finished(layers, data, title="", height=height, description=text)
     return Chart("store", "The store's growth", text, spec, table)
@@ -168,8 +169,9 @@ def harm(paid: pd.DataFrame, controls: Controls, order: list[str]) -> Chart:
     shown = paid[["request", "strategy", "client", "before", "after", "retrained", "similarity"]]
     shown = shown.assign(change=100 * paid["change"])
     base = named("paid").transform_filter(f"datum.request == {controls.request.param}")
-    y = alt.Y("strategy:N", sort=order, title=None, axis=alt.Axis(grid=True, labelLimit=140))
-    x = alt.X("change:Q", title="Change in accuracy (points), from before to after forgetting")
+    axis, height = rows_of(paid["strategy"], grid=True)
+    y = alt.Y("strategy:N", sort=order, title=None, axis=axis)
+    x = alt.X("change:Q", title=["Change in accuracy (points),", "from before to after forgetting"])
     tips = [
         alt.Tooltip("strategy:N"),
         alt.Tooltip("client:O"),
@@ -195,7 +197,6 @@ def harm(paid: pd.DataFrame, controls: Controls, order: list[str]) -> Chart:
     )
     layered = alt.layer(*layers).add_params(*controls.parameters[:2])
     data = {"paid": shown, "nothing": pd.DataFrame({"x": [0]})}
-    height = 26 * paid["strategy"].nunique() + 10
     spec = finished(layered, data, title="", height=height, description=text)
     return Chart("harm", "Who pays", text, spec, worst_off(paid))
 

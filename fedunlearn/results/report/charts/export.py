@@ -28,7 +28,7 @@ def placed(spec: Spec) -> Spec:
     """Return a chart whose layer ``names`` is placed beside the layer ``picked``; others as is.
 
     Vega's label transform, which Vega-Lite does not reach, lets no name cover another or a mark;
-    one that finds no room is left out.
+    one that finds no room is left out, and one that takes half the chart is shortened.
     """
     if not any(layer.get("name") == "names" for layer in spec.get("layer", [])):
         return spec
@@ -40,6 +40,7 @@ def placed(spec: Spec) -> Spec:
         "text": {"signal": told.replace("datum", "datum.datum")},
         "fill": {"value": INK_COLOUR},
         "fontSize": {"value": 12},
+        "limit": {"signal": "width / 2"},
     }
     names["encode"] = {"update": text}
     names["transform"] = [

@@ -7,7 +7,7 @@ import altair as alt
 import pandas as pd
 
 from fedunlearn.results import GREY_COLOUR, INK_COLOUR, RETRAIN, SHARED_TRAINING
-from fedunlearn.results.frames import ALL_SEEDS, LEAD_ROUNDS, bounds, digits, direction, label
+from fedunlearn.results.frames import ALL_SEEDS, LEAD_ROUNDS, digits, direction, label
 from fedunlearn.results.report.cells import Cell, Table, number
 from fedunlearn.results.report.charts.chart import Chart, Choice, Controls, finished, heading, named
 from fedunlearn.results.report.theme import BAND, CONTEXT
@@ -25,8 +25,8 @@ def against_rounds(
     title = heading(metric.named(), f"{goals}[{metric.param}]")
     text = (
         "Line chart of the chosen measure against rounds since the request, a line a strategy, "
-        "with a shaded band where retrained models lie. Its final values are in the table below "
-        "and in the table of all measures."
+        "thin ones for single seeds, with a shaded band where retrained models lie. Its final "
+        "values are in the table below and in the table of all measures."
     )
 
     def drawn(legend: alt.Legend | None) -> dict[str, Any]:
@@ -72,7 +72,7 @@ def _lines(
     last: int,
     legend: alt.Legend | None,
 ) -> list[alt.Chart]:
-    """Draw training in grey, retraining in black, and those picked in their colours."""
+    """Draw training in grey, and those picked in their colours: seeds thin, retraining on top."""
     base = _means(metric, controls)
     scale = alt.Scale(domain=[-LEAD_ROUNDS - 0.4, last + 0.4], nice=False)
     axis = alt.Axis(tickMinStep=1, format="d", grid=False)
@@ -86,8 +86,9 @@ def _lines(
     )
     rest = base.transform_filter(controls.dropped)
     shared = base.transform_filter("datum.phase == 'train'")
-    goal = base.transform_filter(f"datum.strategy == {json.dumps(RETRAIN)}")
-    mine = base.transform_filter(f"datum.phase != 'train' && {controls.picked}")
+    picked = f"datum.phase != 'train' && {controls.picked}"
+    mine, seeds = (table.transform_filter(picked) for table in (base, _seeds(metric, controls)))
+    goal = mine.transform_filter(f"datum.strategy == {json.dumps(RETRAIN)}")
     colour = controls.colour(None)
     return [
         named("request").mark_rule(color=GREY_COLOUR).encode(x=x),
@@ -97,15 +98,15 @@ def _lines(
         shared.mark_line(color=GREY_COLOUR, strokeWidth=2, clip=True).encode(
             x=x, y=y, detail="strategy:N", tooltip=tips
         ),
-        goal.mark_line(color=INK_COLOUR, strokeWidth=1.5, clip=True).encode(
-            x=x, y=y, strokeDash=dash, tooltip=tips
-        ),
-        mine.mark_area(opacity=0.13, clip=True).encode(
-            x=x, y=alt.Y("low:Q"), y2="high:Q", color=colour, detail="phase:N"
-        ),
-        mine.mark_line(strokeWidth=2, clip=True).encode(
+        seeds.properties(name="seeds")
+        .mark_line(strokeWidth=0.8, opacity=0.4, clip=True)
+        .encode(x=x, y=alt.Y("value:Q"), color=colour, detail=["seed:N", "phase:N"]),
+        mine.mark_line(strokeWidth=2.5, clip=True).encode(
             x=x, y=y, color=colour, strokeDash=dash, tooltip=tips
         ),
+        goal.properties(name="retraining")
+        .mark_line(color=INK_COLOUR, strokeWidth=1.2, clip=True)
+        .encode(x=x, y=y, strokeDash=dash, tooltip=tips),
         mine.mark_point(filled=True, size=46, opacity=1, clip=True).encode(
             x=x, y=y, color=controls.colour(legend), shape=controls.shape(legend), tooltip=tips
         ),
@@ -113,27 +114,26 @@ def _lines(
 
 
 def _means(metric: Choice, controls: Controls) -> alt.Chart:
-    """Return the chosen measure's mean over seeds at each ``x``, and a standard deviation off it.
+    """Return the chosen measure's mean over seeds at each ``x``, and its standard deviation."""
+    seed = controls.seed.param
+    chosen = f"({seed} == '{ALL_SEEDS}' || datum.seed == {seed})"
+    return _values(metric, controls, chosen).transform_aggregate(
+        mean="mean(value)", sd="stdev(value)", groupby=["strategy", "phase", "x"]
+    )
 
-    ``low`` and ``high`` end where the measure does.
-    """
-    ends = {name: bounds(name) for name, _ in metric.options}
-    least, most = (json.dumps({name: pair[end] for name, pair in ends.items()}) for end in (0, 1))
+
+def _seeds(metric: Choice, controls: Controls) -> alt.Chart:
+    """Return the chosen measure of every seed, where all are chosen together."""
+    return _values(metric, controls, f"{controls.seed.param} == '{ALL_SEEDS}'")
+
+
+def _values(metric: Choice, controls: Controls, chosen: str) -> alt.Chart:
+    """Return the values of the chosen measure and request where ``chosen`` is true."""
     return (
         named("curves")
-        .transform_filter(
-            f"datum.request == {controls.request.param} && "
-            f"({controls.seed.param} == '{ALL_SEEDS}' || datum.seed == {controls.seed.param})"
-        )
+        .transform_filter(f"datum.request == {controls.request.param} && {chosen}")
         .transform_calculate(value=f"datum[{metric.param}]")
         .transform_filter("isValid(datum.value) && isFinite(datum.value)")
-        .transform_aggregate(
-            mean="mean(value)", sd="stdev(value)", groupby=["strategy", "phase", "x"]
-        )
-        .transform_calculate(
-            low=f"max({least}[{metric.param}], datum.mean - (datum.sd || 0))",
-            high=f"min({most}[{metric.param}], datum.mean + (datum.sd || 0))",
-        )
     )
 
 

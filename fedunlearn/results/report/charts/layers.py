@@ -6,7 +6,7 @@ import pandas as pd
 from fedunlearn.results import PART_SEPARATOR, RETRAIN, RETRAIN_AGAIN, further_references
 from fedunlearn.results.frames import ALL_SEEDS
 from fedunlearn.results.report.cells import NO_NUMBER, Cell, Table, measure
-from fedunlearn.results.report.charts.chart import Chart, Choice, Controls, finished, named
+from fedunlearn.results.report.charts.chart import Chart, Choice, Controls, finished, named, rows_of
 from fedunlearn.results.report.theme import DEEP, SHADES
 
 RECORDS = {"forget_cka": "the leaver's training records", "test_cka": "test records"}
@@ -55,7 +55,8 @@ def layers(
         "layer:N", sort=columns, title="Layer, from the first to the last",
         axis=alt.Axis(labelAngle=0 if len(columns) <= FEW else -60, labelLimit=120),
     )  # fmt: skip
-    y = alt.Y("strategy:N", sort=[RETRAIN_AGAIN, *order], title=None, axis=alt.Axis(labelLimit=140))
+    axis, height = rows_of(similarity["strategy"])
+    y = alt.Y("strategy:N", sort=[RETRAIN_AGAIN, *order], title=None, axis=axis)
     fill = alt.Color(
         "cka:Q",
         scale=alt.Scale(range=SHADES[::-1], domain=[least, 1], interpolate="rgb"),
@@ -74,7 +75,6 @@ def layers(
         f"rows by {len(columns)} layers."
     )
     layered = alt.layer(*drawn).add_params(*controls.parameters[:2], compared.parameter())
-    height = 24 * similarity["strategy"].nunique() + 10
     data = {"similarity": similarity}
     spec = finished(layered, data, title="", height=height, description=text)
     return Chart("layers", "Layer by layer", text, spec)

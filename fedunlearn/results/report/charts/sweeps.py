@@ -76,7 +76,7 @@ def swept(sweep: Sweep, setting: str, outcome: str, measure: Choice, place: str)
     axis = alt.Axis(labelAngle=0)
     if numbers is not None:
         few = numbers.nunique() <= FEW
-        ticks: dict[str, Any] = {"values": sorted(set(numbers)), "format": "~g"} if few else {}
+        ticks: dict[str, Any] = {"values": sorted(set(numbers))} if few else {}
         axis = alt.Axis(grid=False, **ticks)
     x = alt.X(f"value:{'O' if numbers is None else 'Q'}", title=setting, axis=axis, **kind)
     y = alt.Y(f"{outcome}:Q", title=None, scale=alt.Scale(zero=outcome != "change"))

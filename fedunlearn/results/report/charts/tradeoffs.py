@@ -8,7 +8,7 @@ import altair as alt
 import pandas as pd
 
 from fedunlearn.results import GREY_COLOUR, INK_COLOUR, unit
-from fedunlearn.results.frames import ALL_SEEDS, digits, label
+from fedunlearn.results.frames import ALL_SEEDS, bounds, digits, label
 from fedunlearn.results.report.cells import NO_NUMBER, Cell, Table, number
 from fedunlearn.results.report.charts.chart import (
     Chart,
@@ -49,7 +49,7 @@ class Against:
         least, most = float(points[self.column].min()), float(points[self.column].max())
         ticks = steps(max(-least, most))
         values = [*(-step for step in reversed(ticks) if step > 0), *ticks]
-        return alt.Axis(values=values, format="~g", tickCount=ALL_OF_THEM)
+        return alt.Axis(values=values, tickCount=ALL_OF_THEM)
 
 
 UTILITY = Against(
@@ -76,7 +76,7 @@ def against(
     """Draw the distance from retraining against something, a point a strategy.
 
     ``measure`` chooses among metrics that have a gap. ``goal`` has the columns
-    ``request, seed, x``: where retraining itself stands, at distance 0.
+    ``request, seed, x, strategy``: where retraining itself stands, at distance 0.
     """
     measures = [name for name, _ in measure.options]
     names = {name: label(name).removesuffix(" (%)") for name in measures}
@@ -119,7 +119,8 @@ def _layers(
     there = named("points").transform_filter(chosen)
     there = there.transform_filter(f"isValid(datum.distance) && isValid(datum.{what.column})")
     mine = there.transform_filter(controls.picked)
-    reference = named("goal").transform_filter(controls.served)
+    served = named("goal").transform_filter(controls.served)
+    reference = served.transform_filter(controls.picked)
     x = alt.X(f"{what.column}:Q", title=what.axis_title, scale=what.scale(), axis=what.axis(points))
     y = _distance(points, measure.param)
     tips = _tips()
@@ -132,8 +133,11 @@ def _layers(
         .properties(name="grey")
         .mark_point(filled=True, color=CONTEXT, opacity=1, size=50)
         .encode(x=x, y=y, tooltip=tips, href="href:N"),
-        reference.mark_rule(color=INK_COLOUR, strokeDash=[2, 3]).encode(x=alt.X("x:Q")),
-        *_whiskers(what, mine, controls, x, y),
+        served.mark_rule(color=CONTEXT, strokeDash=[2, 3]).encode(x=alt.X("x:Q")),
+        reference.properties(name="goal_rule")
+        .mark_rule(color=INK_COLOUR, strokeDash=[2, 3])
+        .encode(x=alt.X("x:Q")),
+        *_whiskers(what, mine, _farthest(measure), controls, x, y),
         mine.properties(name="picked")
         .mark_point(filled=True, size=110, opacity=1)
         .encode(
@@ -161,7 +165,6 @@ def _distance(points: pd.DataFrame, param: str) -> alt.Y:
         axis=alt.Axis(
             values=alt.ExprRef(f"{values}[{param}]"),
             labelOverlap=False,
-            format="~g",
             tickCount=ALL_OF_THEM,
         ),
     )
@@ -179,13 +182,20 @@ def _tips() -> list[alt.Tooltip]:
     ]
 
 
+def _farthest(measure: Choice) -> str:
+    """Return the expression of how far from retraining the chosen measure can be."""
+    ends = {name: bounds(name) for name, _ in measure.options}
+    widths = {name: most - least for name, (least, most) in ends.items()}
+    return f"{json.dumps(widths)}[{measure.param}]"
+
+
 def _whiskers(
-    what: Against, mine: alt.Chart, controls: Controls, x: alt.X, y: alt.Y
+    what: Against, mine: alt.Chart, farthest: str, controls: Controls, x: alt.X, y: alt.Y
 ) -> list[alt.Chart]:
-    """Draw a standard deviation to either side of each point that is picked."""
+    """Draw a standard deviation to either side of each point that is picked, up to ``farthest``."""
     bars = mine.transform_calculate(
         low="max(0, datum.distance - (isValid(datum.sd) ? datum.sd : 0))",
-        high="datum.distance + (isValid(datum.sd) ? datum.sd : 0)",
+        high=f"min({farthest}, datum.distance + (isValid(datum.sd) ? datum.sd : 0))",
         left=f"datum.{what.column} - (isValid(datum.change_sd) ? datum.change_sd : 0)",
         right=f"datum.{what.column} + (isValid(datum.change_sd) ? datum.change_sd : 0)",
     )
