@@ -34,6 +34,9 @@ TINY = (
     "dataset._target_=tests.support.world.FewDigits ~dataset.test_share"
 )
 
+COMPARED = TINY.replace("seed=4 ", "")
+"""The same for ``compare``, which takes seeds."""
+
 
 def config(folder="/nowhere", overrides="", command="withdraw"):
     return {"folder": str(folder), "overrides": overrides, "command": command}
@@ -87,7 +90,7 @@ class TestRunConfig:
         assert found.folder.parent == Path("/results/outputs/withdraw")
 
     def test_compare_asks_for_several(self):
-        given = f"{TINY} strategies=[none,federaser] seeds=[1,2] hydra.run.dir=mine"
+        given = f"{COMPARED} strategies=[none,federaser] seeds=[1,2] hydra.run.dir=mine"
         found = asked(config("~/results", given, "compare"))
         assert list(found.strategies) == ["none", "federaser"]
         assert found.experiment.strategies["federaser"].interval == 1
@@ -181,7 +184,9 @@ class TestInProcess:
         ],
     )
     def test_the_numbers_are_those_of_the_ordinary_run(self, tmp_path, capsys, command, more):
-        given = config(tmp_path, f"{TINY} {more} hydra.run.dir=flown", command)
+        alone = COMPARED.replace("strategy=federaser strategy.interval=1 ", "")
+        overrides = TINY if command == "withdraw" else alone
+        given = config(tmp_path, f"{overrides} {more} hydra.run.dir=flown", command)
         flown(given, supernodes=3)
         folder = tmp_path / "flown"
         assert (folder / "metrics.csv").read_bytes() == ordinary(given, tmp_path / "ordinary")
