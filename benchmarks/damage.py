@@ -64,14 +64,16 @@ class Bench:
         file = rng.choice([file for file in files if file.suffix])
         kind = rng.choice(kinds(place / file))
         damage(place / file, kind, rng, self._alike(folder, file))
-        ended = carried_out(command, place)
+        ended = carried_out(command, place, self.root / folder)
         outcome = _outcome(ended, expected, place, file, read=folder == "open")
         said = ended.trace or ended.said
         return Result(number, folder, command, file.as_posix(), kind, outcome, said)
 
     def _undamaged(self, folder: str, command: str) -> Ended:
         if (folder, command) not in self._whole:
-            self._whole[folder, command] = ended = carried_out(command, self._copied(folder))
+            self._whole[folder, command] = ended = carried_out(
+                command, self._copied(folder), self.root / folder
+            )
             if ended.trace:
                 sys.stderr.write(f"{command} of a whole {folder}:\n{ended.trace}\n")
         return self._whole[folder, command]

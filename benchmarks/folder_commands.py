@@ -85,10 +85,13 @@ class Reached(BaseException):
     """A run got to where it would train; holds the SHA-256 of the state from which it would."""
 
 
-def carried_out(name: str, folder: Path) -> Ended:
-    """Carry out the command ``name`` on ``folder`` as the command line would."""
+def carried_out(name: str, folder: Path, whole: Path) -> Ended:
+    """Carry out the command ``name`` on ``folder`` as the command line would.
+
+    What it writes counts where that is not what stands in the ``whole`` folder already.
+    """
     _listening()
-    before = _files(folder)
+    before, intact = _files(folder), _files(whole)
     out, said, trace, code = io.StringIO(), io.StringIO(), "", 0
     arguments = [word.format(folder=folder) for word in COMMANDS[name]]
     here = Path.cwd()
@@ -110,7 +113,11 @@ def carried_out(name: str, folder: Path) -> Ended:
         trace = trace or text
     opened = {os.path.relpath(path, folder) for path in _OPENED}
     after = _files(folder)
-    changed = {place: sha for place, sha in after.items() if before.get(place) != sha}
+    changed = {
+        place: sha
+        for place, sha in after.items()
+        if sha not in (before.get(place), intact.get(place))
+    }
     left = sorted(after) if name == "cache rm" else []
     content = hashlib.sha256(repr((out.getvalue(), sorted(changed.items()), left)).encode())
     names = frozenset(name for name in opened if name in before)

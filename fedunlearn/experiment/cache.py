@@ -181,7 +181,8 @@ def _described(folder: Path) -> dict[str, Any]:
     described = files.read_json(path, "the facts of an entry of the cache")
     if not isinstance(described, dict) or described.keys() != {"facts", "tables", "made", "models"}:
         raise DamagedFile(path, "it does not describe an entry of the cache")
-    if not all(isinstance(described[name], dict) for name in ("facts", "tables", "models")):
+    parts = all(isinstance(described[name], dict) for name in ("facts", "tables", "models"))
+    if not parts or not isinstance(described["made"], str):
         raise DamagedFile(path, "it does not describe an entry of the cache")
     if "kind" not in described["facts"] or folder.name != _name(described["facts"]):
         raise DamagedFile(path, "what it says is not what the entry is named after")

@@ -238,4 +238,6 @@ def _status(folder: RunFolder, manifest: Mapping[str, object]) -> Iterator[None]
     except BaseException:
         folder.manifest({"status": "failed", **manifest})
         raise
-    folder.manifest({"status": "finished", **manifest, CHECKSUMS_KEY: folder.checksums})
+    head = chain.read(folder.path).head
+    ended = {CHECKSUMS_KEY: folder.checksums, chain.HEAD_KEY: head}
+    folder.manifest({"status": "finished", **manifest, **ended})

@@ -27,7 +27,7 @@ from fedunlearn import files
 from fedunlearn.checks import Refused
 from fedunlearn.experiment.run_folder import RunFolder
 from fedunlearn.models import Layout, model_hash
-from fedunlearn.results import Case, manifest_text, run_files
+from fedunlearn.results import Case, manifest_text, read_manifest, run_files
 from fedunlearn.results.certificates import (
     Audited,
     Purged,
@@ -285,6 +285,21 @@ class TestChain:
         shutil.rmtree(run / "certificates")
         issue(run, [replace(made, commit=None) for made in drafts(cases())])
         assert verify(run).head != head
+
+    def test_the_manifest_s_head_tells_of_the_last_certificates(self, run):
+        path = run / "manifest.json"
+        noted = {**read_manifest(run), "certificates_head": verify(run).head}
+        path.write_text(manifest_text(noted))
+        assert verify(run).head == noted["certificates_head"]
+        last = run / "certificates" / f"{names(run)[-1]}.json"
+        for file in (last, last.with_suffix(".md")):
+            file.unlink()
+        with pytest.raises(Refused, match="the last ones are missing or were replaced"):
+            verify(run)
+        shutil.rmtree(run / "certificates")
+        issue(run, [replace(made, commit=None) for made in drafts(cases())])
+        with pytest.raises(Refused, match="the last ones are missing or were replaced"):
+            verify(run)
 
     def test_a_stray_file_is_refused_and_what_a_kill_left_is_not_read(self, run):
         head = verify(run).head

@@ -6,11 +6,14 @@ from pathlib import Path
 
 from fedunlearn import files
 from fedunlearn.checks import Refused
-from fedunlearn.results import read_manifest, require_this_version, require_written
+from fedunlearn.results import MANIFEST_FILE, read_manifest, require_this_version, require_written
 from fedunlearn.results.certificates.certificate import FIRST, Certificate, config_hash
 from fedunlearn.results.certificates.encoding import decode, digest, encode
 from fedunlearn.results.certificates.signature import LIST, SIGNATURE, require_signature
 from fedunlearn.results.certificates.text import text
+
+HEAD_KEY = "certificates_head"
+"""The part of a finished run's manifest that holds the SHA-256 of its last certificate."""
 
 CERTIFICATES_FOLDER = "certificates"
 """Where they lie in a run's folder."""
@@ -64,9 +67,18 @@ def issue(
 def read(folder: Path) -> Chain:
     """Read all certificates of a run, and compare them with each other but not with its files.
 
-    Raises `Refused`, naming the file, as `verify` does.
+    The head must be the one that the manifest of a finished run holds. Raises `Refused`, naming the
+    file, as `verify` does.
     """
-    return _chain(folder / CERTIFICATES_FOLDER, unfinished=False)
+    chain = _chain(folder / CERTIFICATES_FOLDER, unfinished=False)
+    there = (folder / MANIFEST_FILE).exists()
+    noted = read_manifest(folder).get(HEAD_KEY, chain.head) if there else chain.head
+    if noted != chain.head:
+        raise Refused(
+            f"{folder / CERTIFICATES_FOLDER} does not end with the certificate whose SHA-256 "
+            f"{MANIFEST_FILE} holds under {HEAD_KEY}: the last ones are missing or were replaced."
+        )
+    return chain
 
 
 def verify(folder: Path, key: Path | None = None) -> Chain:
@@ -75,8 +87,8 @@ def verify(folder: Path, key: Path | None = None) -> Chain:
     Raises `Refused`, naming the file, for a byte that was changed, a certificate that is missing
     between others, an unknown file among them, a model or a configuration that is not the
     certified one, a table or a model that is not the one whose SHA-256 the manifest lists; with
-    a public ``key`` also unless whoever has the private one signed all this. Without it the last
-    certificates can be removed, and the whole chain replaced, unnoticed; compare its head.
+    a public ``key`` also unless whoever has the private one signed all this. Without it the whole
+    chain can be replaced unnoticed, together with its head in the manifest.
     """
     configuration = _configuration(folder / "manifest.json")
     chain = read(folder)
