@@ -169,6 +169,8 @@ def rebuilt(run: results.Run) -> experiments.Experiment:
     cfg = OmegaConf.create(here)
     try:
         return experiment(cfg, cfg.strategies)
+    except Refused as refusal:
+        raise Refused(f"{run.folder / results.MANIFEST_FILE}: {refusal}") from None
     except (AttributeError, KeyError, TypeError) as error:
         raise Refused(
             f"The configuration in {run.folder} is not one of this version of fedunlearn: "

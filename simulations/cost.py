@@ -62,7 +62,8 @@ def devices_of(run: results.Run) -> costing.Devices:
     """Return the devices of a run's own configuration; runs older than those cost no network."""
     part = _config(run).get("devices")
     require_offered(part, run.folder / results.MANIFEST_FILE)
-    made: costing.Devices = costing.Devices() if part is None else build("devices", part)
+    where = f"{run.folder / results.MANIFEST_FILE}: devices"
+    made: costing.Devices = costing.Devices() if part is None else build(where, part)
     return made
 
 
@@ -70,7 +71,7 @@ def gathering(run: results.Run) -> frozenset[str]:
     """Return the strategies of a run for which clients gathered statistics before training."""
     require_offered(_config(run).get("strategies", {}), run.folder / results.MANIFEST_FILE)
     strategies: dict[str, UnlearningStrategy] = {
-        name: build(f"strategy={name}", part)
+        name: build(f"{run.folder / results.MANIFEST_FILE}: strategy={name}", part)
         for name, part in _config(run).get("strategies", {}).items()
     }
     return frozenset(name for name, found in strategies.items() if found.needs.statistics)
