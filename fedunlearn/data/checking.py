@@ -1,10 +1,12 @@
 """What must hold of the arrays that anybody's `load` returns: each failure is one sentence."""
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from fedunlearn.checks import Refused
 from fedunlearn.data.dataset import Dataset, Records
+from fedunlearn.data.stored import number_them
 
 
 def check_dataset(dataset: object, source: object) -> Dataset:
@@ -60,7 +62,10 @@ def _check_side(records: object, classes: int, which: str) -> None:
         ("labels", labels, torch.int64, "[n]"),
     ):
         if not isinstance(held, Tensor):
-            raise Refused(f"{which} {what} are a {type(held).__name__}, not a tensor {shape}.")
+            raise Refused(
+                f"{which} {what} are a {type(held).__name__}, not a tensor {shape}."
+                f"{_text_remedy(held)}"
+            )
         if held.dim() != shape.count(",") + 1:
             raise Refused(f"{which} {what} have shape {tuple(held.shape)}; they must be {shape}.")
         if held.dtype != dtype:
@@ -79,6 +84,15 @@ def _check_side(records: object, classes: int, which: str) -> None:
             f"{which} labels go from {low} to {high}; with {classes} classes they must lie in "
             f"0 … {classes - 1}. Subtract the lowest, or name every class."
         )
+
+
+def _text_remedy(held: object) -> str:
+    """Return what to do about labels that are text; nothing where they are none."""
+    try:
+        labels = np.asarray(held)
+    except ValueError:  # rows of unlike lengths
+        return ""
+    return number_them(labels) if labels.dtype.kind in "US" and labels.ndim == 1 else ""
 
 
 def _remedy(what: str, dtype: torch.dtype) -> str:

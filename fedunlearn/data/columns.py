@@ -1,7 +1,7 @@
 """The two columns that a data set takes from Parquet files."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -11,6 +11,8 @@ import numpy as np
 import numpy.typing as npt
 
 from fedunlearn.checks import Refused, nearest
+from fedunlearn.data.listed import listed
+from fedunlearn.data.stored import number_them
 
 IMAGE_COLUMNS = ("image", "img")
 
@@ -31,15 +33,25 @@ class Columns:
     """Class names, where the file has them."""
     where: str
 
-    def encoded(self, rows: npt.NDArray[np.int64]) -> Iterator[tuple[str, BytesIO]]:
-        """Yield the place and the bytes of each of ``rows``."""
+    def encoded(
+        self, rows: npt.NDArray[np.int64], classes: Sequence[str]
+    ) -> Iterator[tuple[str, BytesIO]]:
+        """Yield the place, with its class, and the bytes of each of ``rows``."""
         for row, image in zip(rows, self.images.take(rows), strict=True):
-            yield self.places[row], BytesIO(image.as_py())
+            name = classes[self.labels[row]]
+            yield f"{self.places[row]} (class {name})", BytesIO(image.as_py())
 
 
 def find(root: Path, side: str) -> list[Path]:
     """Return the files ``<side>*.parquet`` in ``root``, or else in ``root/data``, by name."""
     return sorted(root.glob(f"{side}*.parquet")) or sorted(root.glob(f"data/{side}*.parquet"))
+
+
+def others(root: Path, read: Iterable[Path]) -> list[Path]:
+    """Return what lies in ``root`` and in ``root/data`` beside the files that were ``read``."""
+    data = root / "data"
+    there = [*root.iterdir(), *(data.iterdir() if data.is_dir() else ())]
+    return sorted({*there} - {*read, data})
 
 
 def read_file(file: Path, image: str | None, label: str | None) -> Columns:
@@ -65,11 +77,15 @@ def read_file(file: Path, image: str | None, label: str | None) -> Columns:
         raise Refused(f"{file} is not a readable Parquet file: {error}") from error
     for name in (image, label):
         if table[name].null_count:
-            raise Refused(f"{file} has rows without a value in the column {name}.")
+            raise Refused(
+                f"{file} has rows without a value in the column {name}: "
+                f"{listed(map(str, _nulls(table[name])))}. Leave them out or fill them in."
+            )
     if not pyarrow.types.is_integer(schema.field(label).type):
+        labels = table[label].to_numpy()
         raise Refused(
             f"The column {label} of {file} is {schema.field(label).type}; labels must be whole "
-            "numbers."
+            f"numbers.{number_them(labels)}"
         )
     return Columns(
         images=_bytes(table[image], image, file),
@@ -106,9 +122,15 @@ def _bytes(column: Any, name: str, file: Path) -> Any:
         )
     if column.null_count:
         raise Refused(
-            f"The column {name} of {file} has rows without bytes; images must be in the file."
+            f"The column {name} of {file} has rows without bytes "
+            f"({listed(map(str, _nulls(column)))}); images must be in the file."
         )
     return column.cast(pyarrow.large_binary())  # offsets of 64 bits: beyond 2 GB, too
+
+
+def _nulls(column: Any) -> Iterator[int]:
+    """Yield the rows of a column that have no value."""
+    yield from np.flatnonzero(column.is_null().to_numpy()).tolist()
 
 
 def _class_names(metadata: dict[bytes, bytes], label: str) -> tuple[str, ...] | None:

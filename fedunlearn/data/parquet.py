@@ -1,6 +1,7 @@
 """Data sets as Parquet files in the manner of Hugging Face."""
 
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Literal
 
@@ -8,9 +9,10 @@ import numpy as np
 
 from fedunlearn import checks
 from fedunlearn.checks import Count, Refused
-from fedunlearn.data.columns import Columns, find, joined, read_file
+from fedunlearn.data.columns import Columns, find, joined, others, read_file
 from fedunlearn.data.dataset import Dataset
 from fedunlearn.data.images import decode
+from fedunlearn.data.listed import tell_passed_over
 from fedunlearn.data.stored import (
     Stored,
     assemble,
@@ -61,33 +63,37 @@ class Parquet:
 
     def load(self) -> Dataset:
         """Read the data set; raise `Refused` where files are missing or unreadable."""
-        train, test = self._columns(self.train), self._columns(self.test)
-        classes = self.classes or train.names or _numbered(train)
-        for side in (train, test):  # all rows, also those that the limit leaves out
-            check_labels(side.labels, len(side.images), len(classes), side.where)
-        return assemble(
-            self._decoded(train, self.limit),
-            self._decoded(test, fifth(self.limit)),
-            classes,
-        )
-
-    def _columns(self, side: str) -> Columns:
         root = folder(self.root)
-        files = find(root, side)
-        if not files:
+        found = [self._found(root, side) for side in (self.train, self.test)]
+        tell_passed_over(root, others(root, chain.from_iterable(found)))
+        sides = [
+            joined([read_file(file, self.image, self.label) for file in paths], root / f"{side}*")
+            for paths, side in zip(found, (self.train, self.test), strict=True)
+        ]
+        classes = self.classes or sides[0].names or _numbered(sides[0])
+        for side in sides:  # all rows, also those that the limit leaves out
+            check_labels(side.labels, len(side.images), len(classes), side.where)
+        limits = (self.limit, fifth(self.limit))
+        rows = [sample(len(s.labels), limit) for s, limit in zip(sides, limits, strict=True)]
+        encoded = (side.encoded(kept, classes) for side, kept in zip(sides, rows, strict=True))
+        count = sum(map(len, rows))
+        pixels = decode(chain.from_iterable(encoded), count, self.size, self.channels)
+        parts = np.split(pixels, [len(rows[0])])
+        train, test = (
+            Stored(part, side.labels[kept], side.where)
+            for part, side, kept in zip(parts, sides, rows, strict=True)
+        )
+        return assemble(train, test, classes)
+
+    def _found(self, root: Path, side: str) -> list[Path]:
+        paths = find(root, side)
+        if not paths:
             raise Refused(
                 f"There is no {root / side}*.parquet, nor one in {root / 'data'}; set dataset.root"
                 " to the folder of the files, dataset.train and dataset.test to how their names "
                 "begin."
             )
-        return joined(
-            [read_file(file, self.image, self.label) for file in files], root / f"{side}*"
-        )
-
-    def _decoded(self, columns: Columns, limit: int | None) -> Stored:
-        rows = sample(len(columns.labels), limit)
-        pixels = decode(columns.encoded(rows), len(rows), self.size, self.channels)
-        return Stored(pixels, columns.labels[rows], columns.where)
+        return paths
 
 
 def _numbered(columns: Columns) -> tuple[str, ...]:

@@ -38,7 +38,7 @@ class Digits:
 
         digits = load_digits()
         stored = Stored(digits.images[..., None], digits.target, "scikit-learn's digits", white=16)
-        return assemble(*split(stored, self.test_share), classes=DIGITS)
+        return assemble(*split(stored, self.test_share, DIGITS), classes=DIGITS)
 
 
 @dataclass(frozen=True, slots=True)

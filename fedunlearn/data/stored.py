@@ -1,5 +1,6 @@
 """Pixels and labels as stored, and how they become a checked `Dataset`."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -12,6 +13,7 @@ from torch import Tensor
 from fedunlearn import randomness
 from fedunlearn.checks import Number, Refused
 from fedunlearn.data.dataset import Dataset, Records
+from fedunlearn.data.listed import listed
 from fedunlearn.randomness import Stream
 
 SplitShare = Annotated[float, Number(above=0, at_most=0.9)]
@@ -63,13 +65,27 @@ def check_labels(labels: npt.NDArray[Any], images: int, classes: int, where: str
     if len(labels) != images:
         raise Refused(f"{where} holds {images} images but {len(labels)} labels.")
     if not np.issubdtype(labels.dtype, np.integer):
-        raise Refused(f"The labels in {where} are {labels.dtype}; they must be whole numbers.")
+        raise Refused(
+            f"The labels in {where} are {labels.dtype}; they must be whole numbers."
+            f"{number_them(labels)}"
+        )
     lowest, highest = int(labels.min()), int(labels.max())
     if lowest < 0 or highest >= classes:
         raise Refused(
             f"The labels in {where} go from {lowest} to {highest}; with {classes} classes they "
             f"must lie in 0 … {classes - 1}."
         )
+
+
+def number_them(labels: npt.NDArray[Any]) -> str:
+    """Return what to do about labels that are text; nothing where they are none."""
+    if labels.dtype.kind not in "OUSTV":
+        return ""
+    names = listed(repr(str(name)) for name in np.unique(labels.astype(str)))
+    return (
+        f" Number the classes ({names}) from 0 in the order of their names, labels = "
+        "numpy.unique(names, return_inverse=True)[1], and name them in dataset.classes."
+    )
 
 
 def _records(stored: Stored) -> Records:
@@ -89,11 +105,11 @@ def scale(pixels: npt.NDArray[Any], white: float) -> Tensor:
     return images.to(torch.float32, memory_format=torch.contiguous_format).div_(white)
 
 
-def split(stored: Stored, test_share: float) -> tuple[Stored, Stored]:
+def split(stored: Stored, test_share: float, classes: Sequence[str] = ()) -> tuple[Stored, Stored]:
     """Split into train and test records, each class in proportion: the same for every run.
 
     The test set gets ``ceil(test_share * n)`` of n records. Raises `Refused` where a class has
-    too few records to be on either side.
+    too few records to be on either side; ``classes`` names those with a single one.
     """
     from sklearn.model_selection import train_test_split  # a second that other sources spare
 
@@ -107,9 +123,17 @@ def split(stored: Stored, test_share: float) -> tuple[Stored, Stored]:
     except ValueError as error:
         raise Refused(
             f"{stored.where} holds too few records for a test share of {test_share:g}: every "
-            "class needs at least one on either side. Add records or change dataset.test_share."
+            f"class needs at least one on either side{_single(stored.labels, classes)}. Add records"
+            " or change dataset.test_share."
         ) from error
     return stored.take(np.sort(train)), stored.take(np.sort(test))
+
+
+def _single(labels: npt.NDArray[Any], classes: Sequence[str]) -> str:
+    """Return which classes have one record alone, for the end of a clause."""
+    names, counts = np.unique(labels, return_counts=True)
+    alone = [classes[n] if classes else str(n) for n in names[counts == 1]]
+    return f", but there is one alone of {listed(alone)}" if alone else ""
 
 
 def sample(records: int, limit: int | None) -> npt.NDArray[np.int64]:

@@ -53,6 +53,10 @@ SPOILED = {
     "float labels": ({"labels": LABELS.float()}, r"labels are torch.float32.*int64"),
     "one-hot labels": ({"labels": torch.eye(3)[LABELS].long()}, r"labels have shape \(\d+, 3\)"),
     "a list of labels": ({"labels": LABELS.tolist()}, r"labels are a list, not a tensor \[n\]"),
+    "a list of names": (
+        {"labels": [*"abcab" * 8]},
+        r"are a list, not a tensor \[n\]\. Number the classes \('a', 'b' and 'c'\) from 0",
+    ),
     "too few labels": ({"labels": LABELS[:5]}, r"images but 5 labels"),
     "images in 0…255": ({"images": IMAGES * 255}, r"go from .* must lie in 0 … 1.*Divide bytes"),
     "standardised images": ({"images": IMAGES - 0.5}, r"must lie in 0 … 1.*into the net"),

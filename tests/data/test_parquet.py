@@ -104,7 +104,7 @@ def test_conversion(tmp_path):
 @pytest.mark.parametrize(
     ("how", "message"),
     [
-        ({"images": [*IMAGES[:-1], b"junk"]}, "Row 11 of .*test.parquet is not a readable image"),
+        ({"images": [*IMAGES[:-1], b"junk"]}, r"Row 11 of .*t \(class 2\) is not a readable"),
         ({"images": [*IMAGES[:-1], None]}, "test.parquet has rows without bytes"),
         (
             {"images": [*IMAGES[:-1], None], "struct": False},
@@ -118,7 +118,18 @@ def test_conversion(tmp_path):
         ({"labels": LABELS / 1.0}, "column label of .*test.parquet is double"),
         ({"labels": LABELS + 1}, "labels in .*test.parquet go from 1 to 3"),
         ({"images": IMAGES[:0], "labels": LABELS[:0]}, "test.parquet holds no records"),
-        ({"images": [png(PIXELS[0, :3])] * 12}, r"\(4, 4, 3\) in .* but \(3, 4, 3\) in .*test"),
+        (
+            {"images": [png(PIXELS[0, :3])] * 12},
+            r"^12 of 24 images cannot be used:\n  Row 0 of .*test.parquet \(class 0\) is 3x4 with "
+            r"3 channels but the images before it are 4x4 with 3 channels\n(  Row .*\n){9}  and 2",
+        ),
+        (
+            {"labels": [("cat", "dog", "emu")[n] for n in LABELS]},
+            r"label of .*test.parquet is string; labels must be whole numbers\. Number the classes "
+            r"\('cat', 'dog' and 'emu'\) from 0 .* name them in dataset\.classes\.$",
+        ),
+        ({"labels": [*LABELS[:-2], None, None]}, "in the column label: 10 and 11. Leave them out"),
+        ({"images": [None, *IMAGES[1:-1], None]}, r"rows without bytes \(0 and 11\); images must"),
     ],
 )
 def test_what_cannot_be_read_is_refused_by_file(tmp_path, how, message):
@@ -161,3 +172,15 @@ def test_settings_are_hashable_values():
     assert hash(Parquet(classes=["a"])) == hash(Parquet(classes=("a",)))
     with pytest.raises(Refused, match=r"Parquet\.limit"):
         Parquet(limit=0)
+
+
+def test_what_is_passed_over_is_counted_and_told(tmp_path, caplog):
+    both(tmp_path)
+    load(tmp_path)
+    assert not caplog.text
+    for name in ("validation.parquet", "data/train.parquet", "README.md"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(b"")
+    load(tmp_path)
+    told = f"Passed over in {tmp_path}: 3 files (README.md, data/train.parquet and validation.pa"
+    assert told in caplog.text

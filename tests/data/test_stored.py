@@ -32,7 +32,11 @@ def test_pixels_are_scaled_and_channels_come_first():
         (stored(np.zeros((3, 2, 3, 2))), "somewhere holds 3 images but 4 labels"),
         (stored(labels=[0, 1, 3, 0]), "from 0 to 3; with 3 classes they must lie in 0 … 2"),
         (stored(labels=[0, 1, -1, 0]), "labels in somewhere go from -1"),
-        (stored(labels=[0.0, 1.0, 2.0, 0.0]), "float64; they must be whole numbers"),
+        (stored(labels=[0.0, 1.0, 2.0, 0.0]), r"float64; they must be whole numbers\.$"),
+        (
+            stored(labels=[*"abca"]),
+            r"numbers\. Number the classes \('a', 'b' and 'c'\) from 0",
+        ),
         (stored(np.full((4, 2, 3, 2), np.nan)), "Pixels in somewhere go from nan"),
         (stored(np.full((4, 2, 3, 2), 256)), "go from 256 to 256; they must lie in 0 … 255"),
         (stored(np.full((4, 2, 3, 2), -1)), "Pixels in somewhere go from -1"),
@@ -57,9 +61,18 @@ def test_split_is_stratified_complete_and_fixed():
     np.testing.assert_array_equal(test.pixels, again.pixels)
 
 
-def test_a_class_of_one_record_cannot_be_split():
-    with pytest.raises(Refused, match=r"somewhere holds too few records for a test share of 0\.2"):
-        split(stored(labels=[0] * 20 + [1]), 0.2)
+@pytest.mark.parametrize(
+    ("labels", "classes", "named"),
+    [
+        ([0] * 20 + [1], (), "one alone of 1"),
+        ([0] * 20 + [1, 2], ("a", "b", "c"), "one alone of b and c"),
+        ([0] * 20 + [*range(1, 14)], (), "one alone of 1, 2, 3, 4, 5, 6, 7, 8, 9, 10 and 3 more"),
+        ([0, 0], ("a",), r"on either side\. Add records"),
+    ],
+)
+def test_a_class_of_one_record_cannot_be_split_and_is_named(labels, classes, named):
+    with pytest.raises(Refused, match=rf"somewhere holds too few .* share of 0\.9: .*{named}"):
+        split(stored(np.zeros((len(labels), 1, 1, 1)), labels), 0.9, classes)
 
 
 def test_smaller_samples_are_part_of_larger_ones():
