@@ -182,13 +182,13 @@ def with_half_a_model(folder):
 @pytest.mark.parametrize(
     ("damage", "sentence"),
     [
-        (unfinished, "is not through"),
+        (unfinished, "is not finished (its status is running)"),
         (other_data, "records of seed 1 are not those of the run"),
         (other_split, "records of seed 0 are not those of the run"),
         (without_configuration, "holds no configuration to train again from"),
         (of_another_version, "is not one of this version"),
         (without_a_model, "seed1-finetune-request1.safetensors cannot be read"),
-        (with_half_a_model, "seed1-finetune-request1.safetensors cannot be read"),
+        (with_half_a_model, "seed1-finetune-request1.safetensors is not "),
     ],
 )
 def test_a_run_that_is_not_whole_is_refused(copied, damage, sentence, monkeypatch, capsys):
