@@ -22,10 +22,10 @@ from fedunlearn.results import (
     is_reference,
     unit,
 )
-from fedunlearn.results.frames import Band, Spread, bands_in, direction, probe
+from fedunlearn.results.frames import Band, Spread, bands_in, bounds, direction, probe
 from fedunlearn.results.plots.against_rounds import panels
 from fedunlearn.results.plots.request_tables import RequestTables
-from fedunlearn.results.plots.style import FULL_WIDTH, PLOT_STYLE
+from fedunlearn.results.plots.style import FULL_WIDTH, PLOT_STYLE, within
 
 
 def of_request(tables: RequestTables) -> Figure | None:
@@ -86,6 +86,8 @@ def overview(
         axes.annotate(direction(metric), *corner, color=GREY_COLOUR)
         axes.grid(axis="both")
         axes.margins(x=0.06, y=0.02)
+        left, right = axes.get_xlim()
+        axes.set_xlim(within(left, right, 0, bounds(metric)))
         axes.tick_params(left=False)
     grid[0].set_yticks(range(len(names)), names)
     grid[0].invert_yaxis()
@@ -132,4 +134,5 @@ def _pair(axes: Axes, rows: pd.DataFrame, name: str, place: int) -> None:
 def _mark(axes: Axes, at: Spread, place: int, colour: str, face: str) -> None:
     form: dict[str, Any] = {"marker": "o", "markersize": 4, "markerfacecolor": face, "zorder": 3}
     spread = [[min(at.sd, at.mean)], [min(at.sd, 100 - at.mean)]]  # shares are 0 to 100 %
-    axes.errorbar(at.mean, place, xerr=spread, color=colour, elinewidth=1, linestyle="none", **form)
+    form |= {"elinewidth": 1, "linestyle": "none", "clip_on": False}
+    axes.errorbar(at.mean, place, xerr=spread, color=colour, **form)

@@ -21,8 +21,17 @@ from fedunlearn.results import (
     unit,
     unlearned_rows,
 )
-from fedunlearn.results.frames import Spread, goal, numeric, probe, settings_of, varied, wide_range
-from fedunlearn.results.plots.style import FULL_WIDTH, PLOT_STYLE
+from fedunlearn.results.frames import (
+    Spread,
+    bounds,
+    goal,
+    numeric,
+    probe,
+    settings_of,
+    varied,
+    wide_range,
+)
+from fedunlearn.results.plots.style import FULL_WIDTH, PLOT_STYLE, within
 
 FEW = 6
 """So many values are all named on the axis."""
@@ -82,7 +91,8 @@ def sensitivity(index: pd.DataFrame) -> Figure | None:
     grid = figure.subplots(1, len(shown), squeeze=False)[0]
     for axes, name in zip(grid, shown, strict=True):
         factor = 1 if name in COSTS else unit(name)
-        _lines(axes, table.assign(y=factor * table[name]))
+        most = bounds(name)[1] if name in CARDS else math.inf
+        _lines(axes, table.assign(y=factor * table[name]), most)
         if name in CARDS:
             _band(axes, goal(index, name))
         _frame(axes, name, x, sorted(table["x"].unique()))
@@ -107,17 +117,22 @@ def _short(name: str) -> str:
     return name.rpartition(".")[2]
 
 
-def _lines(axes: Axes, table: pd.DataFrame) -> None:
+def _lines(axes: Axes, table: pd.DataFrame, most: float) -> None:
+    """Draw means over seeds, and a standard deviation to either side, up to ``most``."""
     for number, (name, rows) in enumerate(table.groupby("line", sort=False)):
         look = Look(PALETTE[number % len(PALETTE)], MARKER_SHAPES[number % len(MARKER_SHAPES)])
         held = [(float(value), Spread.of(each["y"])) for value, each in rows.groupby("x")]  # type: ignore[arg-type]
         axes.errorbar(
             [value for value, _ in held],
             [at.mean for _, at in held],
-            yerr=[[min(at.sd, at.mean) for _, at in held], [at.sd for _, at in held]],
+            yerr=[
+                [min(at.sd, at.mean) for _, at in held],
+                [min(at.sd, most - at.mean) for _, at in held],
+            ],
             color=look.colour,
             marker=look.marker,
             elinewidth=0.8,
+            clip_on=False,
             label=str(name),
         )
 
@@ -147,3 +162,5 @@ def _frame(axes: Axes, name: str, x: str, values: Sequence[float]) -> None:
         axes.set_xticks(values, [f"{value:g}" for value in values])
     if name in COSTS:
         axes.set_ylim(0, 1.05 * axes.get_ylim()[1])
+    else:
+        axes.set_ylim(within(*axes.get_ylim(), 0, bounds(name)))

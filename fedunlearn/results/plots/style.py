@@ -41,6 +41,14 @@ PLOT_STYLE: Any = {
 """matplotlib's settings; text in SVG stays text, and its ids are the same in every drawing."""
 
 
+def within(low: float, high: float, least: float, ends: tuple[float, float]) -> tuple[float, float]:
+    """Return an axis as `widened` does, moved and cut so that it ends where its values do."""
+    low, high = widened(low, high, least)
+    high = min(max(high, ends[0] + least), ends[1])
+    low = max(min(low, high - least), ends[0])
+    return low, high
+
+
 def widened(low: float, high: float, least: float) -> tuple[float, float]:
     """Let an axis span ``least`` at least, so that small differences look small."""
     missing = max(0, least - (high - low)) / 2

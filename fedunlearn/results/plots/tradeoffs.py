@@ -16,7 +16,7 @@ from fedunlearn.results import CARDS, GREY_COLOUR, INK_COLOUR, RETRAIN, looks_of
 from fedunlearn.results.frames import probe, shown_points
 from fedunlearn.results.plots.placement import Numbers, clusters, place
 from fedunlearn.results.plots.request_tables import RequestTables
-from fedunlearn.results.plots.style import NARROW, PLOT_STYLE, widened
+from fedunlearn.results.plots.style import NARROW, PLOT_STYLE, within
 
 
 def of_request(tables: RequestTables) -> Figure | None:
@@ -46,9 +46,10 @@ def tradeoff(summary: pd.DataFrame) -> Figure:
             name, size = ("retrained", 9) if strategy == RETRAIN else (strategy, 5.5)
             form: dict[str, Any] = {"color": look.colour, "marker": look.marker}
             form["markersize"] = size
-            up = [[min(spread[1], at[1])], [spread[1]]]  # no distance is below zero
+            up = [[min(spread[1], at[1])], [min(spread[1], 100 - at[1])]]  # of shares
+            across = [[min(spread[0], at[0])], [min(spread[0], 100 - at[0])]]
             bars: dict[str, Any] = {"elinewidth": 1, "linestyle": "none", "clip_on": False}
-            axes.errorbar(at[0], at[1], up, spread[0], **bars, **form)
+            axes.errorbar(at[0], at[1], up, across, **bars, **form)
             marks.append(Mark(name, at, spread, form))
     if RETRAIN in points:
         axes.axhspan(0, points[RETRAIN]["distance"], color=INK_COLOUR, alpha=0.08, linewidth=0)
@@ -56,9 +57,8 @@ def tradeoff(summary: pd.DataFrame) -> Figure:
     axes.set_ylabel(f"{CARDS[probe(summary)].label}:\npoints from retrained, lower is better")
     axes.grid()
     axes.margins(0.12)
-    left, right = widened(*axes.get_xlim(), 3)
-    axes.set_xlim(left, min(101, right))
-    axes.set_ylim(0, max(5, axes.get_ylim()[1]))
+    axes.set_xlim(within(*axes.get_xlim(), 3, (0, 100)))
+    axes.set_ylim(0, min(100, max(5, axes.get_ylim()[1])))
     _name(figure, axes, marks)
     return figure
 

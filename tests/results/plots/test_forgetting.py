@@ -28,6 +28,7 @@ def lines(axes, colour):
 
 def test_one_panel_a_metric_named_as_on_its_card(of_seven, of_one):
     titles = [axes.get_title(loc="left") for axes in of_seven.axes]
+    titles = [title for title in titles if title]
     assert [title.removesuffix(" (%)") for title in titles] == [CARDS[n].label for n in NAMES]
     assert not any("Attack" in text for text in texts(of_one))
 
@@ -58,7 +59,8 @@ def test_a_strategy_of_a_single_round_is_marked(of_one):
 
 
 def test_the_retrained_value_goes_through_every_panel_and_is_named(seven, of_seven):
-    assert texts(of_seven).count("retrained") == len(NAMES)
+    named = [text.get_text() for axes in of_seven.axes for text in axes.get_yticklabels()]
+    assert named.count("retrained") == len(NAMES)
     axes = panel(of_seven, "Accuracy on the leaver's records")
     retrained = seven.metrics.query("strategy == 'retrain' and metric == 'forget_accuracy'")
     reached = retrained.groupby("seed")["value"].last()
@@ -68,20 +70,53 @@ def test_the_retrained_value_goes_through_every_panel_and_is_named(seven, of_sev
     assert band.get_height() == pytest.approx(200 * reached.std())
 
 
-@pytest.mark.parametrize(("best_seeds", "edge"), [(2, 100), (1, 0)])
-def test_shading_ends_where_the_metric_ends(seven, best_seeds, edge):
-    apart = (seven.metrics["seed"] < best_seeds).astype(float)
-    figure = forgetting(seven.metrics.assign(value=apart), seven.summary)
-    areas = [area for area in panel(figure, "Test accuracy").collections if area.get_paths()]
-    heights = np.concatenate([area.get_paths()[0].vertices[:, 1] for area in areas])
-    assert len(areas) > len(ENDS)
-    assert (heights.min(), heights.max())[edge == 100] == edge
+def test_each_seed_is_a_thin_line_and_one_alone_none(seven, of_seven, of_one):
+    axes = panel(of_seven, "Test accuracy")
+    thin = {to_hex(each.get_colors()[0]): each.get_segments() for each in axes.collections}
+    mine = thin[looks_of(["federaser"])["federaser"].colour.lower()]
+    assert len(mine) == 3
+    rows = seven.metrics.query("strategy == 'federaser' and metric == 'test_accuracy'")
+    for segment, (_, of_seed) in zip(mine, rows.groupby("seed"), strict=True):
+        np.testing.assert_allclose(segment[:, 1], 100 * of_seed["value"])
+    assert not panel(of_one, "Test accuracy").collections
+
+
+def test_retraining_is_drawn_last_and_thinner_than_the_others(of_seven):
+    for axes in (axes for axes in of_seven.axes if axes.get_title(loc="left")):
+        drawn = [line for line in axes.lines if line.get_marker() not in ("None", "")]
+        own = lines(axes, looks_of(["retrain"])["retrain"].colour)
+        assert drawn[-1] in own
+        others = [line.get_linewidth() for line in drawn if line not in own]
+        assert drawn[-1].get_linewidth() < min(others)
+
+
+@pytest.mark.parametrize("value", [0.0, 1.0])
+def test_no_axis_goes_beyond_what_a_measure_can_be(seven, value):
+    alike = seven.metrics.assign(value=value)
+    figure = forgetting(alike, seven.summary)
+    for name in NAMES:
+        low, high = panel(figure, CARDS[name].label).get_ylim()
+        assert 0 <= low < high <= (1 if name == "membership_auc" else 100)
+
+
+def test_the_gaps_in_the_end_are_those_of_the_summary(seven, of_seven):
+    ends = [axes for axes in of_seven.axes if "gap in the end" in texts(axes)]
+    assert len(ends) == len(NAMES)
+    for axes, name in zip(ends, NAMES, strict=True):
+        factor = 1 if name == "membership_auc" else 100
+        for strategy, look in looks_of(seven.summary["strategy"]).items():
+            drawn = [line for line in lines(axes, look.colour) if len(line.get_xdata()) == 1]
+            (mark,) = [line for line in drawn if line.get_marker() == look.marker]
+            gaps = factor * seven.summary[seven.summary.strategy == strategy][f"{name}_gap"]
+            assert mark.get_ydata()[0] == pytest.approx(gaps.mean())
+            low, high = axes.get_ylim()
+            assert low < gaps.min() <= gaps.max() < high
 
 
 def test_small_differences_are_not_blown_up(one):
     still = one.summary.assign(test_accuracy=0.0, test_accuracy_gap=0.0)
     axes = panel(forgetting(one.metrics.assign(value=0.0), still), "Test accuracy")
-    assert axes.get_ylim() == pytest.approx((-1.5, 1.5))
+    assert axes.get_ylim() == pytest.approx((0, 3))
 
 
 def test_a_legend_of_many_long_names_stays_in_the_figure(seven):
@@ -101,10 +136,10 @@ def test_long_retraining_is_cut_and_the_legend_says_so(of_one):
     assert "retrain (until round 24)" in texts(of_one)
 
 
-def test_the_legend_explains_recovery_and_shading_only_where_they_are(of_seven, of_one):
+def test_the_legend_explains_recovery_seeds_and_shading_only_where_they_are(of_seven, of_one):
     many, single = texts(of_seven), texts(of_one)
-    assert {"recovery", "± sd of 3 seeds; retrained: 3 models"} <= set(many)
-    assert not {"recovery", "± sd of 1 seeds"} & set(single)
+    assert {"recovery", "each of 3 seeds", "retrained: 3 models"} <= set(many)
+    assert not {"recovery", "each of 1 seeds", "retrained: 1 models"} & set(single)
 
 
 @pytest.mark.parametrize(
@@ -128,7 +163,7 @@ def test_the_band_is_that_of_all_references_and_the_legend_counts_them(seven):
         ]
     )
     figure = forgetting(metrics, summary)
-    assert "± sd of 3 seeds; retrained: 6 models ± margin" in texts(figure)
+    assert "retrained: 6 models ± margin" in texts(figure)
     assert "retrain-2" not in texts(figure)
     judged = judge(summary).set_index(["metric", "strategy"]).loc[("test_accuracy", "none")]
     (band,) = [p for p in panel(figure, "Test accuracy").patches if p.get_width() == 1]

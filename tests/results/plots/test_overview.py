@@ -108,3 +108,11 @@ def test_many_strategies_get_an_overview_in_place_of_curves(tmp_path):
         kept.to_csv(file, index=False)
     assert crowded(load(run).summary)
     assert {file.stem for file in draw(run)} == {"overview", "cost", "labels"}
+
+
+def test_no_axis_goes_beyond_what_a_measure_can_be(recovered):
+    for value in (0.0, 1.0):
+        wild = recovered.metrics.assign(value=(recovered.metrics["seed"] == value).astype(float))
+        for axes in overview(wild, recovered.summary).axes:
+            low, high = axes.get_xlim()
+            assert 0 <= low < high <= 100

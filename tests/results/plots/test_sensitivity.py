@@ -127,3 +127,15 @@ def test_a_multirun_gets_a_figure_a_strategy(tmp_path):
         for kind in ("svg", "png")
     ]
     assert (tmp_path / "index.csv").exists()
+
+
+def test_neither_axis_nor_bar_goes_beyond_what_a_measure_can_be():
+    runs = [f"strategy.eta={eta} seed={seed}" for eta in (1, 2) for seed in (0, 1)]
+    apart = index(runs)
+    apart["test_accuracy"] = [0.9, 0.2, 0.9, 1.0] * 2
+    figure = sensitivity(apart)
+    for axes in figure.axes[:3]:
+        low, high = axes.get_ylim()
+        assert 0 <= low < high <= 100
+    tops = [path.vertices[:, 1].max() for path in figure.axes[1].containers[0][2][0].get_paths()]
+    assert max(tops) == 100

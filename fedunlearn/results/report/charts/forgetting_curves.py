@@ -88,7 +88,10 @@ def _lines(
     shared = base.transform_filter("datum.phase == 'train'")
     picked = f"datum.phase != 'train' && {controls.picked}"
     mine, seeds = (table.transform_filter(picked) for table in (base, _seeds(metric, controls)))
-    goal = mine.transform_filter(f"datum.strategy == {json.dumps(RETRAIN)}")
+    goal, others = (
+        mine.transform_filter(f"datum.strategy {sign} {json.dumps(RETRAIN)}")
+        for sign in ("==", "!=")
+    )
     colour = controls.colour(None)
     return [
         named("request").mark_rule(color=GREY_COLOUR).encode(x=x),
@@ -101,7 +104,7 @@ def _lines(
         seeds.properties(name="seeds")
         .mark_line(strokeWidth=0.8, opacity=0.4, clip=True)
         .encode(x=x, y=alt.Y("value:Q"), color=colour, detail=["seed:N", "phase:N"]),
-        mine.mark_line(strokeWidth=2.5, clip=True).encode(
+        others.mark_line(strokeWidth=2.5, clip=True).encode(
             x=x, y=y, color=colour, strokeDash=dash, tooltip=tips
         ),
         goal.properties(name="retraining")
