@@ -15,7 +15,7 @@ export FLWR_DISABLE_UPDATE_CHECK ?= 1
 unexport PYTHONDONTWRITEBYTECODE
 
 .NOTPARALLEL:
-.PHONY: setup demo test check slow pins clean
+.PHONY: setup demo test check slow docs pins clean
 
 setup: $(READY)
 
@@ -36,6 +36,11 @@ check: $(READY)
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 
+# A link that leads nowhere is an error, as is whatever else Sphinx warns of.
+docs: .venv/docs-ready
+	$(BIN)/python -m sphinx -W --keep-going -q -b html -c docs . site -d .venv/docs-read
+	@echo "Open site/index.html"
+
 # The newest versions that agree, for every supported Python at once.
 pins: $(BIN)/uv
 	echo "# Regenerate with: make pins" > .venv/pins
@@ -45,12 +50,18 @@ pins: $(BIN)/uv
 
 # Results in outputs/ stay.
 clean:
-	rm -rf .venv .hypothesis .mypy_cache .pytest_cache .ruff_cache build dist
+	rm -rf .venv .hypothesis .mypy_cache .pytest_cache .ruff_cache build dist site docs/api
 
 $(READY): pyproject.toml constraints.txt | $(BIN)/uv
 	@echo "Installing fedunlearn and its dependencies into .venv"
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --constraints constraints.txt \
 		--build-constraints constraints.txt --editable '.[dev]'
+	@touch $@
+
+.venv/docs-ready: $(READY)
+	@echo "Installing Sphinx into .venv"
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --constraints constraints.txt \
+		--build-constraints constraints.txt --editable '.[docs]'
 	@touch $@
 
 $(BIN)/uv:

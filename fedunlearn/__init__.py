@@ -14,15 +14,19 @@ if not os.path.isdir(os.path.join(_here, "simulations")):
     __path__.append(os.path.dirname(_here))
 
 
+_LAZY = {"simulate": "simulate", "Simulation": "simulation"}
+"""Names that bring Hydra and pandas along, and their files: found when they are asked for."""
+
+
 def __getattr__(name: str) -> object:
-    """Find `simulate` when it is asked for: it brings Hydra and pandas along."""
-    if name != "simulate":
+    """Find one of `_LAZY`."""
+    if name not in _LAZY:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from importlib import import_module
 
-    return import_module("fedunlearn.simulations.simulate").simulate
+    return getattr(import_module(f"fedunlearn.simulations.{_LAZY[name]}"), name)
 
 
 def __dir__() -> list[str]:
-    """List `simulate` as well, which is found when it is asked for."""
-    return sorted({*globals(), "simulate"})
+    """List those of `_LAZY` as well."""
+    return sorted({*globals(), *_LAZY})

@@ -6,6 +6,7 @@ each strategy declares and each class says of its fields, so that it cannot go o
 
 import inspect
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from omegaconf import OmegaConf
@@ -23,6 +24,18 @@ CONFIGS = CONF / "strategy"
 PAGES = ROOT / "docs" / "strategies"
 PLAIN = ROOT / "docs" / "flower.md"
 VALUES = ROOT / "docs" / "hyperparameters.md"
+CHOOSING = ROOT / "docs" / "choosing.md"
+
+KEPT = ("nothing", "models", "updates", "updates and models", "sums of features")
+"""What a server may have kept of training, as `stored` says it."""
+
+COOPERATION = (
+    "nobody works",
+    "the server does",
+    "those who remain do",
+    "the leavers do, before they go",
+)
+"""Who may work for the forgetting; whoever is asked for less stands further left."""
 
 GUARANTEES = {
     "none": "none",
@@ -122,6 +135,35 @@ def idea(method: UnlearningStrategy) -> str:
     return module.__doc__.splitlines()[0].partition(": ")[2].rstrip(".")
 
 
+def cases() -> str:
+    """Return the table of strategies by what the server kept and who works, in Markdown."""
+    found: dict[tuple[str, str], list[str]] = {}
+    for name in names():
+        method = strategy(name)
+        page = f"strategies/{name}.md"
+        title = f"[`{name}`]({page})" if (PAGES / f"{name}.md").exists() else f"`{name}`"
+        mark = "" if method.guarantee == "none" else f" (*{method.guarantee}*)"
+        place = (stored(replace(method.needs, every=1)), _column(method.needs))
+        found.setdefault(place, []).append(title + mark)
+    heads = " | ".join(COOPERATION)
+    lines = [f"| the server kept | {heads} |", f"|---|{'---|' * len(COOPERATION)}"]
+    for kept in KEPT:
+        cells = (", ".join(found.pop((kept, who), [])) or "" for who in COOPERATION)
+        lines.append(f"| {kept} | {' | '.join(cells)} |")
+    assert not found, found
+    return "\n".join(lines)
+
+
+def _column(needs: Needs) -> str:
+    """Return the first of `COOPERATION` that gives these needs whom they ask."""
+    nobody, server, others, leavers = COOPERATION
+    if needs.leaver:
+        return leavers
+    if needs.remaining:
+        return others
+    return server if needs.proxy else nobody
+
+
 def plain_apps() -> str:
     """Return the table of methods that plain Flower apps can be served by, in Markdown."""
     lines = ["| method | with a plain Flower app |", "|---|---|"]
@@ -186,6 +228,7 @@ def pages() -> dict[Path, str]:
         ROOT / "README.md": filled((ROOT / "README.md").read_text(), {"strategies": overview()})
     }
     by_page[PLAIN] = filled(PLAIN.read_text(), {"plain apps": plain_apps()})
+    by_page[CHOOSING] = filled(CHOOSING.read_text(), {"cases": cases()})
     by_page[VALUES] = filled(VALUES.read_text(), {"values": all_classes()})
     for path in sorted(PAGES.glob("*.md")):
         by_page[path] = filled(path.read_text(), {"facts": facts(path.stem)})

@@ -82,21 +82,28 @@ def simulate(
     given = {key: value for key, value in named.items() if value is not None}
     whole = [*overrides_of(given | keys), *_further(overrides)]
     _require_heeded(whole)
+    place = None if folder is None else Path(folder).expanduser().absolute()
+    return Simulation(_carried_out(whole, place, verbose=verbose))
+
+
+def _carried_out(overrides: list[str], folder: Path | None, *, verbose: bool) -> Path:
+    """Run what ``overrides`` ask for, and return where the results are."""
     _admit_working_directory()
     for note in search_path.passed_over():
         log.warning(note)
-    asked = run_config.read("compare", whole, Path.cwd())
+    asked = run_config.read("compare", overrides, Path.cwd())
     built = asked.experiment
     how = {name: bool(asked.cfg[name]) for name in configured.HOW}
     if folder is not None and not any(how.values()):
-        experiment.require_free(_absolute(folder))
-    place = _new_folder() if folder is None else _absolute(folder)
+        experiment.require_free(folder)
+    place = folder or _new_folder()
     require_space(place)
+    given = [o for o in overrides if o.lstrip("+~").partition("=")[0] not in how]
     content = configured.content(asked.cfg, asked.strategies)
     console = results.wide_enough(results.PersistentConsole()) if verbose else _silent()
     with _torch_threads_kept():
-        experiment.run(built, asked.seeds, place, content, console, **how)
-    return Simulation(place)
+        experiment.run(built, asked.seeds, place, content, console, overrides=given, **how)
+    return place
 
 
 def _name(group: str, value: object) -> str | None:
@@ -169,10 +176,6 @@ def _new_folder() -> Path:
             count += 1
         else:
             return folder
-
-
-def _absolute(folder: str | PathLike[str]) -> Path:
-    return Path(folder).expanduser().absolute()
 
 
 def _silent() -> Console:

@@ -18,6 +18,12 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
+def _shown(path: Path) -> Path:
+    """Return a path relative to where the user stands, where that is shorter."""
+    here = Path.cwd()
+    return path.relative_to(here) if path.is_relative_to(here) else path
+
+
 @dataclass(frozen=True)
 class Picture(os.PathLike[str]):
     """A figure as a file, which a notebook shows."""
@@ -27,6 +33,9 @@ class Picture(os.PathLike[str]):
 
     def __fspath__(self) -> str:
         return str(self.file)
+
+    def __repr__(self) -> str:
+        return f"Picture({_shown(self.file)})"
 
     def _repr_png_(self) -> bytes:
         return self.file.read_bytes()
@@ -99,17 +108,18 @@ class Simulation:
 
     def __str__(self) -> str:
         """Write the answers as the command line prints them."""
-        here = Path.cwd()
-        place = self.folder.relative_to(here) if self.folder.is_relative_to(here) else self.folder
+        place = _shown(self.folder)
         if self.answers.empty:
             return f"Nobody has left.\nResults are in {place}"
         leavers = ", then ".join(
             map(results.who, self.summary.drop_duplicates("request")["clients"])
         )
-        console = Console(file=io.StringIO(), width=results.TABLE_WIDTH, color_system=None)
+        text = io.StringIO()
+        console = Console(
+            file=text, width=results.TABLE_WIDTH, color_system=None, force_jupyter=False
+        )
         console.print(results.printed_answers(self.answers, leavers))
-        assert isinstance(console.file, io.StringIO)
-        return f"{console.file.getvalue()}Results are in {place}"
+        return f"{text.getvalue()}Results are in {place}"
 
     def _repr_pretty_(self, printer: object, cycle: bool) -> None:
         """Let a notebook show what ``print`` does."""

@@ -9,6 +9,7 @@ from fedunlearn import checks
 from fedunlearn.checks import Refused
 
 Indices = npt.NDArray[np.int64]
+"""Records, by their place in a data set."""
 
 Labels = npt.NDArray[np.integer[Any]]
 

@@ -136,7 +136,7 @@ class Layout:
         return torch.cat([state[part.name].detach().reshape(-1) for part in self.parts])
 
     def named(self, vector: Tensor) -> dict[str, Tensor]:
-        """Return views of ``vector`` [..., d] by name, each [..., *shape]; no copies."""
+        """Return views of ``vector`` [..., d] by name, each ``[..., *shape]``; no copies."""
         pieces = torch.split(vector, [part.size for part in self.parts], dim=-1)
         lead = vector.shape[:-1]
         return {

@@ -24,7 +24,7 @@ def told_apart(
     """Return the p-value of ``values[m]`` [S] being ``references[m]`` [S, R] as well, and each m's.
 
     In each of S seeds any of the R + 1 models may stand for the strategy: (R + 1)^S arrangements
-    a, equally likely if it forgot perfectly, and the same for all measures m. With
+    a, equally likely if it forgot perfectly, and the same for all measures m. With::
 
         gap_m(a) = mean_s (y_s - mean_r x_sr)    of the model that a chooses in each seed
         z_m(a) = |gap_m(a)| / rms_a gap_m        T(a) = max_m z_m(a)

@@ -6,6 +6,7 @@ DID_NOT_TAKE = "did not take"
 """The word of summary.csv's column ``probe`` for a backdoor that cannot tell anything."""
 
 MINUS_SIGN = "\N{MINUS SIGN}"
+"""Before negative numbers that people read."""
 
 NO_NUMBER = "\N{EN DASH}"
 """Stands where there is no number."""

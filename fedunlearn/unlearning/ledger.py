@@ -7,6 +7,7 @@ from typing import Literal
 from fedunlearn.data import ClientId
 
 Phase = Literal["train", "unlearn", "recover"]
+"""What a round belongs to."""
 
 Clock = Callable[[], float]
 """Tells seconds that only ever grow."""

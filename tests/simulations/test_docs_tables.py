@@ -1,5 +1,7 @@
 """The tables of strategies in README.md and docs/ say what the code declares."""
 
+import re
+
 import pytest
 
 from fedunlearn.simulations import docs_tables as tables
@@ -31,3 +33,20 @@ def test_only_what_stands_between_marks_changes():
     filled = tables.filled(text, {"x": "| new |"})
     assert filled == "a\n<!-- generated: x -->\n\n| new |\n\n<!-- end -->\nb\n"
     assert tables.filled(filled, {"x": "| new |"}) == filled
+
+
+def test_every_strategy_has_one_place_in_the_table_of_cases():
+    rows = [line.split("|")[1:-1] for line in tables.cases().splitlines()[2:]]
+    placed = {
+        name: (row[0].strip(), column)
+        for row in rows
+        for column, cell in enumerate(row)
+        for name in re.findall(r"`(\w+)`", cell)
+    }
+    assert sorted(placed) == tables.names()
+    assert sum(cell.count("`") for row in rows for cell in row) == 2 * len(placed)
+    assert placed["retrain"] == ("nothing", 3)
+    assert placed["fedaccum"] == ("updates", 1)
+    assert placed["subtraction"] == ("updates", 2)
+    assert placed["pga"] == ("updates", 4)
+    assert placed["ridge_head"] == ("sums of features", 1)

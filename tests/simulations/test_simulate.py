@@ -148,6 +148,7 @@ def test_what_it_returns_is_shown_drawn_and_reported():
     assert "Can anybody tell that client 0 had been there?" in str(found)
     assert str(found).endswith("Results are in mine")
     picture = found.plot()
+    assert repr(picture) == "Picture(mine/figures/forgetting.png)"
     assert picture._repr_png_() == Path(picture).read_bytes()
     assert found.plot("forgetting").file == found.folder / "figures" / "forgetting.png"
     with pytest.raises(Refused, match=r"no figure tradeof.*tradeoff"):
@@ -227,5 +228,6 @@ def test_the_name_is_found_without_importing_what_it_needs():
     )
     assert done.stdout.split() == []
     assert fedunlearn.simulate is simulate
+    assert fedunlearn.Simulation is Simulation
     with pytest.raises(AttributeError, match="no attribute 'simulte'"):
         _ = fedunlearn.simulte

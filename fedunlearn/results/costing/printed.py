@@ -16,11 +16,13 @@ COSTS_LEGEND = (
     "Time to forget: mean, and 5-95 % over seeds and draws of devices; it counts unlearning and "
     "recovery. Share of retraining: that time over retraining's, on the same devices."
 )
+"""How to read `costs_printed`."""
 
 BREAK_EVEN_LEGEND = (
     "The number of requests from which on a strategy costs less in all than retraining, what "
     "training stored and gathered for it included; in parentheses 5-95 %. 0: from the start."
 )
+"""How to read `break_even_printed`."""
 
 
 def costs_printed(costs: pd.DataFrame) -> Table:
