@@ -72,15 +72,8 @@ def simulate(
         Refused: Before any training, for whatever cannot be; the message says what to do.
 
     """
-    named = {
-        "dataset": _name("dataset", dataset),
-        "strategies": [strategies]
-        if isinstance(strategies, str) and strategies != "all"
-        else strategies,
-        "seeds": _seeds(seeds),
-    }
-    given = {key: value for key, value in named.items() if value is not None}
-    whole = [*overrides_of(given | keys), *_further(overrides)]
+    named = _named(dataset, strategies, seeds)
+    whole = [*overrides_of(named | keys), *_further(overrides)]
     _require_heeded(whole)
     place = None if folder is None else Path(folder).expanduser().absolute()
     return Simulation(_carried_out(whole, place, verbose=verbose))
@@ -104,6 +97,17 @@ def _carried_out(overrides: list[str], folder: Path | None, *, verbose: bool) ->
     with _torch_threads_kept():
         experiment.run(built, asked.seeds, place, content, console, overrides=given, **how)
     return place
+
+
+def _named(dataset: object, strategies: object, seeds: object) -> dict[str, object]:
+    """Return what is given of the first three arguments, by key."""
+    one = isinstance(strategies, str) and strategies != "all"
+    named = {
+        "dataset": _name("dataset", dataset),
+        "strategies": [strategies] if one else strategies,
+        "seeds": _seeds(seeds),
+    }
+    return {key: value for key, value in named.items() if value is not None}
 
 
 def _name(group: str, value: object) -> str | None:
