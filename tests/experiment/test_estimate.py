@@ -547,7 +547,7 @@ class TestCommand:
             raise Refused("enough")
 
         seen = []
-        monkeypatch.setattr(entry.Pace, "of", read)
+        monkeypatch.setattr(Pace, "of", read)
         with pytest.raises(SystemExit):
             told("seeds=[8,9]", "strategies=[fedaccum,federaser]", "strategy.interval=3")
         ((experiment, seeds),) = seen
@@ -565,7 +565,7 @@ class TestCommand:
             (["strategies=[none,retrin]"], "strategies=retrin does not exist; did you mean"),
             (["strategy.interval=0"], "strategy.interval must be a whole number"),
             (["seeds=[0,-1]"], "Each of seeds must be a whole number"),
-            (["seeds=[]"], "seeds must name one or more different seeds"),
+            (["seeds=[]"], "seeds must be a number or different ones, not []"),
             (["history=none"], "needs stored updates"),
             (["model=lenet5"], "needs images of at least 28x28"),
             (["planting=backdoor", "planting.target=12"], "planting.target=12 is no class"),
