@@ -29,7 +29,6 @@ from fedunlearn.history import Needs, OnDisk
 from fedunlearn.local import Distillation, LocalWork, Sgd, Trained
 from fedunlearn.models import Mlp
 from fedunlearn.simulations import __main__ as command
-from fedunlearn.simulations import estimate as entry
 from fedunlearn.unlearning import SERVER_ID, Ledger, Plain, ProxyData, Request, Training
 from strategies.fedaccum import FedAccum
 from strategies.federaser import FedEraser
