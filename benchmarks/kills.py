@@ -26,6 +26,7 @@ import numpy as np
 
 from benchmarks import killed_runs
 from benchmarks.killed_runs import KILLED, Kill, Place
+from fedunlearn.experiment import RUN_LOG
 
 SMALL = (
     *("model=mlp", "model.hidden=[16]", "partition.clients=4", "planting=backdoor"),
@@ -72,12 +73,12 @@ def arguments(scenario: str, number: int) -> list[str]:
 
 
 def contents(folder: Path) -> dict[str, bytes]:
-    """Return every file below ``folder`` but Hydra's own, locks and those of this benchmark."""
+    """Return every file below ``folder`` but Hydra's, locks, run.log and this benchmark's own."""
     found = {}
     for path in sorted(folder.rglob("*")):
         name = path.relative_to(folder).as_posix()
-        hydra = ".hydra" in path.parts or path.name == "multirun.yaml"
-        if path.is_file() and not hydra and not path.name.endswith(".lock") and name not in OWN:
+        other = ".hydra" in path.parts or path.name in ("multirun.yaml", RUN_LOG)
+        if path.is_file() and not other and not path.name.endswith(".lock") and name not in OWN:
             found[name] = path.read_bytes()
     return found
 

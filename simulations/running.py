@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,8 +12,9 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 from rich.console import Console
 
-from fedunlearn.experiment import run
+from fedunlearn.experiment import copied_to_log, finished, run
 from fedunlearn.results import (
+    MANIFEST_FILE,
     Margins,
     PersistentConsole,
     answer_notes,
@@ -47,16 +49,18 @@ def carry_out(
     experiment = configured.experiment(cfg, strategies)
     content = configured.content(cfg, strategies)
     how = {name: bool(cfg[name]) for name in configured.HOW}
+    again = bool(cfg.resume) and (path / MANIFEST_FILE).exists() and finished(path)
     given = [o for o in here.overrides.task if not o.startswith(HOW)]
     try:
         summary = run(experiment, seeds, path, content, console, overrides=given, **how)
     except KeyboardInterrupt:
         folder = Path(here.sweep.dir).absolute() if many else path
         stop(f"Stopped. Go on with: fedunlearn {here.job.name} run={shown(folder)}")
-    if many:  # one table at the end shows all runs
-        drawn = plots.draw(path) if cfg.figures else []
-    else:
-        drawn = show(console, path, summary, experiment.margins, figures=cfg.figures)
+    with nullcontext() if again else copied_to_log(path, console):
+        if many:  # one table at the end shows all runs
+            drawn = plots.draw(path) if cfg.figures else []
+        else:
+            drawn = show(console, path, summary, experiment.margins, figures=cfg.figures)
     experiment.logger.figures(path, drawn)
     return summary
 
@@ -93,7 +97,7 @@ def show_files(console: Console, path: Path, figures: Sequence[Path]) -> None:
     place = shown(path)
     lines = [
         f"{place}/answers.csv, summary.csv, verdicts.csv, metrics.csv, ledger.csv, clients.csv,",
-        f"{place}/manifest.json, models/, certificates/",
+        f"{place}/manifest.json, run.log, models/, certificates/",
         *(f"{place}/figures/{figure.name}" for figure in figures if figure.suffix == ".png"),
     ]
     also = " (each figure as .svg as well)" if figures else ""

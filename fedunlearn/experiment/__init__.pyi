@@ -11,6 +11,9 @@ from .prepared import prepare as prepare
 from .provenance import split_hash as split_hash
 from .reference_seeds import seed_of as seed_of
 from .reference_seeds import training_seed as training_seed
+from .resume import finished as finished
 from .resume import require_free as require_free
+from .run_log import RUN_LOG as RUN_LOG
+from .run_log import copied_to_log as copied_to_log
 from .saved_models import saved_model as saved_model
 from .whole_run import run as run

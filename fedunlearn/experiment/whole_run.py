@@ -24,6 +24,7 @@ from fedunlearn.experiment.prepared import Prepared, prepare
 from fedunlearn.experiment.progress import Progress
 from fedunlearn.experiment.resume import finished, identity, require_free, require_same
 from fedunlearn.experiment.run_folder import RunFolder
+from fedunlearn.experiment.run_log import run_log
 from fedunlearn.experiment.seed_run import SeedRun
 from fedunlearn.experiment.shared_stages import Sharing, facts
 from fedunlearn.flower import Connection
@@ -71,7 +72,6 @@ def run(
     """
     torch.set_num_threads(1)  # cores are used by threads that each play a client
     prepared = prepare(experiment, seeds)
-    _announce(prepared, console)
     experiment = prepared.experiment
     manifest = {**prepared.manifest(config), "overrides": list(overrides)}
     with alone(path / LOCK, str(path)):
@@ -84,20 +84,42 @@ def run(
                 return load(path).summary
             loaded = checkpoint.load()
         _sweep(path, checkpoint, loaded, overwrite=overwrite)
-        sizes, checksums = (None, None) if loaded is None else (loaded.sizes, loaded.checksums)
-        with (
-            experiment.logger.start(path, config, resumed=resume) as log,
-            RunFolder(path, prepared.needed_bytes, sizes, checksums, log) as folder,
-            Progress(len(seeds) * experiment.length, console) as progress,
-            pool(cores()) as threads,
-            _status(folder, manifest),
-        ):
-            running = Running(prepared, folder, progress, threads, checkpoint)
-            notes = running.seeds(loaded)
-            rows = running.conclude(notes, config)
-            log.summary(rows)
+        with run_log(path, console, resumed=resume):
+            _announce(prepared, console)
+            work = _Work(prepared, path, config, manifest, console, checkpoint)
+            rows = work.carried_out(loaded, resumed=resume)
         checkpoint.clear()
     return pd.DataFrame(rows)
+
+
+@dataclass(frozen=True)
+class _Work:
+    """A run that may begin: nothing in its folder is in its way."""
+
+    prepared: Prepared
+    path: Path
+    config: Mapping[str, object]
+    manifest: Mapping[str, object]
+    console: Console
+    checkpoint: Checkpoint
+
+    def carried_out(self, loaded: Loaded | None, *, resumed: bool) -> list[dict[str, Any]]:
+        """Do what there is to do from where ``loaded`` stood; return the summary's rows."""
+        experiment, needed = self.prepared.experiment, self.prepared.needed_bytes
+        sizes, checksums = (None, None) if loaded is None else (loaded.sizes, loaded.checksums)
+        length = len(self.prepared.scenarios) * experiment.length
+        with (
+            experiment.logger.start(self.path, self.config, resumed=resumed) as log,
+            RunFolder(self.path, needed, sizes, checksums, log) as folder,
+            Progress(length, self.console) as progress,
+            pool(cores()) as threads,
+            _status(folder, self.manifest),
+        ):
+            running = Running(self.prepared, folder, progress, threads, self.checkpoint)
+            notes = running.seeds(loaded)
+            rows = running.conclude(notes, self.config)
+            log.summary(rows)
+        return rows
 
 
 @dataclass

@@ -14,10 +14,8 @@ from PIL import Image
 from rich.console import Console
 
 from fedunlearn.checks import Refused
-from fedunlearn.data import Iid
-from fedunlearn.data import NoPlanting as Unplanted
 from fedunlearn.evaluators import PerClient, Utility
-from fedunlearn.experiment import Evaluation, Experiment, run
+from fedunlearn.experiment import Evaluation, run
 from fedunlearn.experiment.loggers import (
     Lines,
     MlFlow,
@@ -30,46 +28,10 @@ from fedunlearn.experiment.loggers.log import flat, models, numbers, require
 from fedunlearn.experiment.loggers.mlflow import key
 from fedunlearn.experiment.loggers.round_numbers import RoundNumbers
 from fedunlearn.experiment.run_folder import RunFolder
-from fedunlearn.flower import Local
-from fedunlearn.history import InMemory
-from fedunlearn.local import LocalWork
-from fedunlearn.models import Mlp
 from fedunlearn.results import load
-from fedunlearn.unlearning import Moment, Plain, Request, Training
-from strategies.fedaccum import FedAccum
-from strategies.retrain import Retrain
+from fedunlearn.unlearning import Moment, Plain
+from tests.support.breaking import WAVES, Breaking
 from tests.support.wandb_log import ended
-from tests.support.world import FewDigits
-
-WAVES = Experiment(
-    dataset=FewDigits(),
-    partition=Iid(clients=4),
-    planting=Unplanted(),
-    model=Mlp((4,)),
-    training=Training(rounds=5, work=LocalWork(epochs=1)),
-    requests=(Request(frozenset({1}), 2), Request(frozenset({3}), 4)),
-    strategies={"fedaccum": FedAccum()},
-    reference=Retrain(),
-    evaluation=Evaluation((Utility(),)),
-    recovery=Plain(rounds=2),
-    store=InMemory(),
-    engine=Local(mode="workers", workers=1),
-    checkpoint=0,
-)
-
-
-@dataclass
-class Breaking:
-    """Utility, until it is asked once too often."""
-
-    left: int
-
-    def __call__(self, model, retrained):
-        """Measure, or break."""
-        self.left -= 1
-        if self.left < 0:
-            raise InterruptedError
-        return Utility()(model, retrained)
 
 
 @dataclass

@@ -5,11 +5,13 @@ import io
 import json
 import re
 
+from fedunlearn.experiment import RUN_LOG
+
 SECONDS = "seconds"
 
 
 def contents(folder):
-    """Return each file of a run but Hydra's, without what only the clock decides.
+    """Return each file of a run but Hydra's and run.log, without what only the clock decides.
 
     That is the column of seconds, when a certificate was issued, and the hashes of files that
     hold either.
@@ -18,7 +20,7 @@ def contents(folder):
         path.relative_to(folder).as_posix(): path.read_bytes()
         for path in folder.rglob("*")
         if path.is_file()
-        and not path.relative_to(folder).as_posix().startswith((".hydra/", ".lock"))
+        and not path.relative_to(folder).as_posix().startswith((".hydra/", ".lock", RUN_LOG))
     }
     return {name: _timeless(name, content) for name, content in found.items()}
 
