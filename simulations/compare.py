@@ -11,7 +11,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigKeyError, OmegaConfBaseException
 
-from fedunlearn.checks import Refused, nearest
+from fedunlearn.checks import Refused, nearest, short
 from fedunlearn.results import UNTOUCHED
 
 from . import configured
@@ -30,7 +30,9 @@ def strategies(cfg: DictConfig, chosen: str) -> dict[str, DictConfig]:
     options = GlobalHydra.instance().config_loader().get_group_options("strategy")
     named = cfg.strategies
     if named != "all" and not (OmegaConf.is_list(named) and len(named)):
-        raise Refused(f"strategies must be all, or a list such as [none,retrain], not {named}.")
+        raise Refused(
+            f"strategies must be all, or a list such as [none,retrain], not {short(str(named))}."
+        )
     entries = ["all"] if named == "all" else OmegaConf.to_container(named, resolve=True)
     assert isinstance(entries, list)
     configs: dict[str, DictConfig] = {}
@@ -38,7 +40,8 @@ def strategies(cfg: DictConfig, chosen: str) -> dict[str, DictConfig]:
         name, fields = _name_and_fields(entry)
         if name not in options:
             raise Refused(
-                f"strategies={name} does not exist{nearest(name, options)} {looked('strategy')}"
+                f"strategies={short(name)} does not exist{nearest(name, options)} "
+                f"{looked('strategy')}"
             )
         part = cfg.strategy if name == chosen else _declared(name, _places())
         label = f"{name}({_listed(fields)})" if fields else name
@@ -80,7 +83,7 @@ def _name_and_fields(entry: object) -> tuple[str, Mapping[str, object]]:
             return str(name), fields
     raise Refused(
         "Each of strategies is a name, or one name with the fields that differ, such as "
-        f"{{puf: {{eta: 20}}}}; {entry} is neither."
+        f"{{puf: {{eta: 20}}}}; {short(str(entry))} is neither."
     )
 
 

@@ -190,7 +190,10 @@ def of(name: str) -> Encoding:
         try:
             return TopK(float(share))
         except ValueError as error:
-            raise checks.Refused(f"{name} is no encoding: {share!r} is no share.") from error
+            shown = checks.shown(share)
+            raise checks.Refused(
+                f"{checks.short(name)} is no encoding: {shown} is no share."
+            ) from error
     checks.member("encoding", name, KNOWN)
     return SIMPLE[name]
 
@@ -204,11 +207,11 @@ class Known:
     def wrong(self, value: object, or_null: str = "") -> str:
         """Return the end of the sentence about a value that `of` does not know."""
         if not isinstance(value, str):
-            return f" must be {self.words}{or_null}, not {value!r}."
+            return f" must be {self.words}{or_null}, not {checks.shown(value)}."
         try:
             of(value)
         except checks.Refused:
-            return f"={value} does not exist{checks.nearest(value, KNOWN)}"
+            return f"={checks.short(value)} does not exist{checks.nearest(value, KNOWN)}"
         return ""
 
 

@@ -1,6 +1,7 @@
 """Every YAML composes and instantiates; what a user gets wrong is a sentence."""
 
 import dataclasses
+import re
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -11,12 +12,15 @@ from hydra import compose, initialize_config_dir
 from hydra.utils import get_class
 from omegaconf import open_dict
 
+from fedunlearn import checks
 from fedunlearn.checks import Refused
+from fedunlearn.history import OnDisk
 from fedunlearn.simulations import compare, configured, guard, withdraw
 from fedunlearn.unlearning import Request
 from strategies.federaser import FedEraser
 from strategies.pga import PGA
 
+ROUNDS = "fedunlearn.unlearning.Plain"
 GROUPS = sorted(
     path.relative_to(guard.CONF).with_suffix("")
     for path in Path(guard.CONF).glob("*/*.yaml")
@@ -159,6 +163,28 @@ def test_a_single_seed_has_one_reference_unless_the_user_says_otherwise(conf, se
 def test_compare_refuses_variants_that_are_none(conf, entry, sentence):
     with pytest.raises(Refused, match=sentence):
         compare.strategies(composed(f"strategies=[{entry}]"), "federaser")
+
+
+@pytest.mark.parametrize(
+    "refused",
+    [
+        lambda long: compare.strategies(composed(f"strategies=[{long}]"), "federaser"),
+        lambda long: compare.strategies(composed(f"strategies={long}"), "federaser"),
+        lambda long: compare.strategies(composed(f"strategies=[{{puf: {long}}}]"), "federaser"),
+        lambda long: configured.build("training", {"_target_": ROUNDS, "rounds": long}),
+        lambda long: checks.member("encoding", long, ["float32"]),
+        lambda long: checks.require("seed", checks.Whole(), [long]),
+        lambda long: checks.require("mode", checks.OneOf(("a", "b")), long),
+        lambda long: checks.require("on", checks.Kind(bool, "true or false"), long),
+        lambda long: OnDisk(encoding=f"topk:{long}"),
+    ],
+)
+def test_a_value_is_quoted_in_at_most_60_characters(conf, refused):
+    with pytest.raises(Refused) as refusal:
+        refused("x" * 5000)
+    assert "xxx" in str(refusal.value)
+    assert "…" in str(refusal.value)
+    assert max(map(len, re.findall("x+", str(refusal.value)))) <= 60
 
 
 def test_a_variant_s_wrong_value_is_named_by_its_key(conf):
