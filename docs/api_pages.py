@@ -2,6 +2,7 @@
 
 import ast
 import inspect
+import re
 from functools import cache
 from importlib import import_module
 from pathlib import Path
@@ -39,7 +40,8 @@ def page(face: str) -> str:
     """Return the page of a face, in reStructuredText."""
     module = import_module(face)
     lines = [face, "=" * len(face), "", f".. py:module:: {face}", ""]
-    lines += [inspect.getdoc(module) or "", ""]
+    said = inspect.getdoc(module) or ""
+    lines += [re.sub(r"\n\n(?=    \S)", "\n\n::\n\n", said), ""]  # indented is code
     for name in names(face):
         lines += [*_entry(module, name), ""]
     return "\n".join(lines)

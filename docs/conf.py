@@ -55,9 +55,14 @@ def setup(app: Any) -> None:
 
 
 def _way_in(app: Any, error: Exception | None) -> None:
-    """Let ``index.html`` lead to the first page; remove the notebook's copy beside the site."""
+    """Let ``index.html`` lead to the first page; put what the report leads to beside it.
+
+    The notebook's copy beside the site goes.
+    """
     shutil.rmtree(Path(app.outdir).parent / "jupyter_execute", ignore_errors=True)
     if error is None and app.builder.name == "html":
+        for report in Path(app.outdir).glob("_downloads/*/report.html"):
+            shutil.copytree(ROOT / "docs" / "example", report.parent, dirs_exist_ok=True)
         (Path(app.outdir) / "index.html").write_text(
             f'<!doctype html><meta charset="utf-8"><title>{project}</title>'
             '<meta http-equiv="refresh" content="0; url=docs/index.html">'
