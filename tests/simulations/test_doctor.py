@@ -15,6 +15,7 @@ from rich.console import Console
 import fedunlearn.experiment.estimate.doctor as library
 import fedunlearn.experiment.estimate.throughput as timing
 from fedunlearn.data import Backdoor, Digits, Dirichlet, Iid, NoPlanting, Scenario, build_federation
+from fedunlearn.experiment import estimate
 from fedunlearn.experiment.estimate import Speed, measure
 from fedunlearn.experiment.estimate.doctor import MODES, aside, contenders, described, verdict
 from fedunlearn.flower import Local, Ray
@@ -264,7 +265,7 @@ class TestCommand:
             return speed(rates[engine.mode])
 
         seen, rates = [], {"workers": 100, "cohort": 140}
-        monkeypatch.setattr(doctor, "measure", measured)
+        monkeypatch.setattr(estimate, "measure", measured)
         run("model=cnn", "engine.device=cpu", "training.cohort=0.5", "seed=4")
         said = " ".join(capsys.readouterr().out.split())
         assert "engine.mode=auto picks workers: convolutions" in said
@@ -277,7 +278,7 @@ class TestCommand:
         def measured(engine, scenario, training):
             return speed(10, start=16) if isinstance(engine, Ray) else speed(100)
 
-        monkeypatch.setattr(doctor, "measure", measured)
+        monkeypatch.setattr(estimate, "measure", measured)
         run("model=mlp", "engine=ray")
         said = " ".join(capsys.readouterr().out.split())
         assert "Measuring ray, which may take 15 s or more to start …" in said
@@ -305,7 +306,7 @@ class TestCommand:
     def test_what_cannot_be_is_a_sentence_and_exit_code_2(
         self, run, capsys, monkeypatch, arguments, sentence
     ):
-        monkeypatch.setattr(doctor, "measure", lambda *_: pytest.fail("it was measured"))
+        monkeypatch.setattr(estimate, "measure", lambda *_: pytest.fail("it was measured"))
         with pytest.raises(SystemExit) as left:
             run(*arguments)
         assert left.value.code == 2
@@ -315,7 +316,7 @@ class TestCommand:
         assert len(error.splitlines()) == 1
 
     def test_a_flag_that_prints_only_prints(self, run, capsys, monkeypatch):
-        monkeypatch.setattr(doctor, "measure", lambda *_: pytest.fail("it was measured"))
+        monkeypatch.setattr(estimate, "measure", lambda *_: pytest.fail("it was measured"))
         with suppress(SystemExit):  # Hydra leaves after some flags and returns after others
             run("--cfg", "job")
         assert "heldout: 0.2" in capsys.readouterr().out
