@@ -216,22 +216,10 @@ class _Run:
             "aggregate_evaluate": unlearning.aggregate_evaluate,
             "summary": unlearning.summary,
         }
-        result = run_own_start(
-            unlearning.strategy,
-            hooks,
-            silent,
-            initial,
-            expected,
-            timeout,
-            configs,
-            evaluate_fn,
-        )
+        asked = (initial, expected, timeout, configs, evaluate_fn)
+        result = run_own_start(unlearning.strategy, hooks, silent, *asked)
         if next(models, None) is not None:
-            raise Refused(
-                f"{type(unlearning.strategy).__name__}.start ended before all of {expected} models "
-                "were made, so that not everybody is forgotten. Let it call aggregate_train in "
-                "each of num_rounds rounds, or wrap a strategy without a start of its own."
-            )
+            raise _ended_early(unlearning.strategy, expected)
         return result
 
     def _models(self) -> Iterator[tuple[int, Step]]:
@@ -267,3 +255,12 @@ def _judge(
     metrics = evaluate_fn(key, arrays) if evaluate_fn else None
     if metrics is not None:
         result.evaluate_metrics_serverapp[key] = metrics
+
+
+def _ended_early(strategy: Strategy, expected: int) -> Refused:
+    """Return the refusal of a strategy whose own ``start`` made fewer models than ``expected``."""
+    return Refused(
+        f"{type(strategy).__name__}.start ended before all of {expected} models were made, so that "
+        "not everybody is forgotten. Let it call aggregate_train in each of num_rounds rounds, or "
+        "wrap a strategy without a start of its own."
+    )

@@ -8,7 +8,7 @@ import torch
 
 from fedunlearn.checks import Refused
 from fedunlearn.data import build_federation
-from fedunlearn.experiment.estimate import estimate
+from fedunlearn.experiment.estimate import Pace, estimate
 from fedunlearn.history import (
     AsNeeded,
     Demand,
@@ -241,7 +241,7 @@ class TestExperiment:
 
 
 def test_the_command_shows_what_is_picked(monkeypatch, capsys):
-    monkeypatch.setattr(entry.Pace, "of", lambda *_: replace(PACE, samples=1e9))
+    monkeypatch.setattr(Pace, "of", lambda *_: replace(PACE, samples=1e9))
     arguments = ["model=mlp", "training.rounds=8", "strategies=[fedaccum]", "seeds=[0]"]
     for budget, sentence in (("500kB", "Kept is every round as bfloat16"), ("9GB", "is enough")):
         argv = ["fedunlearn estimate", *arguments, f"history.budget={budget}"]
