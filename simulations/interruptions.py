@@ -8,6 +8,8 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import NoReturn
 
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
 EXIT_CODE = 130
 """Of a command that was stopped by Ctrl-C, or by SIGTERM."""
 
@@ -18,8 +20,7 @@ def stoppable() -> Iterator[None]:
 
     The second of them ends it at once, whatever it is doing. Output that nobody reads is dropped.
     """
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, _interrupt)
+    before = {number: signal.signal(number, _interrupt) for number in SIGNALS}
     try:
         yield
         sys.stdout.flush()
@@ -28,6 +29,9 @@ def stoppable() -> Iterator[None]:
     except BrokenPipeError:
         # Whatever is left to flush goes nowhere, or Python would complain of it at the end.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def stop(sentence: str) -> NoReturn:
@@ -37,6 +41,6 @@ def stop(sentence: str) -> NoReturn:
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:
-    for again in (signal.SIGINT, signal.SIGTERM):
+    for again in SIGNALS:
         signal.signal(again, signal.SIG_DFL)
     raise KeyboardInterrupt

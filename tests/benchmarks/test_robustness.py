@@ -21,6 +21,7 @@ def bench(tmp_path_factory):
     return damage.Bench(root, tmp_path_factory.mktemp("damaged"), SUITED)
 
 
+@pytest.mark.slow
 def test_a_damaged_file_is_named_in_a_sentence_or_changes_nothing(bench):
     results = [bench.case(number) for number in CASES]
     assert [result for result in results if result.outcome in damage.FAULTS] == []
@@ -29,6 +30,7 @@ def test_a_damaged_file_is_named_in_a_sentence_or_changes_nothing(bench):
     assert all(len(result.said.splitlines()) == 1 for result in refused)
 
 
+@pytest.mark.slow
 def test_a_wrong_load_would_be_found(bench, monkeypatch):
     monkeypatch.setattr(
         "fedunlearn.results.run_files.table_text", lambda path, _=None: path.read_text()

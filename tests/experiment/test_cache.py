@@ -168,6 +168,7 @@ def _in_a_process(folder, cache):
     carried_out(replace(ONE, cache=cache), folder)
 
 
+@pytest.mark.slow
 def test_two_processes_at_once_make_one_entry(tmp_path):
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["tests.support.killed"])

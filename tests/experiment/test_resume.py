@@ -119,6 +119,7 @@ class TestStages:
         # what was finished is not done again, and a stage has at most 8 rounds
         assert rounds - calls <= len(again) <= rounds - calls + 8
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("calls", [1, 2, 3, 4])
     def test_rounds_written_after_the_checkpoint_are_no_part_of_a_purge(
         self, undisturbed, calls, tmp_path, monkeypatch
@@ -133,6 +134,7 @@ class TestStages:
         carry_out(tmp_path, kept)
         require_equal(tmp_path, whole)
 
+    @pytest.mark.slow
     @pytest.mark.parametrize(
         ("name", "calls"), [("text", 1), ("text", 4), ("encode", 2), ("digest", 7)]
     )

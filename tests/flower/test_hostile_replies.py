@@ -92,6 +92,7 @@ def charged(ledger, before):
 WORK = LocalWork(epochs=1)
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("engine", ENGINES)
 class TestOurClients:

@@ -10,7 +10,7 @@ import time
 import pytest
 
 from fedunlearn.simulations import help_pages
-from fedunlearn.simulations.__main__ import COMMANDS, CONFIGURED
+from fedunlearn.simulations.__main__ import COMMANDS, CONFIGURED, main
 
 TINY = ["model=mlp", "training.rounds=2", "training.work.epochs=1", "figures=false", "references=1"]
 
@@ -101,6 +101,14 @@ def test_help_explains_ten_keys_by_their_sentences(command):
     assert len(help_pages.KEYS[command]) == 10
     for key in help_pages.KEYS[command]:
         assert f"  {key}=" in page
+
+
+def test_signals_are_as_they_were_once_a_command_is_through(monkeypatch, capsys):
+    before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
+    monkeypatch.setattr(sys, "argv", ["fedunlearn", "explain", "lr"])
+    main()
+    assert "training.work.optimizer.lr=" in capsys.readouterr().out
+    assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == before
 
 
 def started(folder, *more):

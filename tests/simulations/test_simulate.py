@@ -111,6 +111,7 @@ def test_two_underscores_and_mappings_lead_down():
     ]
 
 
+@pytest.mark.slow
 def test_the_call_gives_the_numbers_of_the_command_line_and_leaves_no_trace():
     threads, path = torch.get_num_threads(), list(sys.path)
     torch.set_num_threads(threads + 1)
@@ -142,6 +143,7 @@ def test_the_call_gives_the_numbers_of_the_command_line_and_leaves_no_trace():
     pd.testing.assert_frame_equal(found.metrics, Simulation(Path("said").absolute()).metrics)
 
 
+@pytest.mark.slow
 def test_what_it_returns_is_shown_drawn_and_reported():
     found = simulate(seeds=1, folder="mine", **TINY)
     assert found.folder == Path("mine").absolute()

@@ -192,6 +192,7 @@ class TestSearch:
         assert "2 runs, 0 failed" in capsys.readouterr().out
         assert (tmp_path / "sweep/multirun.yaml").exists()
 
+    @pytest.mark.slow
     @pytest.mark.parametrize(
         "sampler",
         [
