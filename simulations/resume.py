@@ -101,6 +101,10 @@ def _require_trusted(folder: Path, overrides: Iterable[str], places: Iterable[Pa
 
 
 def _hydra(path: Path) -> Any:
+    if not path.exists():
+        raise Refused(
+            f"{path} is not there, so no run was begun there. Give the command that begins it."
+        )
     found = files.read_yaml(path, "the configuration of a run that was begun")
     part = found.get("hydra", found) if isinstance(found, dict) else None
     wrong = next((key for key, fits in NEEDED.items() if not fits(_at(part, key))), None)

@@ -183,7 +183,7 @@ def _new_folder() -> Path:
 
 
 def _silent() -> Console:
-    return Console(file=io.StringIO(), quiet=True)
+    return Console(file=io.StringIO(), quiet=True, force_jupyter=False)
 
 
 @contextmanager

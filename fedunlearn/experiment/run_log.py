@@ -67,7 +67,11 @@ class Lines:
     stream: TextIO
     plain: Console = field(
         default_factory=lambda: Console(
-            file=io.StringIO(), width=TABLE_WIDTH, force_terminal=False, color_system=None
+            file=io.StringIO(),
+            width=TABLE_WIDTH,
+            force_terminal=False,
+            force_jupyter=False,  # which would show the lines in the notebook
+            color_system=None,
         )
     )
 

@@ -119,7 +119,7 @@ def test_so_does_a_multirun(folder):
         (
             "withdraw",
             ["run=nowhere"],
-            r"nowhere.*cannot be read as the configuration of a run that was begun",
+            r"nowhere.*no run was begun there",
         ),
         ("withdraw", ["run=run", "seed=1"], "leave out everything else"),
         ("withdraw", ["run=run", "-m"], "leave out everything else"),
