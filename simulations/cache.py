@@ -26,10 +26,8 @@ def main() -> None:
         if len(arguments) < 2 or arguments[0] not in ("ls", "rm", "verify"):
             raise Refused(USAGE)
         verb, folder, *names = arguments
-        cache, console = (
-            experiment.require(Path(folder).expanduser()),
-            PersistentConsole(highlight=False),
-        )
+        cache = experiment.require(Path(folder).expanduser())
+        console = PersistentConsole(highlight=False)
         if verb == "ls":
             console.print(listed(cache))
         elif verb == "verify":

@@ -7,7 +7,7 @@ can refuse, or print, does not wait for torch.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -21,6 +21,7 @@ from fedunlearn.checks import FieldRefused, Refused
 from fedunlearn.results import costing
 
 from .offered import require_offered
+from .overrides import key_and_value
 from .search_path import not_found
 
 HOW = ("resume", "overwrite")
@@ -34,6 +35,11 @@ EVALUATION = ("measures", "final", "every", "batch_size")
 
 SEVERAL = 3
 """References of each seed, unless the configuration says otherwise."""
+
+
+def telling(overrides: Iterable[str]) -> list[str]:
+    """Return those of ``overrides`` that tell what a run is: all but those of `HOW`."""
+    return [override for override in overrides if key_and_value(override)[0] not in HOW]
 
 
 def settled(cfg: DictConfig, seeds: Sequence[int]) -> DictConfig:

@@ -10,6 +10,7 @@ from fedunlearn.checks import Refused, nearest
 from fedunlearn.results import CARDS, Card
 
 from .guard import sentences
+from .overrides import key_and_value
 from .settings import (
     OVERLAYS,
     Choice,
@@ -55,7 +56,7 @@ def main() -> None:
 
 def explained(word: str) -> list[str]:
     """Return the lines that say what ``word`` means; raise `Refused` where it means nothing."""
-    name, _, value = word.lstrip("+~").partition("=")
+    name, value = key_and_value(word)
     if name in known_groups() and value in known_groups()[name]:
         return list(_choice(known_groups()[name][value]))
     lines: list[str] = []

@@ -24,6 +24,7 @@ from fedunlearn.checks import Refused, nearest
 from fedunlearn.files import require_space
 
 from . import remedies, search_path, tuning, unheeded
+from .overrides import key_and_value
 
 CONF = str(search_path.CONF)
 search_path.register()
@@ -105,7 +106,7 @@ def _alternatives(swept: list[str] | None, overrides: list[str]) -> Iterator[lis
         loader = GlobalHydra.instance().config_loader()  # for glob(…) over a group
         parsed = OverridesParser.create(loader).parse_overrides(swept)
     except OverrideParseException as error:
-        raise Refused(remedies.no_override(error.override, remedies.first_line(error))) from None
+        raise Refused(remedies.unparsed(error)) from None
     except HydraException as error:
         raise Refused(remedies.first_line(error)) from None
     points = [
@@ -142,12 +143,12 @@ def composed(overrides: list[str]) -> DictConfig:
             f"{search_path.looked(group)}"
         ) from None
     except OverrideParseException as error:
-        raise Refused(remedies.no_override(error.override, remedies.first_line(error))) from None
+        raise Refused(remedies.unparsed(error)) from None
     except (HydraException, OmegaConfBaseException) as error:
         key = re.search(r"Could not override '([^']+)'", str(error))
         if key is None:
             raise Refused(remedies.first_line(error)) from None
-        others = [o for o in overrides if o.lstrip("+~").partition("=")[0] != key.group(1)]
+        others = [o for o in overrides if key_and_value(o)[0] != key.group(1)]
         raise Refused(remedies.absent(key.group(1), others)) from None
     except ValueError as error:
         raise Refused(remedies.no_choice(overrides, error)) from None

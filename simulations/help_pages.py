@@ -65,7 +65,7 @@ def page(command: str) -> str:
     lines += _row("fedunlearn explain WORD", "what a key, group, choice, strategy or metric means")
     lines += _row("--cfg job", "print the whole configuration, and run nothing")
     if command in ("withdraw", "compare"):
-        lines += _row("debug=fast", "a trial of two rounds") if "debug" in known_groups() else []
+        lines += _row("debug=fast", "a trial of two rounds")
         lines += _row("-m", "run every combination of the values separated by commas")
         lines += _row("--hydra-help", "Hydra's own options")
     return "\n".join(lines) + "\n"

@@ -1,6 +1,5 @@
 """What happens when a command is stopped, or when nobody reads any more what it prints."""
 
-import os
 import signal
 import sys
 from collections.abc import Iterator
@@ -27,8 +26,9 @@ def stoppable() -> Iterator[None]:
     except KeyboardInterrupt:
         stop("Stopped.")
     except BrokenPipeError:
-        # Whatever is left to flush goes nowhere, or Python would complain of it at the end.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        from fedunlearn.results import discard_output  # which --help does not wait for
+
+        discard_output()
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

@@ -1,4 +1,4 @@
-"""Python values as overrides of the command line: of `simulate`, for Hydra."""
+"""Overrides of the command line: what one says, and how Python values are written as some."""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -11,6 +11,12 @@ _PLAIN = re.compile(r"[A-Za-z_][A-Za-z0-9_/-]*")
 
 _WORDS = {"null", "true", "false", "nan", "inf"}
 """Plain text that Hydra reads as something else, in any case of letters."""
+
+
+def key_and_value(override: str) -> tuple[str, str]:
+    """Return what ``KEY=VALUE`` sets, without the marks + and ~ of Hydra, and to what."""
+    key, _, value = override.lstrip("+~").partition("=")
+    return key, value
 
 
 def overrides_of(settings: Mapping[str, object]) -> list[str]:

@@ -4,12 +4,13 @@ import contextlib
 import re
 
 from hydra import compose
-from hydra.errors import HydraException
+from hydra.errors import HydraException, OverrideParseException
 from omegaconf.errors import OmegaConfBaseException
 
 from fedunlearn.checks import nearest
 
 from . import settings
+from .overrides import key_and_value
 
 
 def choose(group: str) -> str:
@@ -20,7 +21,7 @@ def choose(group: str) -> str:
 
 def no_choice(overrides: list[str], error: ValueError) -> str:
     """Say which override gives a group a value that is no name."""
-    for key, _, value in (override.lstrip("+~").partition("=") for override in overrides):
+    for key, value in map(key_and_value, overrides):
         if value not in settings.known_groups().get(key, {value}):
             return choose(key)
         if not key:
@@ -28,8 +29,9 @@ def no_choice(overrides: list[str], error: ValueError) -> str:
     return first_line(error)
 
 
-def no_override(text: str, reason: str) -> str:
+def unparsed(error: OverrideParseException) -> str:
     """Say that one word of the command line is no ``KEY=VALUE``, and why."""
+    text, reason = str(error.override), first_line(error)
     if "=" not in text:
         return f"{text} is no KEY=VALUE. fedunlearn explain {text} says whether it is a word here."
     if reason.startswith(text.partition("=")[0]):

@@ -16,6 +16,7 @@ from fedunlearn.checks import Refused
 from fedunlearn.experiment import Experiment
 
 from . import compare, configured, guard, search_path, unheeded
+from .overrides import key_and_value
 
 COMMANDS = ("withdraw", "compare")
 
@@ -110,13 +111,12 @@ def split(overrides: object) -> list[str]:
     except ValueError as error:
         raise Refused(f"overrides cannot be split: {error} in {overrides!r}.") from None
     for override in parts:
-        key = override.partition("=")[0]
         if override.startswith("-"):
             raise Refused(
                 f"overrides holds {override}, an option of the command line; `flwr run` takes "
                 "overrides such as seed=1 only, and no sweeps."
             )
-        if key.split(".")[0].lstrip("+~") == "engine":
+        if key_and_value(override)[0].split(".")[0] == "engine":
             raise Refused(
                 f"overrides holds {override}, but under `flwr run` the clients run on Flower's "
                 "own grid. Leave it out; --federation-config says what a client may use, for "

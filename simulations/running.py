@@ -33,9 +33,6 @@ from .interruptions import stop
 if TYPE_CHECKING:
     import pandas as pd
 
-HOW = tuple(f"{name}=" for name in configured.HOW)
-"""How overrides begin that tell nothing of what a run is."""
-
 
 def carry_out(
     cfg: DictConfig, strategies: Mapping[str, DictConfig], seeds: Sequence[int]
@@ -50,7 +47,7 @@ def carry_out(
     content = configured.content(cfg, strategies)
     how = {name: bool(cfg[name]) for name in configured.HOW}
     again = bool(cfg.resume) and (path / MANIFEST_FILE).exists() and finished(path)
-    given = [o for o in here.overrides.task if not o.startswith(HOW)]
+    given = configured.telling(here.overrides.task)
     try:
         summary = run(experiment, seeds, path, content, console, overrides=given, **how)
     except KeyboardInterrupt:

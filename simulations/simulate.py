@@ -18,7 +18,7 @@ from fedunlearn.checks import Refused
 from fedunlearn.files import require_space
 
 from . import configured, run_config, search_path, settings
-from .overrides import overrides_of
+from .overrides import key_and_value, overrides_of
 from .simulation import Simulation
 
 log = logging.getLogger(__name__)
@@ -91,7 +91,7 @@ def _carried_out(overrides: list[str], folder: Path | None, *, verbose: bool) ->
         experiment.require_free(folder)
     place = folder or _new_folder()
     require_space(place)
-    given = [o for o in overrides if o.lstrip("+~").partition("=")[0] not in how]
+    given = configured.telling(overrides)
     content = configured.content(asked.cfg, asked.strategies)
     console = results.wide_enough(results.PersistentConsole()) if verbose else _silent()
     with _torch_threads_kept():
@@ -150,7 +150,7 @@ def _further(overrides: Sequence[str] | Mapping[str, object]) -> list[str]:
 def _require_heeded(overrides: Sequence[str]) -> None:
     """Raise `Refused` for a key that nothing here takes notice of."""
     for override in overrides:
-        key = override.lstrip("+~").partition("=")[0]
+        key, _ = key_and_value(override)
         instead = ELSEWHERE.get(key.partition(".")[0].partition("/")[0])
         if instead is not None:
             raise Refused(f"simulate does not heed {key}. {instead}")

@@ -7,6 +7,8 @@ from omegaconf import DictConfig
 
 from fedunlearn.checks import Refused
 
+from .overrides import key_and_value
+
 _ONE_STRATEGY = "It runs one strategy: write strategy=NAME, or use fedunlearn compare."
 _SEED = "Write seed=0, or 'seed=[0,1,2]'."
 _SEEDS = "Write 'seeds=[0,1,2]'."
@@ -22,7 +24,7 @@ UNHEEDED: Mapping[str, Mapping[str, str]] = {
 
 def require_used(command: str, overrides: list[str], cfg: DictConfig) -> None:
     """Raise `Refused` for an override that ``command`` would not heed."""
-    given = {key: value for key, _, value in (o.lstrip("+~").partition("=") for o in overrides)}
+    given = dict(map(key_and_value, overrides))
     for key, instead in UNHEEDED[command].items():
         if key in given:
             raise Refused(f"fedunlearn {command} does not heed {key}={given[key]}. {instead}")

@@ -90,6 +90,7 @@ from .summary_table import printed_summary as printed_summary
 from .summary_table import summary_notes as summary_notes
 from .terminal import TABLE_WIDTH as TABLE_WIDTH
 from .terminal import PersistentConsole as PersistentConsole
+from .terminal import discard_output as discard_output
 from .terminal import marked as marked
 from .terminal import plain_console as plain_console
 from .terminal import terminal_table as terminal_table

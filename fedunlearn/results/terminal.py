@@ -109,7 +109,12 @@ class PersistentConsole(Console):
     def on_broken_pipe(self) -> None:
         """Drop this and all further output, where rich would end the program."""
         self.quiet = True
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        discard_output()
+
+
+def discard_output() -> None:
+    """Send standard output nowhere, lest Python complain of what is left to flush at the end."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def plain_console() -> Console:

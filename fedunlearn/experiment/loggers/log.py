@@ -50,6 +50,16 @@ def require(package: str, name: str) -> None:
         raise Refused(f"logger={name} needs {package}: pip install 'fedunlearn[{name}]'")
 
 
+def run_name(seed: int, strategy: str) -> str:
+    """Return what tools that have a run for each seed and strategy call one."""
+    return f"{strategy}, seed {seed}"
+
+
+def noted(note: Path) -> str:
+    """Return what a logger noted in a file of the run's folder; empty where there is none."""
+    return note.read_text(encoding="utf-8").strip() if note.exists() else ""
+
+
 def replay(log: Log, rows: bytes) -> None:
     """Add to ``log`` the models that ``rows``, as in metrics.csv, hold."""
     for seed, strategy, moment, values in models(rows):

@@ -13,7 +13,7 @@ from typing import Any
 
 from fedunlearn import checks, files
 from fedunlearn.checks import Refused, short
-from fedunlearn.experiment.loggers.log import flat, numbers, require
+from fedunlearn.experiment.loggers.log import flat, noted, numbers, require, run_name
 from fedunlearn.experiment.loggers.round_numbers import RoundNumbers
 from fedunlearn.locks import in_turn
 from fedunlearn.unlearning import Moment
@@ -62,7 +62,7 @@ class MlFlow:
 
     def figures(self, run: Path, drawn: Sequence[Path]) -> None:
         """Add each file to the run of the folder."""
-        client, parent = self._client(), _noted(run)
+        client, parent = self._client(), noted(run / NOTE)
         for file in drawn if parent else ():
             client.log_artifact(parent, str(file), "figures")
 
@@ -137,7 +137,7 @@ class Runs(AbstractContextManager[Any]):
 
         if (seed, strategy) not in self.children:
             tags = {"seed": str(seed), "strategy": strategy, PARENT: self.parent}
-            name = f"{strategy}, seed {seed}"
+            name = run_name(seed, strategy)
             self.children[seed, strategy] = _begin(
                 self.client, self.group, name, tags, self.parameters
             )
@@ -182,18 +182,13 @@ def _begin(
 
 
 def _forget(client: Any, folder: Path) -> None:
-    parent = _noted(folder)
+    parent = noted(folder / NOTE)
     if not parent:
         return
     group = client.get_run(parent).info.experiment_id
     below = client.search_runs([group], f"tags.`{PARENT}` = '{parent}'", max_results=10_000)
     for run in (parent, *(child.info.run_id for child in below)):
         client.delete_run(run)
-
-
-def _noted(folder: Path) -> str:
-    note = folder / NOTE
-    return note.read_text(encoding="utf-8").strip() if note.exists() else ""
 
 
 def _portions(items: Iterable[Any]) -> Iterator[list[Any]]:

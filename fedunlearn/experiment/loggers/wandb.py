@@ -10,7 +10,7 @@ from types import TracebackType
 from typing import Any, Literal
 
 from fedunlearn import checks, files
-from fedunlearn.experiment.loggers.log import flat, numbers, require
+from fedunlearn.experiment.loggers.log import flat, noted, numbers, require, run_name
 from fedunlearn.experiment.loggers.round_numbers import RoundNumbers
 from fedunlearn.unlearning import Moment
 
@@ -46,14 +46,14 @@ class WeightsAndBiases:
     def start(self, run: Path, settings: Mapping[str, object], *, resumed: bool) -> "WandbRuns":
         """Begin anew; with ``resumed`` under the ids of before, so that W&B replaces its runs."""
         files.remove(run / FOLDER)
-        if not (resumed and _noted(run)):
+        if not (resumed and noted(run / NOTE)):
             files.write(run / NOTE, f"{secrets.token_hex(8)}\n".encode())
         return WandbRuns(self, run, flat(settings))
 
     def figures(self, run: Path, drawn: Sequence[Path]) -> None:
         """Add each PNG file to a run ``figures`` of the same group."""
         images = [file for file in drawn if file.suffix == ".png"]
-        if not images or not _noted(run):
+        if not images or not noted(run / NOTE):
             return
         import wandb  # takes seconds
 
@@ -130,16 +130,11 @@ class WandbRuns(AbstractContextManager[Any]):
     def _run(self, seed: int, strategy: str) -> Any:
         if (seed, strategy) not in self.runs:
             config = {**self.settings, "seed": seed, "strategy": strategy}
-            name = f"{strategy}, seed {seed}"
+            name = run_name(seed, strategy)
             self.runs[seed, strategy] = self.logger.begin(self.folder, name, config)
         return self.runs[seed, strategy]
 
 
-def _noted(folder: Path) -> str:
-    note = folder / NOTE
-    return note.read_text(encoding="utf-8").strip() if note.exists() else ""
-
-
 def _id(folder: Path, name: str) -> str:
     """Return the id of the run ``name``: the same when a killed run goes on, else another."""
-    return hashlib.sha256(f"{_noted(folder)} {name}".encode()).hexdigest()[:16]
+    return hashlib.sha256(f"{noted(folder / NOTE)} {name}".encode()).hexdigest()[:16]
