@@ -100,6 +100,7 @@ class World:
         return self.models(np.zeros((count, RECORDS), bool), seen=False)
 
 
+@pytest.mark.slow
 def test_retrained_models_are_at_chance_under_every_attack():
     trials, inside, values = 80, Counter(), {}
     for seed in range(trials):

@@ -150,6 +150,7 @@ class TestCases:
 
 @linux
 class TestMemory:
+    @pytest.mark.slow
     def test_a_replay_needs_a_tenth_of_its_history_and_holding_all_fails(
         self, tmp_path, monkeypatch
     ):

@@ -60,6 +60,7 @@ def filled(tmp_path_factory):
     return folder / "cache"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("store", [InMemory(), OnDisk(encoding="bfloat16")])
 def test_a_sweep_trains_each_federation_once_and_changes_no_number(store, tmp_path, trained):
     shared = replace(ONE, store=store, cache=tmp_path / "cache")

@@ -94,10 +94,15 @@ def interrupted(monkeypatch, folder, kept, owner, name, calls):
             carry_out(folder, kept)
 
 
+def slowly(*moments):
+    """Return moments that only the slow tests try: each takes two seconds."""
+    return [pytest.param(moment, marks=pytest.mark.slow) for moment in moments]
+
+
 class TestStages:
     """The same within one process, at moments that random kills may miss."""
 
-    @pytest.mark.parametrize("calls", [1, 2, 5, 9])
+    @pytest.mark.parametrize("calls", [1, *slowly(2, 5, 9)])
     def test_in_the_middle_of_a_purge(self, undisturbed, calls, tmp_path, monkeypatch):
         kept, whole, _ = undisturbed
         if kept == "memory":
@@ -106,7 +111,7 @@ class TestStages:
         carry_out(tmp_path, kept)
         require_equal(tmp_path, whole)
 
-    @pytest.mark.parametrize("calls", [1, 3, 17, 30, 44, 60])
+    @pytest.mark.parametrize("calls", [1, 44, *slowly(3, 17, 30, 60)])
     def test_in_the_middle_of_training_unlearning_and_recovery(
         self, undisturbed, calls, tmp_path, monkeypatch
     ):

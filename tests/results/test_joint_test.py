@@ -119,7 +119,9 @@ def test_what_does_not_fit_is_a_sentence(values, references):
         told_apart(values, references)
 
 
-@pytest.mark.parametrize(("seeds", "references"), [(3, 3), (10, 5)])
+@pytest.mark.parametrize(
+    ("seeds", "references"), [(3, 3), pytest.param(10, 5, marks=pytest.mark.slow)]
+)
 def test_retrained_models_are_told_apart_no_oftener_than_said(seeds, references):
     """Binomial: 400 draws at 5 % have more than 33 with a chance of less than a thousandth."""
     rng = np.random.default_rng(0)
