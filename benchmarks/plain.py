@@ -30,7 +30,7 @@ def ceiling(turns: Iterable[int], workload: Workload) -> None:
     batches = [
         batch
         for held in clients
-        for batch in zip(held.images.split(BATCH), held.labels.split(BATCH), strict=True)
+        for batch in zip(held.inputs.split(BATCH), held.labels.split(BATCH), strict=True)
     ]
     for rounds in turns:
         for _ in range(rounds):
@@ -44,7 +44,7 @@ def prepare(workload: Workload, device: str = "cpu") -> tuple[nn.Module, list[Re
     torch.manual_seed(SEED)
     net = workload.model(workload.shape, CLASSES).to(device)
     held = build_federation(workload.scenario).train
-    return net, [Records(r.images.to(device), r.labels.to(device)) for r in held]
+    return net, [Records(r.inputs.to(device), r.labels.to(device)) for r in held]
 
 
 def one_round(net: nn.Module, weights: State, clients: Sequence[Records]) -> State:
@@ -64,5 +64,5 @@ def one_epoch(net: nn.Module, held: Records) -> None:
     optimizer = torch.optim.SGD(net.parameters(), RATE, MOMENTUM)
     for rows in torch.randperm(len(held), device=held.labels.device).split(BATCH):
         optimizer.zero_grad()
-        cross_entropy(net(held.images[rows]), held.labels[rows]).backward()
+        cross_entropy(net(held.inputs[rows]), held.labels[rows]).backward()
         optimizer.step()

@@ -73,7 +73,7 @@ def trained(name: str, references: int, rounds: int) -> Bank:
     seconds, cpu = time.perf_counter() - began, time.process_time() - cpu
     test = here.dataset.test
     with torch.no_grad():
-        right = [here.network(w, test.images).argmax(1) == test.labels for w in models]
+        right = [here.network(w, test.inputs).argmax(1) == test.labels for w in models]
     mode = "workers" if isinstance(trainer, Threads) else "cohort"
     return Bank(mode, seconds, cpu, float(torch.stack(right).double().mean()))
 

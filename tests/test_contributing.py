@@ -85,8 +85,8 @@ def test_the_data_set_is_what_it_says():
     tumours = module("tumours.py").Tumours().load()
     assert (len(tumours.train), len(tumours.test), tumours.shape) == (455, 114, (1, 1, 30))
     for records in (tumours.train, tumours.test):
-        assert records.images.dtype == torch.float32
-        assert ((records.images >= 0) & (records.images <= 1)).all()
+        assert records.inputs.dtype == torch.float32
+        assert ((records.inputs >= 0) & (records.inputs <= 1)).all()
         assert set(records.labels.tolist()) == {0, 1}
 
 

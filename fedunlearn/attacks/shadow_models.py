@@ -180,7 +180,7 @@ def _places(train: Records, clean: Records) -> Tensor:
         if place == len(clean):
             break
         same = train.labels[row] == clean.labels[place]
-        if same and torch.equal(train.images[row], clean.images[place]):
+        if same and torch.equal(train.inputs[row], clean.inputs[place]):
             same_rows[row] = True
             place += 1
     return same_rows

@@ -78,9 +78,9 @@ class Target:
     @cached_property
     def _population(self) -> Records:
         test = self.federation.dataset.test
-        return Records(test.images[:POPULATION], test.labels[:POPULATION])
+        return Records(test.inputs[:POPULATION], test.labels[:POPULATION])
 
     def _logits(self, weights: Vector, records: Records) -> npt.NDArray[Any]:
-        rows = logits(self.federation.network.arranging, weights.to(self.device), [records.images])
+        rows = logits(self.federation.network.arranging, weights.to(self.device), [records.inputs])
         array: npt.NDArray[Any] = rows.cpu().numpy()
         return array

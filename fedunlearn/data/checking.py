@@ -24,7 +24,7 @@ def check_dataset(dataset: object, source: object) -> Dataset:
         )
     _check_side(dataset.train, len(dataset.classes), f"{where}: the training")
     _check_side(dataset.test, len(dataset.classes), f"{where}: the test")
-    shapes = dataset.train.images.shape[1:], dataset.test.images.shape[1:]
+    shapes = dataset.train.inputs.shape[1:], dataset.test.inputs.shape[1:]
     if shapes[0] != shapes[1]:
         raise Refused(
             f"{where}: training images [c, h, w] are {tuple(shapes[0])} but test images "
@@ -36,11 +36,11 @@ def check_dataset(dataset: object, source: object) -> Dataset:
 def check_pixels(dataset: Dataset, source: object) -> None:
     """Raise `Refused` unless all pixels are numbers from 0 to 1."""
     for side, records in (("training", dataset.train), ("test", dataset.test)):
-        low, high = map(float, records.images.aminmax())
+        low, high = map(float, records.inputs.aminmax())
         if low >= 0 and high <= 1:  # so written, NaN fails too
             continue
         where = f"dataset={type(source).__name__}: pixels of the {side} images"
-        wrong = int((~records.images.isfinite()).flatten(1).any(dim=1).sum())
+        wrong = int((~records.inputs.isfinite()).flatten(1).any(dim=1).sum())
         if wrong:
             raise Refused(
                 f"{where} are NaN or infinite in {wrong} of {len(records)} records. Leave those "
@@ -55,7 +55,7 @@ def check_pixels(dataset: Dataset, source: object) -> None:
 def _check_side(records: object, classes: int, which: str) -> None:
     if not isinstance(records, Records):
         raise Refused(f"{which} side is a {type(records).__name__}, not Records.")
-    images: object = records.images
+    images: object = records.inputs
     labels: object = records.labels
     for what, held, dtype, shape in (
         ("images", images, torch.float32, "[n, c, h, w]"),
@@ -72,11 +72,11 @@ def _check_side(records: object, classes: int, which: str) -> None:
             raise Refused(f"{which} {what} are {held.dtype}. {_remedy(what, held.dtype)}")
         if held.device.type != "cpu":
             raise Refused(f"{which} {what} lie on {held.device}; let load() leave them on the cpu.")
-    if len(records.images) == 0:
+    if len(records.inputs) == 0:
         raise Refused(f"{which} side holds no records.")
-    if len(records.images) != len(records.labels):
+    if len(records.inputs) != len(records.labels):
         raise Refused(
-            f"{which} side holds {len(records.images)} images but {len(records.labels)} labels."
+            f"{which} side holds {len(records.inputs)} images but {len(records.labels)} labels."
         )
     low, high = map(int, records.labels.aminmax())
     if low < 0 or high >= classes:

@@ -13,10 +13,10 @@ from fedunlearn.models import Shape
 
 @dataclass(frozen=True, slots=True)
 class Records:
-    """Labelled images."""
+    """Labelled records: images, sequences, rows of a table."""
 
-    images: Tensor
-    """[n, c, h, w] float32, pixels in [0, 1]."""
+    inputs: Tensor
+    """[n, *shape] float32 (pixels in [0, 1]: [n, c, h, w]) or int64 (tokens: [n, length])."""
     labels: Tensor
     """[n] int64, from 0."""
 
@@ -26,18 +26,18 @@ class Records:
 
     def take(self, rows: Tensor) -> "Records":
         """Return copies of the records at ``rows`` (numbers or a mask)."""
-        return Records(self.images[rows], self.labels[rows])
+        return Records(self.inputs[rows], self.labels[rows])
 
     def to(self, device: torch.device) -> "Records":
         """Return the records on ``device``; themselves where they already are there."""
-        return Records(self.images.to(device), self.labels.to(device))
+        return Records(self.inputs.to(device), self.labels.to(device))
 
     @staticmethod
     def joined(parts: Iterable["Records"]) -> "Records":
         """Return copies of the records of all ``parts``, one after another."""
         held = list(parts)
         return Records(
-            torch.cat([each.images for each in held]), torch.cat([each.labels for each in held])
+            torch.cat([each.inputs for each in held]), torch.cat([each.labels for each in held])
         )
 
 
@@ -68,7 +68,7 @@ class Shards:
         if not 0 <= client < len(self):
             raise IndexError(f"There is no client {client} among {len(self)}.")
         rows = slice(self.bounds[client], self.bounds[client + 1])
-        return Records(self.records.images[rows], self.records.labels[rows])
+        return Records(self.records.inputs[rows], self.records.labels[rows])
 
     def __iter__(self) -> Iterator[Records]:
         """Go through the clients' records."""
@@ -87,12 +87,14 @@ class Dataset:
     test: Records
     classes: tuple[str, ...]
     """The name of each label."""
+    levels: tuple[int, ...] = ()
+    """As `Shape.levels`: how many values an input can take, where they are counted."""
 
     @property
     def shape(self) -> Shape:
-        """Channels, height and width of an image."""
-        channels, height, width = self.train.images.shape[1:]
-        return channels, height, width
+        """Sizes, type and levels of one record's input; of an image channels, height and width."""
+        inputs = self.train.inputs
+        return Shape(inputs.shape[1:], inputs.dtype, self.levels)
 
 
 class DatasetSource(Protocol):

@@ -129,7 +129,7 @@ def build_federation(scenario: Scenario) -> Federation:
     network = Network(scenario.model, dataset.shape, len(dataset.classes))
     order = torch.from_numpy(_rng(scenario, Stream.RESERVE).permutation(len(dataset.train)))
     reserved = round(scenario.proxy * len(order))
-    proxy, rest = dataset.train.images[order[:reserved]], dataset.train.take(order[reserved:])
+    proxy, rest = dataset.train.inputs[order[:reserved]], dataset.train.take(order[reserved:])
 
     parts = scenario.partition(rest.labels.numpy(), _rng(scenario, Stream.PARTITION))
     splits = [
@@ -185,5 +185,5 @@ def _rng(scenario: Scenario, stream: Stream, *more: int) -> np.random.Generator:
 
 def unchanged(before: Records, after: Records) -> Tensor:
     """Mark the records that planting left alone, [n] bool."""
-    images = (before.images == after.images).flatten(1).all(dim=1)
+    images = (before.inputs == after.inputs).flatten(1).all(dim=1)
     return images & (before.labels == after.labels)

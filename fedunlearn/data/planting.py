@@ -118,7 +118,7 @@ def poisoned(
             f"planting.target={target}; planting.share={share:g} of them is none. "
             "Raise the share, change the target or let another client leave."
         )
-    images, labels = records.images.clone(), records.labels.clone()
+    images, labels = records.inputs.clone(), records.labels.clone()
     images[chosen] = stamp(images[chosen])
     labels[chosen] = target
     return Records(images, labels)
@@ -136,7 +136,7 @@ def triggered(test: Records, stamp: Stamp, target: int) -> Records:
         raise Refused(
             f"All test records are of the class planting.target={target}; choose another."
         )
-    return Records(stamp(others.images), torch.full_like(others.labels, target))
+    return Records(stamp(others.inputs), torch.full_like(others.labels, target))
 
 
 def triggered_sets(

@@ -125,7 +125,7 @@ class LayerSimilarity:
 
         @torch.no_grad()
         def compute() -> dict[str, Tensor]:
-            images = model.sampled(name, self.records).images
+            images = model.sampled(name, self.records).inputs
             weights = model.weights.to(images.device)
             return model.network.activations(weights, model.network.arranged(images), gram)
 

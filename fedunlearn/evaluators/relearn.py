@@ -51,7 +51,7 @@ def relearn(
         steps = min(max(1, done // LOOKS), most - done)
         rows = order[done * size : (done + steps) * size].to(records.labels.device)
         shown = records.take(rows)
-        trained = train_locally(network, reached, shown.images, shown.labels, stretch, 1, rng)
+        trained = train_locally(network, reached, shown.inputs, shown.labels, stretch, 1, rng)
         reached = trained.weights
         loss = _loss(network, reached, records, work)
         if not math.isfinite(loss):
@@ -79,7 +79,7 @@ def anamnesis_index(steps: float, retrained: float, most: int) -> float:
 @torch.no_grad()
 def _loss(network: Network, weights: Vector, records: Records, work: LocalWork) -> float:
     """Return the mean loss of all records."""
-    images: Tensor = network.arranged(records.images)
+    images: Tensor = network.arranged(records.inputs)
     losses = work.objective(network, weights, images, records.labels, weights[None])
     return float(losses.double().mean())
 

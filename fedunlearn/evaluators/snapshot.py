@@ -49,7 +49,7 @@ class Snapshot:
     def logits(self, name: str) -> Tensor:
         """Return the logits [n, classes] of a set, in host memory."""
         if self.sets[name] and not self._logits:
-            images = [records.images for records in self.sets.values()]
+            images = [records.inputs for records in self.sets.values()]
             weights = self.weights.to(images[0].device)
             rows = logits(self.network.arranging, weights, images, self.batch_size, self.each).cpu()
             parts = torch.split(rows, [len(each) for each in images])

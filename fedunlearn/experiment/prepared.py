@@ -64,7 +64,7 @@ def prepare(experiment: Experiment, seeds: Sequence[int]) -> Prepared:
     for seed, scenario in scenarios.items():
         federation = checked_federation(scenario)
         splits[seed] = split_hash(federation)
-    images = federation.dataset.train.images[:2]
+    images = federation.dataset.train.inputs[:2]
     try_model(federation.network, images, experiment.engine.device)  # the same for every seed
     size = federation.network.layout.size
     experiment, budget = experiment.within_budget(size)

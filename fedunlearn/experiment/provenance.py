@@ -37,7 +37,7 @@ def split_hash(federation: Federation) -> str:
     """Return the SHA-256 of every client's records, of the test set and of the proxy images."""
     digest = hashlib.sha256()
     for records in (*federation.train, *federation.heldout, federation.dataset.test):
-        digest.update(records.images.numpy().tobytes())
+        digest.update(records.inputs.numpy().tobytes())
         digest.update(records.labels.numpy().tobytes())
     digest.update(federation.proxy.numpy().tobytes())
     return digest.hexdigest()

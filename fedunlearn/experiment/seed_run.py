@@ -204,7 +204,7 @@ class SeedRun:
         return state
 
     def _fingerprints(self, state: RunState, request: Request) -> Fingerprints:
-        records = {client: self.federation.train[client].images for client in request.clients}
+        records = {client: self.federation.train[client].inputs for client in request.clients}
         return taken(state.current.history, request.clients, records)
 
     @property

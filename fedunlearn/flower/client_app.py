@@ -92,7 +92,7 @@ def build_client_app(
         weights, samples = train_locally(
             build_federation(scenario).network,
             order.weights.to(device),
-            records.images,
+            records.inputs,
             records.labels,
             order.work,
             order.round,
@@ -109,7 +109,7 @@ def build_client_app(
         weights = unpack(message.content).to(device)
         records = shards_on(scenario, device)[partition_of(context)]
         network = build_federation(scenario).network
-        total = ridge.sums(network, weights, records.images, records.labels).cpu()
+        total = ridge.sums(network, weights, records.inputs, records.labels).cpu()
         metrics = _metrics(len(records), len(records), time.perf_counter() - started)
         return _reply(message, total, metrics, SUMS)
 

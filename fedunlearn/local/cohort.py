@@ -144,7 +144,7 @@ def _gradients(
 
     def gradients(active: Tensor, group: Group) -> tuple[Tensor, ...]:
         flat, shape = group.records.flatten(), group.records.shape
-        images = records.images.index_select(0, flat).view(*shape, *records.images.shape[1:])
+        images = records.inputs.index_select(0, flat).view(*shape, *records.inputs.shape[1:])
         labels = records.labels.index_select(0, flat).view(*shape, *records.labels.shape[1:])
         models = sent[group.clients] if one_each else sent
         if work.optimizer.squares:

@@ -144,9 +144,9 @@ def step_bytes(
     longest = max(shards, key=len)
     start = start.to(longest.labels.device)
     sent = start[None] if other is None else torch.stack([start, other.to(start.device)])
-    batch = Records(longest.images[: work.batch_size].clone(), longest.labels[: work.batch_size])
+    batch = Records(longest.inputs[: work.batch_size].clone(), longest.labels[: work.batch_size])
     with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
         leaf = start.clone().requires_grad_()
-        alive = work.objective(network, leaf, batch.images, batch.labels, sent)
+        alive = work.objective(network, leaf, batch.inputs, batch.labels, sent)
     del alive
     return 2 * sum(kept.values()) + VECTORS * start.nbytes

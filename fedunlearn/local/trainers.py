@@ -41,7 +41,7 @@ class Threads:
             records, starts = self.shards[cohort.clients[row]], cohort.starts
             start = starts if starts.dim() == 1 else starts[row]
             weights, processed = train_locally(
-                *(self.network, start.to(device), records.images, records.labels),
+                *(self.network, start.to(device), records.inputs, records.labels),
                 *(cohort.work, cohort.round, generator(cohort.seeds[row]), other),
             )
             return Trained(weights.cpu(), processed)

@@ -5,7 +5,6 @@ from .architectures import LeNet5 as LeNet5
 from .architectures import McMahanCnn as McMahanCnn
 from .architectures import Mlp as Mlp
 from .architectures import ResNet18 as ResNet18
-from .architectures import Shape as Shape
 from .fingerprint import model_hash as model_hash
 from .forward import FORWARD_BATCH as FORWARD_BATCH
 from .forward import Map as Map
@@ -17,6 +16,7 @@ from .layout import Vector as Vector
 from .network import Network as Network
 from .projections import deflect as deflect
 from .projections import orthogonal as orthogonal
+from .shapes import Shape as Shape
 from .trial import try_model as try_model
 from .vectors import LEAST_LENGTH as LEAST_LENGTH
 from .vectors import lengths as lengths

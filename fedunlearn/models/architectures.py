@@ -1,6 +1,7 @@
 """The nets that ship: dense and convolutional, and torchvision ones with GroupNorm."""
 
 import itertools
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import cast
@@ -9,12 +10,10 @@ from torch import nn
 
 from fedunlearn import checks
 from fedunlearn.checks import Count, Refused
-
-Shape = tuple[int, int, int]
-"""Channels, height and width of one image."""
+from fedunlearn.models.shapes import Shape
 
 Build = Callable[[Shape, int], nn.Module]
-"""Makes a freshly initialised net for images of a shape and a number of classes."""
+"""Makes a freshly initialised net for records of a shape and a number of classes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +30,7 @@ class Mlp:
 
     def __call__(self, shape: Shape, classes: int) -> nn.Module:
         """Build the net."""
-        widths = [shape[0] * shape[1] * shape[2], *self.hidden]
+        widths = [math.prod(shape), *self.hidden]
         layers: list[nn.Module] = [nn.Flatten()]
         for inputs, outputs in itertools.pairwise(widths):
             layers += [nn.Linear(inputs, outputs), nn.ReLU()]

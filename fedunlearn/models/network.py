@@ -2,7 +2,7 @@
 
 import copy
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from functools import cached_property
 from typing import Any, cast
 
@@ -13,12 +13,13 @@ from torch.func import vmap
 from torch.nn.parameter import is_lazy
 
 from fedunlearn.checks import Refused
-from fedunlearn.models.architectures import Build, Shape
+from fedunlearn.models.architectures import Build
 from fedunlearn.models.dense_cohort import Dense
 from fedunlearn.models.flat_leaves import Leaves
 from fedunlearn.models.forward import Net
 from fedunlearn.models.head import Head
 from fedunlearn.models.layout import Layout, Vector
+from fedunlearn.models.shapes import Shape
 from fedunlearn.models.training_mode import differs_in_training, seeded
 
 Slots = list[tuple[dict[str, Any], str]]
@@ -49,9 +50,10 @@ class Network:
     averaged. What only behaviour shows, `try_model` refuses.
     """
 
-    def __init__(self, build: Build, shape: Shape, classes: int) -> None:
+    def __init__(self, build: Build, shape: Sequence[int], classes: int) -> None:
         self._build = build
-        self._shape = shape
+        self.shape = shape if isinstance(shape, Shape) else Shape(shape)
+        """Of one record's input."""
         self.classes = classes
         """How many logits a record has."""
         self._module = self._fresh(seed=0).eval()
@@ -85,7 +87,7 @@ class Network:
     @cached_property
     def stochastic(self) -> bool:
         """Whether the forward pass of training is another than that of evaluation: dropout, say."""
-        return differs_in_training(self._module, self._shape)
+        return differs_in_training(self._module, self.shape)
 
     def in_training(self, rng: np.random.Generator) -> Net:
         """Return the net in training mode; each of its passes draws its random numbers by ``rng``.
@@ -136,7 +138,7 @@ class Network:
     def head(self) -> Head:
         """The last layer; raises `Refused` unless its output is the logits, for a linear layer."""
         head = Head.of(self.layout)
-        self._entering(head, self.initial(0), torch.zeros(1, *self._shape))
+        self._entering(head, self.initial(0), torch.zeros(1, *self.shape))
         return head
 
     def features(self, weights: Vector, images: Tensor) -> Tensor:
@@ -219,16 +221,16 @@ class Network:
         try:
             with torch.random.fork_rng(devices=[]):
                 torch.manual_seed(seed)
-                module = self._build(self._shape, self.classes)
+                module = self._build(self.shape, self.classes)
                 if any(map(is_lazy, module.parameters())):
-                    module.eval()(torch.zeros(1, *self._shape))  # lazy layers learn their sizes
+                    module.eval()(self.shape.drawn(1))  # lazy layers learn their sizes
                 return module
         except Refused:
             raise
         except Exception as error:  # whatever somebody's own code raises
-            shape = "x".join(map(str, self._shape))
+            shape = "x".join(map(str, self.shape))
             raise Refused(
-                f"The model cannot be built for {shape} images and {self.classes} classes: "
+                f"The model cannot be built for records of {shape} and {self.classes} classes: "
                 f"{type(error).__name__}: {' '.join(str(error).split())}"
             ) from error
 

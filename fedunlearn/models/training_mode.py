@@ -8,7 +8,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
-from fedunlearn.models.architectures import Shape
+from fedunlearn.models.shapes import Shape
 
 _DRAWING = threading.Lock()
 """Held while a forward pass draws: layers know only torch's own generator, of all threads."""
@@ -24,16 +24,16 @@ def seeded(seed: int, device: torch.device = torch.device("cpu")) -> Iterator[No
 
 
 def differs_in_training(module: nn.Module, shape: Shape) -> bool:
-    """Whether two random images pass ``module`` otherwise in training than in evaluation mode.
+    """Whether two random records pass ``module`` otherwise in training than in evaluation mode.
 
     So it is if the pass draws random numbers, as dropout does, or if it returns other logits.
     """
     shown = copy.deepcopy(module).cpu()
     with seeded(0), torch.no_grad():
-        images = torch.rand(2, *shape)
-        evaluated = shown.eval()(images)
+        inputs = shape.drawn(2)
+        evaluated = shown.eval()(inputs)
         before = torch.get_rng_state()
-        trained = shown.train()(images)
+        trained = shown.train()(inputs)
         drawn = not torch.equal(before, torch.get_rng_state())
     tensors = isinstance(trained, Tensor) and isinstance(evaluated, Tensor)
     return drawn or not tensors or not torch.allclose(trained, evaluated, equal_nan=True)

@@ -36,7 +36,7 @@ def try_model(network: Network, images: Tensor, device: str = "cpu") -> None:
     module = network.module(seed=0)
     _require_seeded(module, network.module(seed=0))
     with seeded(0):
-        others = torch.rand(4, *images.shape[1:])
+        others = network.shape.drawn(4)
         batch = torch.cat([images[:2], others])
         outputs = _checked(network, module.eval(), batch, "evaluated")
         if not outputs.isfinite().all():

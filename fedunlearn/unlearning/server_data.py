@@ -17,8 +17,8 @@ class ServerData(Protocol):
     """Unlabelled records on the server, as strategies use them."""
 
     @property
-    def images(self) -> Tensor:
-        """[n, c, h, w]."""
+    def inputs(self) -> Tensor:
+        """[n, *shape]."""
 
     def distil(self, teacher: Vector, student: Vector, work: LocalWork, *, round: int) -> Vector:
         """Train ``student`` [d] towards the logits of ``teacher`` [d] and return it.
@@ -30,23 +30,23 @@ class ServerData(Protocol):
 
 @dataclass(frozen=True)
 class ProxyData:
-    """Images that the server owns; no client trained on them and nobody labelled them."""
+    """Records that the server owns; no client trained on them and nobody labelled them."""
 
     network: Network
-    images: Tensor
-    """[n, c, h, w], on the device that is to train."""
+    inputs: Tensor
+    """[n, *shape], on the device that is to train."""
     ledger: Ledger
     seed: int
     clock: Clock = time.perf_counter
 
     def distil(self, teacher: Vector, student: Vector, work: LocalWork, *, round: int) -> Vector:
-        """Train on the images and charge the server; see `ServerData.distil`."""
+        """Train on the records and charge the server; see `ServerData.distil`."""
         started = self.clock()
-        teacher, student = teacher.to(self.images.device), student.to(self.images.device)
-        taught = logits(self.network, teacher, [self.images])
+        teacher, student = teacher.to(self.inputs.device), student.to(self.inputs.device)
+        taught = logits(self.network, teacher, [self.inputs])
         rng = randomness.rng(self.seed, Stream.SERVER_DATA, round)
-        trained = train_locally(self.network, student, self.images, taught, work, round, rng)
+        trained = train_locally(self.network, student, self.inputs, taught, work, round, rng)
         weights = trained.weights.cpu()
-        samples = work.samples(len(self.images)) + len(self.images)
+        samples = work.samples(len(self.inputs)) + len(self.inputs)
         self.ledger.charge(SERVER_ID, samples=samples, seconds=self.clock() - started)
         return weights

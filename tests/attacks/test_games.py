@@ -239,7 +239,7 @@ def test_retrained_models_of_digits_are_at_chance_under_every_attack():
         def say(models, here=here, records=records, test=test):
             with torch.no_grad():
                 said = [
-                    [here.network(w, r.images).numpy() for r in (records, test)] for w in models
+                    [here.network(w, r.inputs).numpy() for r in (records, test)] for w in models
                 ]
             return [np.stack(part) for part in zip(*said, strict=True)]
 
@@ -284,7 +284,7 @@ class Flips(NoPlanting):
         rows = torch.from_numpy(rng.permutation(len(records))[: round(self.share * len(records))])
         labels = records.labels.clone()
         labels[rows] = (labels[rows] + torch.from_numpy(rng.integers(1, 10, len(rows)))) % 10
-        return Records(records.images, labels)
+        return Records(records.inputs, labels)
 
 
 @pytest.mark.slow
@@ -313,7 +313,7 @@ def test_flipped_labels_are_found_in_the_trained_model_and_not_in_the_retrained_
 
         def say(models, here=here, asked=asked):
             with torch.no_grad():
-                said = [here.network(weights, asked.images).numpy() for weights in models]
+                said = [here.network(weights, asked.inputs).numpy() for weights in models]
             return confidence(np.stack(said), asked.labels)
 
         halves = with_halves(setup, training.rounds, count=16)

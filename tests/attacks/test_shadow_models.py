@@ -45,7 +45,7 @@ def setting(scenario=SCENARIO, mode="workers"):
 
 
 def same(one, other):
-    return torch.equal(one.images, other.images) and torch.equal(one.labels, other.labels)
+    return torch.equal(one.inputs, other.inputs) and torch.equal(one.labels, other.labels)
 
 
 def test_without_planting_a_pool_is_all_that_a_leaver_holds():
@@ -65,7 +65,7 @@ def test_poisoned_records_are_in_no_question_and_in_every_training():
         assert same(members, here.clean[pool.client])
         assert len(pool.always) + len(members) == len(here.train[pool.client])
         own = build_federation(SCENARIO).train[pool.client]  # the same records before planting
-        changed = (own.images != here.train[pool.client].images).flatten(1).any(dim=1)
+        changed = (own.inputs != here.train[pool.client].inputs).flatten(1).any(dim=1)
         assert same(pool.always, here.train[pool.client].take(changed))
         assert len(pool.always) > 20
 
@@ -78,8 +78,8 @@ def test_held_out_records_are_chosen_as_planting_chose_among_the_others():
         rest = len(heldout) - of_target
         assert int((others.labels == 9).sum()) == of_target
         assert len(others) == of_target + rest - round(0.8 * rest)
-        pixels = {tuple(image.flatten().tolist()) for image in heldout.images}
-        assert all(tuple(image.flatten().tolist()) in pixels for image in others.images)
+        pixels = {tuple(image.flatten().tolist()) for image in heldout.inputs}
+        assert all(tuple(image.flatten().tolist()) in pixels for image in others.inputs)
 
 
 @dataclass(frozen=True)
@@ -89,7 +89,7 @@ class Refusing(NoPlanting):
     def poison(self, records, order, rng):
         if len(records) < 30:
             raise Refused("Too few.")
-        return Records(records.images, (records.labels + (torch.arange(len(records)) < 5)) % 10)
+        return Records(records.inputs, (records.labels + (torch.arange(len(records)) < 5)) % 10)
 
 
 def test_held_out_records_that_planting_refuses_are_all_comparable():
@@ -161,7 +161,7 @@ def test_as_many_clients_are_asked_as_in_training():
 def test_a_record_reaches_the_models_that_hold_it_and_no_others(mode):
     """A pixel that is no number makes every model that trains on it no number."""
     setup = setting(mode=mode)
-    setup.pools[0].candidates.images[7] = torch.nan
+    setup.pools[0].candidates.inputs[7] = torch.nan
     found = with_halves(setup, ROUNDS, count=4)
     assert isinstance(found.trainer, Threads if mode == "workers" else ChunkedTrainer)
     models = torch.cat(list(found.trained()))

@@ -85,7 +85,7 @@ class TestWorkloads:
         assert [len(records) for records in held.train] == [workload.records] * workload.clients
         assert held.dataset.shape == workload.shape
         everything = [*held.train, *held.heldout]
-        parts = sum(part.images.nbytes + part.labels.nbytes for part in everything)
+        parts = sum(part.inputs.nbytes + part.labels.nbytes for part in everything)
         assert workload.data_bytes == parts
         assert len(held.initial) == PARAMETERS[workload.net]
 

@@ -28,7 +28,7 @@ def test_a_given_split_is_kept(tmp_path):
     assert data.train.labels.tolist() == [0, 0, 0, 1, 1, 1]
     assert data.test.labels.tolist() == [0, 0, 1, 1]
     np.testing.assert_allclose(
-        data.test.images.mean(dim=(1, 2, 3)), torch.tensor([0.2, 0.2, 0.8, 0.8])
+        data.test.inputs.mean(dim=(1, 2, 3)), torch.tensor([0.2, 0.2, 0.8, 0.8])
     )
 
 
@@ -40,7 +40,7 @@ def test_class_folders_alone_are_split(tmp_path):
     assert data.train.labels.bincount().tolist() == [7, 14]
     assert data.test.labels.bincount().tolist() == [3, 6]
     for records in (data.train, data.test):
-        light = records.images.mean(dim=(1, 2, 3)) > 0.5
+        light = records.inputs.mean(dim=(1, 2, 3)) > 0.5
         assert torch.equal(light.long(), records.labels)
 
 

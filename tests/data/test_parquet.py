@@ -55,7 +55,7 @@ def test_columns_are_found(tmp_path, struct, names):
     both(tmp_path, struct=struct, names=names)
     data = load(tmp_path)
     expected = torch.from_numpy(PIXELS).permute(0, 3, 1, 2) / 255
-    np.testing.assert_allclose(data.train.images, expected, rtol=0, atol=1e-7)
+    np.testing.assert_allclose(data.train.inputs, expected, rtol=0, atol=1e-7)
     assert data.test.labels.tolist() == LABELS.tolist()
     assert data.classes == ("0", "1", "2")
 
@@ -76,7 +76,7 @@ def test_several_files_are_read_in_order_and_from_the_folder_data(tmp_path):
     write(data / "test-00000-of-00001.parquet", IMAGES[:3], LABELS[:3])
     loaded = load(tmp_path)
     assert loaded.train.labels.tolist() == LABELS.tolist()
-    assert torch.equal(loaded.train.images[:3], loaded.test.images)
+    assert torch.equal(loaded.train.inputs[:3], loaded.test.inputs)
 
 
 def test_class_names(tmp_path):
@@ -91,8 +91,8 @@ def test_limit_keeps_part_of_the_records(tmp_path):
     both(tmp_path)
     full, part = load(tmp_path), load(tmp_path, limit=6)
     assert (len(part.train), len(part.test)) == (6, 2)
-    for image, label in zip(part.train.images, part.train.labels, strict=True):
-        matches = (full.train.images == image).flatten(1).all(dim=1)
+    for image, label in zip(part.train.inputs, part.train.labels, strict=True):
+        matches = (full.train.inputs == image).flatten(1).all(dim=1)
         assert full.train.labels[matches].tolist() == [label]
 
 

@@ -33,29 +33,29 @@ def test_the_first_trigger_is_in_the_lower_right_corner():
 
 
 def test_stamping_twice_is_stamping_once():
-    images = some().images
+    images = some().inputs
     once = Backdoor().stamp(images, 1)
     assert torch.equal(Backdoor().stamp(once, 1), once)
 
 
 def test_triggers_of_different_clients_commute():
-    images, door = some().images, Backdoor()
+    images, door = some().inputs, Backdoor()
     assert torch.equal(door.stamp(door.stamp(images, 0), 3), door.stamp(door.stamp(images, 3), 0))
 
 
 def test_poison_changes_so_many_of_the_others_and_nothing_else():
     records = some()
-    images, labels = records.images.clone(), records.labels.clone()
+    images, labels = records.inputs.clone(), records.labels.clone()
     door = Backdoor(share=0.5, target=9)
     poisoned = door.poison(records, 0, rng())
-    assert torch.equal(records.images, images)
+    assert torch.equal(records.inputs, images)
     assert torch.equal(records.labels, labels)
-    changed = (poisoned.images != images).flatten(1).any(dim=1)
+    changed = (poisoned.inputs != images).flatten(1).any(dim=1)
     assert changed.sum() == round(0.5 * 54)
     assert not changed[labels == 9].any()
     assert (poisoned.labels[changed] == 9).all()
     assert torch.equal(poisoned.labels[~changed], labels[~changed])
-    assert torch.equal(poisoned.images[changed], door.stamp(images[changed], 0))
+    assert torch.equal(poisoned.inputs[changed], door.stamp(images[changed], 0))
 
 
 def test_the_whole_share_leaves_no_clean_record_of_another_class():
@@ -77,7 +77,7 @@ def test_a_model_that_knows_no_trigger_scores_zero():
     assert len(asked) == 54
     assert (asked.labels == truth).float().mean() == 0
     assert (asked.labels == 9).all()
-    assert torch.equal(asked.images, Backdoor().stamp(test.images[test.labels != 9], 0))
+    assert torch.equal(asked.inputs, Backdoor().stamp(test.inputs[test.labels != 9], 0))
 
 
 def dataset(test):
@@ -89,7 +89,7 @@ def test_several_leavers_have_a_set_each():
     both = door.sets(dataset(test), [0, 2])
     assert list(both) == ["triggered/0", "triggered/2"]
     for order, name in ((0, "triggered/0"), (2, "triggered/2")):
-        assert torch.equal(both[name].images, door.stamp(test.images[test.labels != 9], order))
+        assert torch.equal(both[name].inputs, door.stamp(test.inputs[test.labels != 9], order))
     assert door.sets(dataset(test), []) == {}
 
 
@@ -119,9 +119,9 @@ def test_nothing_plants_nothing():
 def test_a_probe_that_does_not_fit_is_refused():
     test = some()
     with pytest.raises(Refused, match=r"8x10 have room for 6 triggers .*size=3, not for 7"):
-        Backdoor().stamp(test.images, 6)
+        Backdoor().stamp(test.inputs, 6)
     with pytest.raises(Refused, match=r"room for 0 triggers of planting\.size=9"):
-        Backdoor(size=9).stamp(test.images, 0)
+        Backdoor(size=9).stamp(test.inputs, 0)
     with pytest.raises(Refused, match=r"planting\.target=10 is no class .* 0 … 9"):
         Backdoor(target=10).sets(dataset(test), [0])
     nines = test.take(test.labels == 9)

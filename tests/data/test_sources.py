@@ -29,10 +29,10 @@ def test_digits_are_scaled_and_split_in_proportion():
     data = Digits().load()
     assert data.shape == (1, 8, 8)
     assert (len(data.train), len(data.test)) == (1437, 360)
-    assert data.train.images.aminmax() == (0, 1)
+    assert data.train.inputs.aminmax() == (0, 1)
     counts = [records.labels.bincount(minlength=10) for records in (data.train, data.test)]
     assert ((counts[1] / (counts[0] + counts[1]) - 0.2).abs() < 0.005).all()
-    everything = torch.cat([data.train.images, data.test.images]).sum().item()
+    everything = torch.cat([data.train.inputs, data.test.inputs]).sum().item()
     assert everything == pytest.approx(load_digits().images.sum() / 16, rel=1e-5)
 
 
@@ -40,11 +40,11 @@ def test_digits_are_the_same_in_every_run():
     torch.manual_seed(1)
     np.random.seed(1)  # noqa: NPY002 (the global generators must not matter)
     first = Digits().load()
-    assert torch.equal(first.test.images, Digits().load().test.images)
+    assert torch.equal(first.test.inputs, Digits().load().test.inputs)
     # The rows of the first test records, so that no release moves the split unnoticed.
     images = torch.from_numpy(load_digits().images).float()[:, None] / 16
     rows = [
-        int((images == image).flatten(1).all(dim=1).nonzero()) for image in first.test.images[:5]
+        int((images == image).flatten(1).all(dim=1).nonzero()) for image in first.test.inputs[:5]
     ]
     assert rows == [21, 24, 28, 34, 35]
 
@@ -72,10 +72,10 @@ def test_idx_files_are_read_from_both_layouts(tmp_path, below, monkeypatch):
     assert data.shape == (1, 28, 28)
     assert (len(data.train), len(data.test)) == (40, 10)
     assert data.classes == tuple("0123456789")
-    corner = (data.train.images[:, 0, 0, 0] * 255).round().long()
+    corner = (data.train.inputs[:, 0, 0, 0] * 255).round().long()
     assert torch.equal(corner % 10, data.train.labels)
     monkeypatch.setenv(VARIABLE, str(tmp_path))
-    assert torch.equal(Torchvision("mnist").load().train.images, data.train.images)
+    assert torch.equal(Torchvision("mnist").load().train.inputs, data.train.inputs)
 
 
 def test_fashion_mnist_is_another_folder(tmp_path):
@@ -89,7 +89,7 @@ def test_limit_keeps_pairs_of_image_and_label(tmp_path):
     write_idx(tmp_path)
     data = Torchvision("mnist", str(tmp_path), limit=12).load()
     assert (len(data.train), len(data.test)) == (12, 3)
-    corner = (data.train.images[:, 0, 0, 0] * 255).round().long()
+    corner = (data.train.inputs[:, 0, 0, 0] * 255).round().long()
     assert torch.equal(corner % 10, data.train.labels)
 
 
@@ -127,7 +127,7 @@ def test_torchvisions_batches_are_read(tmp_path, monkeypatch, name, train):
     assert data.shape == (3, 32, 32)
     assert (len(data.train), len(data.test)) == (train, 4)
     assert data.classes[3] == ("class 3" if fine else "cat")
-    corner = (data.train.images[:, 0, 0, 0] * 255).round().long()
+    corner = (data.train.inputs[:, 0, 0, 0] * 255).round().long()
     assert torch.equal(corner % 10, data.train.labels)
 
 
@@ -155,7 +155,7 @@ def test_cifar10_is_also_read_from_parquet(tmp_path):
         "automobile",
         "truck",
     ]
-    np.testing.assert_allclose(data.test.images[:, 2, 3, 4], torch.tensor([0, 0.2, 0.4]))
+    np.testing.assert_allclose(data.test.inputs[:, 2, 3, 4], torch.tensor([0, 0.2, 0.4]))
 
 
 def test_missing_files_are_named_with_what_to_do(tmp_path):
@@ -216,14 +216,14 @@ def test_settings_are_checked_at_once():
 @real
 def test_real_mnist():
     data = Torchvision("mnist", REAL).load()
-    assert data.train.images.shape == (60000, 1, 28, 28)
+    assert data.train.inputs.shape == (60000, 1, 28, 28)
     assert data.train.labels[:5].tolist() == [5, 0, 4, 1, 9]
-    assert data.train.images.mean().item() == pytest.approx(0.1307, abs=1e-4)
+    assert data.train.inputs.mean().item() == pytest.approx(0.1307, abs=1e-4)
 
 
 @real
 def test_real_cifar10():
     data = Torchvision("cifar10", REAL, limit=500).load()
-    assert data.train.images.shape == (500, 3, 32, 32)
+    assert data.train.inputs.shape == (500, 3, 32, 32)
     assert len(data.test) == 100
     assert data.train.labels.unique().tolist() == list(range(10))

@@ -18,11 +18,11 @@ def test_pixels_are_scaled_and_channels_come_first():
     pixels[0, 1, 2, 0] = 51
     data = assemble(stored(pixels, [0]), stored(pixels, [0]), ("only",))
     assert data.shape == (2, 2, 3)
-    assert data.train.images.dtype == torch.float32
-    assert data.train.images.is_contiguous()
+    assert data.train.inputs.dtype == torch.float32
+    assert data.train.inputs.is_contiguous()
     assert data.train.labels.dtype == torch.int64
-    assert data.train.images[0, 0, 1, 2].item() == pytest.approx(0.2)
-    assert data.train.images.sum().item() == pytest.approx(0.2)
+    assert data.train.inputs[0, 0, 1, 2].item() == pytest.approx(0.2)
+    assert data.train.inputs.sum().item() == pytest.approx(0.2)
 
 
 @pytest.mark.parametrize(

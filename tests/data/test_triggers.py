@@ -32,7 +32,7 @@ def test_pixels_stay_in_range_and_originals_as_they_are(kind):
 
 @kinds()
 def test_different_leavers_have_different_patterns_and_the_same_one_always_the_same(kind):
-    images = some().images
+    images = some().inputs
     each = [kind.stamp(images, order) for order in range(4)]
     for one, other in combinations(each, 2):
         assert (one != other).flatten(1).any(dim=1).all()
@@ -43,15 +43,15 @@ def test_different_leavers_have_different_patterns_and_the_same_one_always_the_s
 def test_the_target_class_is_neither_poisoned_nor_asked_about(kind):
     records = some()
     planted = replace(kind, share=0.5, target=3).poison(records, 1, rng())
-    changed = (planted.images != records.images).flatten(1).any(dim=1)
+    changed = (planted.inputs != records.inputs).flatten(1).any(dim=1)
     assert changed.sum() == round(0.5 * 54)
     assert not changed[records.labels == 3].any()
     assert (planted.labels[changed] == 3).all()
-    assert torch.equal(planted.images[changed], kind.stamp(records.images[changed], 1))
+    assert torch.equal(planted.inputs[changed], kind.stamp(records.inputs[changed], 1))
     dataset = Dataset(records, records, tuple("0123456789"))
     [(name, asked)] = replace(kind, target=3).sets(dataset, [1]).items()
     assert name == "triggered"
-    assert torch.equal(asked.images, kind.stamp(records.images[records.labels != 3], 1))
+    assert torch.equal(asked.inputs, kind.stamp(records.inputs[records.labels != 3], 1))
     assert (asked.labels == 3).all()
 
 

@@ -147,7 +147,7 @@ class TestLayerSimilarity:
         ours, theirs = (self.snapshot(self.network.initial(seed)) for seed in (1, 2))
         values = LayerSimilarity()(ours, theirs)
         for name in ("forget", "test"):
-            images = ours.sets[name].images
+            images = ours.sets[name].inputs
             both = [self.network.activations(m.weights, images) for m in (ours, theirs)]
             layers = [cka(both[0][layer], both[1][layer]) for layer in ("1", "3")]
             assert [values[f"{name}_cka/{layer}"] for layer in ("1", "3")] == pytest.approx(layers)
@@ -187,7 +187,7 @@ class TestLayerSimilarity:
     def test_the_order_of_the_records_does_not_matter(self):
         order = torch.randperm(30, generator=torch.Generator().manual_seed(0))
         held = randomly(30, seed=1)
-        mixed = Records(held.images[order], held.labels[order])
+        mixed = Records(held.inputs[order], held.labels[order])
         values = [
             LayerSimilarity()(
                 *(self.snapshot(self.network.initial(seed), {"test": shown}) for seed in (1, 2))

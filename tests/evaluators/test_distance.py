@@ -29,7 +29,7 @@ def test_the_retrained_model_is_at_distance_zero_from_itself():
 def test_each_set_is_compared_on_its_own():
     values = Distance()(saying(SETS, scale=-1.0), saying(SETS, scale=0.5))
     for name, held in SETS.items():
-        ours, theirs = -held.images.flatten(1), 0.5 * held.images.flatten(1)
+        ours, theirs = -held.inputs.flatten(1), 0.5 * held.inputs.flatten(1)
         for compare in (
             comparison.activation_distance,
             comparison.divergence,

@@ -35,7 +35,7 @@ def test_identical_distributions_give_one_half_up_to_chance():
 def test_it_equals_scikit_learn_with_the_negative_loss_as_score():
     members, others = randomly(30, seed=0, spread=1.0), randomly(20, seed=1, spread=3.0)
     scores = [
-        -functional.cross_entropy(held.images.flatten(1), held.labels, reduction="none").numpy()
+        -functional.cross_entropy(held.inputs.flatten(1), held.labels, reduction="none").numpy()
         for held in (members, others)
     ]
     expected = roc_auc_score([1] * 30 + [0] * 20, np.concatenate(scores))

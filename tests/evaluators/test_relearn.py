@@ -81,7 +81,7 @@ class TestOnAQuadratic:
             return real(network, start, images, labels, *rest)
 
         monkeypatch.setattr("fedunlearn.evaluators.relearn.train_locally", noting)
-        numbered = Records(copies(10).images, torch.arange(10))
+        numbered = Records(copies(10).inputs, torch.arange(10))
         relearn(SQUARE, self.weights, numbered, replace(WORK, batch_size=5), 0.0, 20, rng())
         assert len(seen) == 20 * 5
         assert [seen.count(record) for record in range(10)] == [10] * 10
@@ -137,12 +137,12 @@ class TestIndex:
 class TestRelearning:
     network = Network(Mlp((8,)), (1, 1, CLASSES), CLASSES)
     held = randomly(40, seed=0)
-    records = Records(held.images, held.images.flatten(1).argmax(dim=1))
+    records = Records(held.inputs, held.inputs.flatten(1).argmax(dim=1))
     measure = Relearning(work=LocalWork(batch_size=8, optimizer=Sgd(lr=0.1, momentum=0.0)))
 
     def trained(self, epochs, seed=1):
         work = LocalWork(epochs=epochs, batch_size=8, optimizer=Sgd(lr=0.1, momentum=0.0))
-        known = (self.records.images, self.records.labels, work, 1, rng())
+        known = (self.records.inputs, self.records.labels, work, 1, rng())
         return train_locally(self.network, self.network.initial(seed), *known).weights
 
     def snapshot(self, weights, records=None, original=None):

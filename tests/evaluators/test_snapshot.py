@@ -12,7 +12,7 @@ from tests.support.evaluated import randomly, saying
 def test_logits_are_those_of_the_network():
     held = randomly(9, seed=0)
     model = saying({"test": held}, scale=2.0)
-    torch.testing.assert_close(model.logits("test"), 2 * held.images.flatten(1))
+    torch.testing.assert_close(model.logits("test"), 2 * held.inputs.flatten(1))
     assert torch.equal(model.labels("test"), held.labels)
 
 
@@ -50,7 +50,7 @@ def test_all_sets_go_through_the_net_in_one_pass_of_full_batches():
     weights = network.initial(1)
     model = Snapshot(network, weights, sets, weights, batch_size=10, each=each)
     for name, records in sets.items():
-        torch.testing.assert_close(model.logits(name), network(weights, records.images))
+        torch.testing.assert_close(model.logits(name), network(weights, records.inputs))
     assert seen == [10, 10, 10, 10, 2]
 
 
@@ -94,8 +94,8 @@ def test_a_sample_is_drawn_alike_for_every_model_and_keeps_the_order():
     held = randomly(500, seed=0)
     held = Records(torch.arange(500.0).view(-1, 1, 1, 1), held.labels)
     one, other = (Snapshot(None, None, {"test": held}, None).sampled("test", 100) for _ in "ab")
-    numbers = one.images.flatten()
-    assert torch.equal(numbers, other.images.flatten())
+    numbers = one.inputs.flatten()
+    assert torch.equal(numbers, other.inputs.flatten())
     assert len(one) == 100
     assert (numbers.diff() > 0).all()
     assert torch.equal(one.labels, held.labels[numbers.long()])

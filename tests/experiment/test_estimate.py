@@ -90,7 +90,7 @@ class Curious:
         yield weights + fresh.deltas[0]
         gone = clients.leavers.train(weights, work=clients.work.scaled(0.5), round=2)
         yield weights - gone.deltas.sum(dim=0)
-        spread = float(clients.proxy.images.std())
+        spread = float(clients.proxy.inputs.std())
         yield clients.proxy.distil(history.final, weights * spread, DISTIL, round=1)
 
 
@@ -266,7 +266,7 @@ class TestDryClients:
         student = torch.ones(6)
         dry, real = (without_leavers(c, {0}, Needs(proxy=True)).proxy for c in both)
         assert dry.distil(torch.zeros(6), student, work, round=1) is student
-        assert dry.images is real.images
+        assert dry.inputs is real.inputs
         real.distil(torch.zeros(6), student, work, round=1)
         (charged,), (wanted,) = dry.real.ledger, real.ledger
         assert charged == replace(wanted, seconds=0.5 * 3 * 8)

@@ -131,7 +131,7 @@ class TestFiles:
         module = Mlp((16,))((1, 8, 8), 10)
         module.load_state_dict(saved)
         test = here.dataset.test
-        right = (module(test.images).argmax(1) == test.labels).double().mean()
+        right = (module(test.inputs).argmax(1) == test.labels).double().mean()
         summary = table(finished, "summary")
         row = summary[(summary.seed == 0) & (summary.strategy == "retrain")].iloc[0]
         assert row.test_accuracy == pytest.approx(right.item())

@@ -275,10 +275,10 @@ class TestSplit:
         fixed = build_federation(replace(BAND, split=7).scenario(0))
         ordinary = build_federation(BAND.scenario(7))
         for one, other in zip(fixed.train, ordinary.train, strict=True):
-            assert torch.equal(one.images, other.images)
+            assert torch.equal(one.inputs, other.inputs)
             assert torch.equal(one.labels, other.labels)
         for one, other in zip(fixed.heldout, ordinary.heldout, strict=True):
-            assert torch.equal(one.images, other.images)
+            assert torch.equal(one.inputs, other.inputs)
         assert torch.equal(fixed.proxy, ordinary.proxy)
         assert torch.equal(fixed.initial, build_federation(BAND.scenario(0)).initial)
         assert not torch.equal(fixed.initial, ordinary.initial)

@@ -337,7 +337,7 @@ def test_an_unknown_message_becomes_an_error_reply():
 def test_federations_of_equal_scenarios_are_equal_and_seeds_matter():
     one, other = build_federation(SMALL), build_federation.__wrapped__(SMALL)
     for a, b in zip((*one.train, *one.heldout), (*other.train, *other.heldout), strict=True):
-        assert torch.equal(a.images, b.images)
+        assert torch.equal(a.inputs, b.inputs)
         assert torch.equal(a.labels, b.labels)
     assert torch.equal(one.initial, other.initial)
     assert not torch.equal(one.initial, build_federation(replace(SMALL, seed=6)).initial)
@@ -348,8 +348,8 @@ def test_triggers_of_several_leavers_are_named_after_clients():
     sets = here.evaluation_sets(frozenset({1, 3}), frozenset({0, 2}))
     for client in (1, 3):
         alone = here.evaluation_sets(frozenset({client}), frozenset({0, 2}))
-        assert torch.equal(sets[f"triggered/{client}"].images, alone["triggered"].images)
-    assert not torch.equal(sets["triggered/1"].images, sets["triggered/3"].images)
+        assert torch.equal(sets[f"triggered/{client}"].inputs, alone["triggered"].inputs)
+    assert not torch.equal(sets["triggered/1"].inputs, sets["triggered/3"].inputs)
 
 
 def test_clients_hold_every_record_once_and_only_the_leaver_is_planted():
@@ -358,11 +358,11 @@ def test_clients_hold_every_record_once_and_only_the_leaver_is_planted():
     assert held + len(here.proxy) == len(here.dataset.train)
     assert len(here.proxy) == round(0.1 * len(here.dataset.train))
     for client in (0, 2, 3):
-        assert torch.equal(here.train[client].images, here.clean[client].images)
+        assert torch.equal(here.train[client].inputs, here.clean[client].inputs)
     planted = here.train[1]
     assert len(here.clean[1]) < len(planted)
     sets = here.evaluation_sets(frozenset({1}), frozenset({0, 2, 3}))
-    assert torch.equal(sets["forget"].images, planted.images)
+    assert torch.equal(sets["forget"].inputs, planted.inputs)
     assert len(sets["forget_clean"]) == len(here.clean[1])
     assert (sets["triggered"].labels == 9).all()
     assert len(sets["triggered"]) == (here.dataset.test.labels != 9).sum()

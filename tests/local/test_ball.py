@@ -46,7 +46,7 @@ WORK = LocalWork(
 def alone(work, start=START, records=RECORDS[0], other=OTHER, network=NETWORK, client=0):
     rng = np.random.default_rng([5, client])
     return train_locally(
-        network, start, records.images, records.labels, work, 1, rng, other
+        network, start, records.inputs, records.labels, work, 1, rng, other
     ).weights
 
 
@@ -58,7 +58,7 @@ def together(work, starts=START, records=RECORDS, other=OTHER, network=NETWORK):
 
 def counted_alone(work, client, records=RECORDS, start=START, other=OTHER):
     held, rng = records[client], np.random.default_rng([5, client])
-    return train_locally(NETWORK, start, held.images, held.labels, work, 1, rng, other).processed
+    return train_locally(NETWORK, start, held.inputs, held.labels, work, 1, rng, other).processed
 
 
 def counted_together(work, records=RECORDS, start=START, other=OTHER, clients=None):
@@ -125,7 +125,7 @@ WORKS = {
 @pytest.mark.parametrize("one_each", [False, True])
 @pytest.mark.parametrize("work", WORKS.values(), ids=WORKS)
 def test_a_cohort_stops_and_projects_row_by_row(work, one_each):
-    records = [Records(held.images.double(), held.labels) for held in RECORDS]
+    records = [Records(held.inputs.double(), held.labels) for held in RECORDS]
     start, other = START.double(), OTHER.double()
     starts = torch.stack([start * (1 + i / 50) for i in range(len(SIZES))]) if one_each else start
     origins = starts.expand(len(SIZES), -1)
@@ -165,7 +165,7 @@ class TestRecordsProcessed:
         assert counted_alone(replace(whole, bound=Ball(FAR, stop)), 0) == 4 * 60
 
     def test_a_cohort_counts_what_each_client_does_alone(self):
-        records = [Records(held.images.double(), held.labels) for held in RECORDS]
+        records = [Records(held.inputs.double(), held.labels) for held in RECORDS]
         start, other = START.double(), OTHER.double()
         away = (together(WORK, start, records, other) - other).norm(dim=1)
         begun = (start - other).norm()
@@ -219,7 +219,7 @@ class Zero:
 
 
 class TestObjectives:
-    images, labels = RECORDS[0].images, RECORDS[0].labels
+    images, labels = RECORDS[0].inputs, RECORDS[0].labels
     sent = torch.stack([START, OTHER])
 
     def losses(self, objective, labels=None):

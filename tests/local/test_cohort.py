@@ -44,7 +44,7 @@ def test_a_second_model_reaches_the_objective_of_every_client(one_each):
         network, starts, shards, range(len(records)), work, 1, rngs(len(records)), other
     ).weights
     for row, held, rng in zip(together, records, rngs(len(records)), strict=True):
-        alone = train_locally(network, start, held.images, held.labels, work, 1, rng, other).weights
+        alone = train_locally(network, start, held.inputs, held.labels, work, 1, rng, other).weights
         torch.testing.assert_close(row, alone)
     assert (together - other).norm() < (start - other).norm() * len(records) ** 0.5
 
@@ -109,7 +109,7 @@ def test_every_client_may_start_from_a_model_of_its_own(work):
     starts = torch.stack([start * (1 + client / 10) for client in range(len(RAGGED))])
     together = train_cohort(network, starts, Shards.of(records), range(7), work, 2, rngs(7)).weights
     for row, own, held, rng in zip(together, starts, records, rngs(7), strict=True):
-        alone = train_locally(network, own, held.images, held.labels, work, 2, rng).weights
+        alone = train_locally(network, own, held.inputs, held.labels, work, 2, rng).weights
         torch.testing.assert_close(row, alone, rtol=1e-12, atol=1e-13)
 
 
@@ -141,9 +141,9 @@ def test_every_record_is_seen_once_an_epoch_and_padding_is_bounded():
 def test_distillation_takes_logits_for_labels():
     network = Network(Mlp((16,)), (1, 8, 8), 10)
     records, start = world((20, 20), network)
-    taught = [Records(r.images, torch.randn(20, 10)) for r in records]
+    taught = [Records(r.inputs, torch.randn(20, 10)) for r in records]
     work = LocalWork(epochs=2, objective=Distillation())
     together = train_cohort(network, start, Shards.of(taught), range(2), work, 1, rngs(2)).weights
     for row, held, rng in zip(together, taught, rngs(2), strict=True):
-        alone = train_locally(network, start, held.images, held.labels, work, 1, rng).weights
+        alone = train_locally(network, start, held.inputs, held.labels, work, 1, rng).weights
         torch.testing.assert_close(row, alone, rtol=1e-5, atol=1e-6)

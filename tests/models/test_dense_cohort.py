@@ -18,7 +18,7 @@ def cohort(network, classes=10, seed=0):
     """Other weights, images and labels for each of K clients, in float64."""
     generator = torch.Generator().manual_seed(seed)
     weights = torch.randn(K, network.layout.size, generator=generator, dtype=torch.float64) / 3
-    images = torch.randn(K, N, *network._shape, generator=generator, dtype=torch.float64)
+    images = torch.randn(K, N, *network.shape, generator=generator, dtype=torch.float64)
     labels = torch.randint(0, classes, (K, N), generator=generator)
     return weights, images, labels
 

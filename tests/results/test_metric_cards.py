@@ -65,7 +65,7 @@ def _built(measure):
 def _measured(weights, batch_size=1000):
     network = Network(Mlp(hidden=(8,)), (1, 1, CLASSES), CLASSES)
     sets = {name: randomly(60, seed=i) for i, name in enumerate(NAMES)}
-    forget = sets["forget"].images
+    forget = sets["forget"].inputs
     sets["forget"] = Records(forget, forget.flatten(1).argmax(dim=1))  # what can be learnt anew
     original, model, retrained = (
         Snapshot(network, chosen(network), sets, network.initial(0), batch_size)
@@ -82,7 +82,7 @@ def _net(seed):
 
 def _trained(records):
     work = LocalWork(epochs=30, optimizer=Sgd(lr=0.1, momentum=0.0))
-    known, rng = (records.images, records.labels, work, 1), np.random.default_rng(0)
+    known, rng = (records.inputs, records.labels, work, 1), np.random.default_rng(0)
     return lambda network: train_locally(network, network.initial(4), *known, rng).weights
 
 

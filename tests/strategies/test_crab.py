@@ -32,7 +32,7 @@ NEEDS = Crab().needs
 
 def fresh_of(world, clients, weights, epochs=2):
     """What clients would send, in closed form."""
-    targets = torch.stack([world.here.train[i].images[0].flatten() for i in clients])
+    targets = torch.stack([world.here.train[i].inputs[0].flatten() for i in clients])
     return (1 - (1 - RATE) ** epochs) * (targets - weights)
 
 

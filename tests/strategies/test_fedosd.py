@@ -64,7 +64,7 @@ class TestUnlearning:
         held = world.here.train[1]
         losses = [
             UnlearningCrossEntropy()(
-                world.here.network, weights, held.images, held.labels, weights[None]
+                world.here.network, weights, held.inputs, held.labels, weights[None]
             ).mean()
             for weights in (history.final, *models)
         ]

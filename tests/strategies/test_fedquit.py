@@ -36,14 +36,14 @@ def likely_labels(held, start):
     Where the start already gives the true class its least logit, teacher and student agree: the
     gradient is zero but for rounding, and Adam makes a whole step of either sign of it.
     """
-    ranked = NETWORK(start, held.images).argsort(1, descending=True)
+    ranked = NETWORK(start, held.inputs).argsort(1, descending=True)
     return replace(held, labels=ranked.gather(1, held.labels[:, None] % 3)[:, 0])
 
 
 def by_hand(weights, held, start, temperature):
     """Return the losses record by record, by loops over classes."""
     losses = []
-    for image, label in zip(held.images, held.labels.tolist(), strict=True):
+    for image, label in zip(held.inputs, held.labels.tolist(), strict=True):
         known = NETWORK(start, image[None])[0].double().tolist()
         known[label] = min(known)
         teacher = np.exp(np.array(known) / temperature)
@@ -59,7 +59,7 @@ class TestVirtualTeacher:
     def test_is_the_divergence_from_the_start_s_logits_but_for_the_true_class(self, temperature):
         held, start, weights = records(20), NETWORK.initial(1) * 3, NETWORK.initial(2) * 3
         loss = VirtualTeacher(temperature)(
-            NETWORK, weights, held.images, held.labels, torch.stack([start, weights])
+            NETWORK, weights, held.inputs, held.labels, torch.stack([start, weights])
         )
         torch.testing.assert_close(
             loss.double(), by_hand(weights, held, start, temperature), rtol=1e-4, atol=1e-6
@@ -69,9 +69,9 @@ class TestVirtualTeacher:
         """By the logits it is student minus teacher: their sum over classes is zero."""
         held, start = records(1), NETWORK.initial(1)
         leaf = start.clone().requires_grad_()
-        loss = VirtualTeacher()(NETWORK, leaf, held.images, held.labels, leaf[None])
+        loss = VirtualTeacher()(NETWORK, leaf, held.inputs, held.labels, leaf[None])
         (found,) = torch.autograd.grad(loss.sum(), leaf)
-        logits = NETWORK(start, held.images)[0]
+        logits = NETWORK(start, held.inputs)[0]
         virtual = logits.clone()
         virtual[held.labels[0]] = logits.min()
         wanted = torch.softmax(logits, 0) - torch.softmax(virtual, 0)
@@ -90,7 +90,7 @@ class TestVirtualTeacher:
         sent = starts if one_each else starts[0]
         together = train_cohort(NETWORK, sent, Shards.of(held), range(3), work, 1, rngs[0]).weights
         for row, start, own, rng in zip(together, starts, held, rngs[1], strict=True):
-            alone = train_locally(NETWORK, start, own.images, own.labels, work, 1, rng).weights
+            alone = train_locally(NETWORK, start, own.inputs, own.labels, work, 1, rng).weights
             torch.testing.assert_close(row, alone, rtol=1e-4, atol=1e-5)
             assert (row - start).norm() > 1e-2
 
@@ -110,9 +110,9 @@ LONG = LocalWork(
 def virtual(world, leaver, weights):
     """Return what the teacher says of a leaver's record in the world of offsets, [D]."""
     held = world.here.train[leaver]
-    logits = world.here.network(weights, held.images[:1])[0]
+    logits = world.here.network(weights, held.inputs[:1])[0]
     logits[leaver] = logits.min()
-    return torch.softmax(logits, 0), held.images[:1]
+    return torch.softmax(logits, 0), held.inputs[:1]
 
 
 class TestFedQuit:
@@ -137,7 +137,7 @@ class TestFedQuit:
                 randomness.rng(world.seed, Stream.CLIENT, 0, 7, leaver),
             )
             weights = train_locally(
-                *(world.here.network, history.final, held.images, held.labels),
+                *(world.here.network, history.final, held.inputs, held.labels),
                 *(work, 7, rng),
             ).weights
             alone.append(weights)

@@ -129,7 +129,7 @@ class TestFedEraser:
         for place, kept in enumerate(history.without({1})):
             steps = kept.updates.deltas
             if place > 0:
-                targets = [world.here.train[i].images[0].flatten() for i in kept.updates.clients]
+                targets = [world.here.train[i].inputs[0].flatten() for i in kept.updates.clients]
                 fresh = (1 - shrink) * (torch.stack(targets) - weights)
                 steps = fresh * lengths(kept.updates.deltas) / lengths(fresh)
             weights = weights + mean(steps, kept.updates.examples)
@@ -162,7 +162,7 @@ class TestFedEraser:
         world = World(sizes=(10, 20), training=Training(rounds=3, work=WORK))
         with world.open() as clients:
             course = world.trained(clients)
-            target = world.here.train[0].images[0].flatten()
+            target = world.here.train[0].inputs[0].flatten()
             history = replace(course.history, initial=target - mean_step(course.history, 0))
             remaining = without_leavers(clients, [1], Needs(remaining=True))
             request = Request(frozenset({1}), 3)
@@ -180,7 +180,7 @@ class TestFedEraser:
             request = Request(frozenset({1}), 3)
             models = list(strategy.unlearn(request, course.history, remaining))
         kept = course.history[1].updates.only({2, 3})
-        targets = [world.here.train[i].images[0].flatten() for i in (2, 3)]
+        targets = [world.here.train[i].inputs[0].flatten() for i in (2, 3)]
         fresh = torch.stack(targets) - models[0]
         step = mean(fresh * lengths(kept.deltas) / lengths(fresh), kept.examples)
         torch.testing.assert_close(models[1], models[0] + step, rtol=1e-4, atol=1e-5)
@@ -351,7 +351,7 @@ def test_wrong_hyperparameters_are_refused():
 def test_the_world_is_what_it_says():
     world = World()
     weights = world.formula([1], 1)
-    target = world.here.train[1].images[0].flatten()
+    target = world.here.train[1].inputs[0].flatten()
     shrink = (1 - RATE) ** WORK.epochs
     start = world.start.history.initial
     torch.testing.assert_close(weights, target + shrink * (start - target))

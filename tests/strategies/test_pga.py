@@ -29,7 +29,7 @@ FREE = PGA(radius=1e6, stop=1e6, work=ASCENT)
 
 
 def target(world, client):
-    return world.here.train[client].images[0].flatten()
+    return world.here.train[client].inputs[0].flatten()
 
 
 def ascended(world, history, reference, leaver, kept, strategy):

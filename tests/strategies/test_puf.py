@@ -18,7 +18,7 @@ MODES = [Puf(mode=mode) for mode in ETAS]
 
 def updates(world, weights, epochs):
     """Return everybody's update from ``weights``, [clients, d] float64, and their records [k]."""
-    targets = torch.stack([held.images[0].flatten() for held in world.here.train]).double()
+    targets = torch.stack([held.inputs[0].flatten() for held in world.here.train]).double()
     shrink = (1 - RATE) ** epochs
     records = torch.tensor([len(held) for held in world.here.train]).double()
     return (1 - shrink) * (targets - weights.double()), records

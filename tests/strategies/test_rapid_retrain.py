@@ -65,7 +65,7 @@ class Counted:
 
 class TestSingleGradients:
     records, start = held((5, 5), NETWORK, torch.float64)
-    images = torch.stack([each.images for each in records])
+    images = torch.stack([each.inputs for each in records])
     labels = torch.stack([each.labels for each in records])
     weights = torch.stack([start, 1.1 * start])
     shares = torch.tensor([[1.0] * 5, [2.5, 1.25, 1.25, 0, 0]]).double() / 5
@@ -142,7 +142,7 @@ class TestTheStep:
         (data,), start = held((records,), NETWORK, torch.float64)
         work = LocalWork(epochs=epochs, batch_size=1, optimizer=optimizer)
         rng = np.random.default_rng(1)
-        return train_locally(NETWORK, start, data.images, data.labels, work, 1, rng).weights
+        return train_locally(NETWORK, start, data.inputs, data.labels, work, 1, rng).weights
 
     def test_one_record_blocks_of_one_and_the_root_are_adam_without_a_memory_of_squares(self):
         """D = g^2, so v^ = g^4 with b2 = 0, and sqrt(v^)^(1/2) = |g|: Adam's root with b2 = 0."""
@@ -216,7 +216,7 @@ class TestManyClientsAtOnce:
         whole = train_cohort(NETWORK, starts, shards, range(7), work, 1, rngs(7)).weights
         torch.testing.assert_close(together, whole, rtol=1e-4, atol=1e-5)
         for row, own, each, rng in zip(together, starts, records, rngs(7), strict=True):
-            alone = train_locally(NETWORK, own, each.images, each.labels, work, 1, rng).weights
+            alone = train_locally(NETWORK, own, each.inputs, each.labels, work, 1, rng).weights
             torch.testing.assert_close(row, alone, rtol=1e-4, atol=1e-5)
 
 
@@ -224,7 +224,7 @@ def by_hand(world, ids, rounds, optimizer, epochs=3):
     """The rounds in closed form: all records of a client are equal, so that D = blocks(g * g)."""
     weights = world.start.history.initial.double()
     sizes = torch.tensor([float(len(world.here.train[i])) for i in ids]).double()
-    targets = [world.here.train[i].images[0].flatten().double() for i in ids]
+    targets = [world.here.train[i].inputs[0].flatten().double() for i in ids]
     models = []
     for _ in range(rounds):
         ends = []

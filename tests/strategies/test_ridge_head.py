@@ -81,7 +81,7 @@ def by_hand(ids, penalty=STRATEGY.penalty):
     here = build_federation(SCENARIO)
     first = here.network.layout.named(here.initial)
     records = [here.train[client] for client in ids]
-    images = torch.cat([held.images for held in records]).flatten(1)
+    images = torch.cat([held.inputs for held in records]).flatten(1)
     hidden = torch.relu(images @ first["1.weight"].T + first["1.bias"]).double().numpy()
     inputs = np.hstack([hidden, np.ones((len(hidden), 1))])
     targets = np.eye(CLASSES)[torch.cat([held.labels for held in records]).numpy()]
@@ -162,7 +162,7 @@ class TestExactness:
     def test_it_classifies(self, rig):
         weights = rig.trained().forgets(1)
         test = rig.here.dataset.test
-        right = rig.here.network(weights, test.images).argmax(1) == test.labels
+        right = rig.here.network(weights, test.inputs).argmax(1) == test.labels
         largest = test.labels.bincount().max() / len(test.labels)
         assert right.float().mean() > 4 * largest
 
@@ -237,7 +237,7 @@ class TestCosts:
 
 class TestFailures:
     def broken(self, monkeypatch, client):
-        real, bad = ridge.sums, build_federation(SCENARIO).train[client].images.data_ptr()
+        real, bad = ridge.sums, build_federation(SCENARIO).train[client].inputs.data_ptr()
 
         def sums(network, weights, images, labels):
             if images.data_ptr() == bad:
@@ -348,9 +348,9 @@ class TestHeads:
     def test_batches_add_up(self, monkeypatch):
         here = build_federation(SCENARIO)
         held = here.train[0]
-        whole = ridge.sums(here.network, here.initial, held.images, held.labels)
+        whole = ridge.sums(here.network, here.initial, held.inputs, held.labels)
         monkeypatch.setattr(ridge, "FORWARD_BATCH", 7)
-        split = ridge.sums(here.network, here.initial, held.images, held.labels)
+        split = ridge.sums(here.network, here.initial, held.inputs, held.labels)
         torch.testing.assert_close(split, whole, rtol=1e-6, atol=1e-6)  # features are float32
         assert whole[-1, FEATURES] == len(held)
         assert torch.equal(

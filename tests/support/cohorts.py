@@ -46,7 +46,7 @@ def both(work, sizes=RAGGED, network=None, dtype=torch.float32, rounds=3):
                 trained = torch.stack(
                     [
                         train_locally(
-                            network, weights, r.images, r.labels, work, number, rng
+                            network, weights, r.inputs, r.labels, work, number, rng
                         ).weights
                         for r, rng in zip(records, rngs(len(sizes)), strict=True)
                     ]

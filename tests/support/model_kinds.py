@@ -299,7 +299,7 @@ REFUSED = {
         r"is BatchNorm1d: its running statistics",
     ),
     "float64 parameters": (lambda: Dense().double(), r"first.weight is torch.float64"),
-    "no module": (lambda: [1], r"The model cannot be built for 1x4x4 images and 3 classes"),
+    "no module": (lambda: [1], r"The model cannot be built for records of 1x4x4 and 3 classes"),
     "a constructor that fails": (lambda: nn.Linear("a", 3), r"cannot be built .* TypeError"),
 }
 

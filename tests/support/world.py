@@ -164,7 +164,7 @@ class World:
         weights = self.start.history.initial if weights is None else weights
         shrink = (1 - RATE) ** (epochs or self.training.work.epochs)
         sizes = torch.tensor([len(self.here.train[i]) for i in sorted(ids)], dtype=torch.float64)
-        targets = torch.stack([self.here.train[i].images[0].flatten() for i in sorted(ids)])
+        targets = torch.stack([self.here.train[i].inputs[0].flatten() for i in sorted(ids)])
         centre = (sizes / sizes.sum()) @ targets.double()
         for _ in range(rounds):
             weights = centre + shrink * (weights.double() - centre)
@@ -188,7 +188,7 @@ def without_leavers(clients, leavers, needs=Needs(remaining=True)):
 
 def break_client(monkeypatch, world, client):
     """From now on, let one client fail whenever it is asked to train."""
-    real, bad = client_app_module.train_locally, world.here.train[client].images.data_ptr()
+    real, bad = client_app_module.train_locally, world.here.train[client].inputs.data_ptr()
 
     def train_locally(network, start, images, *rest):
         if images.data_ptr() == bad:

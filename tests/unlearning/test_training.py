@@ -109,7 +109,7 @@ def test_momentum_and_batches_follow_plain_pytorch():
     with world.open() as clients:
         delta = clients.train(start, [1], round=3).deltas[0]
     weights = start.clone().requires_grad_()
-    target = world.here.train[1].images[0].flatten()
+    target = world.here.train[1].inputs[0].flatten()
     steps = 2 * int(np.ceil(len(world.here.train[1]) / 4))
     for _ in range(steps):  # every batch holds copies of the same record
         weights = weights - RATE * 0.25 * (weights - target)

@@ -121,13 +121,13 @@ class DryServerData:
     """How long one record takes."""
 
     @property
-    def images(self) -> torch.Tensor:
+    def inputs(self) -> torch.Tensor:
         """The server's images, [n, c, h, w]."""
-        return self.real.images
+        return self.real.inputs
 
     def distil(self, teacher: Vector, student: Vector, work: LocalWork, *, round: int) -> Vector:
         """Charge what `ProxyData.distil` would."""
-        samples = work.samples(len(self.images)) + len(self.images)
+        samples = work.samples(len(self.inputs)) + len(self.inputs)
         seconds = samples * self.seconds(self.real, work)
         self.real.ledger.charge(SERVER_ID, samples=samples, seconds=seconds)
         return student

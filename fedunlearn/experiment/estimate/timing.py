@@ -65,7 +65,7 @@ class Pace:
     def distilling(self, proxy: ProxyData, work: LocalWork) -> float:
         """Return the seconds that a record takes, timed on two batches when first asked."""
         if repr(work) not in self.distilled:
-            few = replace(proxy, images=proxy.images[: 2 * work.batch_size], ledger=Ledger())
+            few = replace(proxy, inputs=proxy.inputs[: 2 * work.batch_size], ledger=Ledger())
             model = proxy.network.initial(proxy.seed)
             for timed in (replace(work, epochs=1), work):  # the first one warms up
                 few.distil(model, model, timed, round=1)
