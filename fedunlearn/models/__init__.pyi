@@ -16,7 +16,12 @@ from .layout import Vector as Vector
 from .network import Network as Network
 from .projections import deflect as deflect
 from .projections import orthogonal as orthogonal
+from .sequences import Conv1d as Conv1d
+from .sequences import Gru as Gru
+from .sequences import Lstm as Lstm
 from .shapes import Shape as Shape
+from .tables import Tabular as Tabular
+from .transformers import Transformer as Transformer
 from .trial import try_model as try_model
 from .vectors import LEAST_LENGTH as LEAST_LENGTH
 from .vectors import lengths as lengths

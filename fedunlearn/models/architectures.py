@@ -10,7 +10,7 @@ from torch import nn
 
 from fedunlearn import checks
 from fedunlearn.checks import Count, Refused
-from fedunlearn.models.shapes import Shape
+from fedunlearn.models.shapes import Shape, require_kind
 
 Build = Callable[[Shape, int], nn.Module]
 """Makes a freshly initialised net for records of a shape and a number of classes."""
@@ -29,7 +29,8 @@ class Mlp:
         object.__setattr__(self, "hidden", tuple(self.hidden))
 
     def __call__(self, shape: Shape, classes: int) -> nn.Module:
-        """Build the net."""
+        """Build the net; raises `Refused` for tokens and for columns of categories."""
+        require_kind("mlp", shape)
         widths = [math.prod(shape), *self.hidden]
         layers: list[nn.Module] = [nn.Flatten()]
         for inputs, outputs in itertools.pairwise(widths):
@@ -55,7 +56,8 @@ class Cnn:
         object.__setattr__(self, "channels", tuple(self.channels))
 
     def __call__(self, shape: Shape, classes: int) -> nn.Module:
-        """Build the net."""
+        """Build the net; raises `Refused` for what is no image."""
+        require_kind("cnn", shape, "images")
         depth, height, width = shape
         first, second = self.channels
         return nn.Sequential(
@@ -80,7 +82,8 @@ class LeNet5:
     """
 
     def __call__(self, shape: Shape, classes: int) -> nn.Module:
-        """Build the net; raises `Refused` for images smaller than 28x28."""
+        """Build the net; raises `Refused` for images smaller than 28x28 and for other inputs."""
+        require_kind("lenet5", shape, "images")
         depth, height, width = shape
         if min(height, width) < 28:
             raise Refused(
@@ -125,7 +128,8 @@ class ResNet18:
             )
 
     def __call__(self, shape: Shape, classes: int) -> nn.Module:
-        """Build the net."""
+        """Build the net; raises `Refused` for what is no image."""
+        require_kind("resnet18", shape, "images")
         from torchvision.models import resnet18  # a second of import that other models spare
 
         net = resnet18(
@@ -150,7 +154,8 @@ class McMahanCnn:
     """
 
     def __call__(self, shape: Shape, classes: int) -> nn.Module:
-        """Build the net."""
+        """Build the net; raises `Refused` for what is no image."""
+        require_kind("mcmahan", shape, "images")
         depth, height, width = shape
         return nn.Sequential(
             nn.Conv2d(depth, 32, 5, padding=2),
@@ -196,6 +201,7 @@ class GroupNormCnn:
 
     def __call__(self, shape: Shape, classes: int) -> nn.Module:
         """Build the net; raises `Refused` for images that so many poolings leave nothing of."""
+        require_kind("groupnorm_cnn", shape, "images")
         inputs, height, width = shape
         depth = len(self.channels)
         if min(height, width) >> depth == 0:

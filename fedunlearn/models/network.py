@@ -14,6 +14,7 @@ from torch.nn.parameter import is_lazy
 
 from fedunlearn.checks import Refused
 from fedunlearn.models.architectures import Build
+from fedunlearn.models.batchable import hindrance
 from fedunlearn.models.dense_cohort import Dense
 from fedunlearn.models.flat_leaves import Leaves
 from fedunlearn.models.forward import Net
@@ -70,7 +71,9 @@ class Network:
 
         On a CPU they take about an eighth less time so; the numbers are the same up to rounding.
         """
-        return images.to(memory_format=torch.channels_last) if self.convolutional else images
+        if self.convolutional and images.dim() == 4:
+            return images.to(memory_format=torch.channels_last)
+        return images
 
     def initial(self, seed: int) -> Vector:
         """Return freshly initialised weights [d], a function of ``seed``."""
@@ -135,10 +138,15 @@ class Network:
         return Dense.of(self._module, self.layout) or vmap(self)
 
     @cached_property
+    def alone(self) -> str:
+        """Why the net cannot be computed by `together`, in a few words; empty if it can."""
+        return hindrance(self, self.together, self.initial(0), self.shape)
+
+    @cached_property
     def head(self) -> Head:
         """The last layer; raises `Refused` unless its output is the logits, for a linear layer."""
         head = Head.of(self.layout)
-        self._entering(head, self.initial(0), torch.zeros(1, *self.shape))
+        self._entering(head, self.initial(0), torch.zeros(1, *self.shape, dtype=self.shape.dtype))
         return head
 
     def features(self, weights: Vector, images: Tensor) -> Tensor:

@@ -5,6 +5,8 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor
 
+from fedunlearn.checks import Refused
+
 
 class Shape(tuple[int, ...]):
     """The sizes of one record's input, say (channels, height, width), with its type.
@@ -46,3 +48,49 @@ class Shape(tuple[int, ...]):
             for levels in self.levels
         ]
         return torch.stack(columns, dim=1)
+
+    @property
+    def kind(self) -> str:
+        """What such inputs are called: images, series, tokens, a table, or only records."""
+        if self.levels:
+            return "tokens" if len(self.levels) == 1 and self.dtype == torch.int64 else "a table"
+        kinds = {3: "images", 2: "series", 1: "a table"}
+        return kinds.get(len(self), "records") if self.dtype == torch.float32 else "records"
+
+
+FITTING = {
+    "images": ("cnn", "groupnorm_cnn", "torchvision", "mlp"),
+    "series": ("conv1d", "gru", "lstm", "transformer", "mlp"),
+    "tokens": ("gru", "lstm", "transformer"),
+    "a table": ("tabular", "mlp"),
+}
+"""The models that ship, by the inputs that they are made for."""
+
+WANTED = {
+    "images": "images [channels, height, width]",
+    "series": "series [channels, time]",
+    "tokens": "sequences of tokens [length]",
+    "a table": "rows of a table [columns]",
+}
+"""How inputs of each kind lie in a record."""
+
+
+def require_kind(model: str, shape: Shape, *kinds: str) -> None:
+    """Raise `Refused` unless ``shape`` is of one of ``kinds``, which ``model`` is made for.
+
+    Without kinds, the model wants numbers, of whatever shape.
+    """
+    shape = shape if isinstance(shape, Shape) else Shape(shape)
+    counted = shape.kind == "tokens" or any(levels > 2 for levels in shape.levels)
+    if shape.kind in kinds or (not kinds and not counted):
+        return
+    wanted = " or ".join(WANTED[kind] for kind in kinds) or "numbers, no codes of categories"
+    sizes = "x".join(map(str, shape)) or "one number"
+    fitting = [f"model={name}" for name in FITTING.get(shape.kind, ("mlp",))]
+    if counted:
+        fitting = [name for name in fitting if name != "model=mlp"]
+    called = WANTED.get(shape.kind, shape.kind)
+    raise Refused(
+        f"model={model} needs {wanted}; these records are {called} of {sizes}. "
+        f"Use {' or '.join(fitting)}."
+    )

@@ -24,20 +24,20 @@ TOLERANCE = 1e-3
 """Share of the largest logit by which rounding may move another, in a batch of another size."""
 
 
-def try_model(network: Network, images: Tensor, device: str = "cpu") -> None:
+def try_model(network: Network, inputs: Tensor, device: str = "cpu") -> None:
     """Raise `Refused` unless the model of ``network`` is a function of weights and one record.
 
-    ``images`` [n, c, h, w] are records of the data set, n at least 1. The model must return finite
-    float32 logits [n, classes] that do not change if they are computed again or in another batch;
-    it must leave its weights, its buffers and its images as they are, learn by a gradient, draw
-    its random numbers from torch's own generator in training and none in evaluation, and compute
-    on ``device``.
+    ``inputs`` [n, *shape] are those of records of the data set, n at least 1. The model must return
+    finite float32 logits [n, classes] that do not change if they are computed again or in another
+    batch; it must leave its weights, its buffers and its inputs as they are, learn by a gradient,
+    draw its random numbers from torch's own generator in training and none in evaluation, and
+    compute on ``device``.
     """
     module = network.module(seed=0)
     _require_seeded(module, network.module(seed=0))
     with seeded(0):
         others = network.shape.drawn(4)
-        batch = torch.cat([images[:2], others])
+        batch = torch.cat([inputs[:2], others])
         outputs = _checked(network, module.eval(), batch, "evaluated")
         if not outputs.isfinite().all():
             raise Refused(
@@ -56,7 +56,9 @@ def _try_evaluation(network: Network, module: nn.Module, batch: Tensor) -> None:
     with _drawing_nothing("evaluated", ("torch", "numpy", "random")):
         logits = _checked(network, module, batch, "evaluated")
     _require_repeated(logits, _checked(network, module, batch, "evaluated"))
-    _require_alone(lambda shown: _checked(network, module, shown, "evaluated"), batch, logits)
+    _require_alone(
+        network, lambda shown: _checked(network, module, shown, "evaluated"), batch, logits
+    )
 
 
 def _try_training(network: Network, module: nn.Module, batch: Tensor) -> None:
@@ -67,7 +69,9 @@ def _try_training(network: Network, module: nn.Module, batch: Tensor) -> None:
     logits = once()
     _require_repeated(logits, once())
     if _equal(logits, once(seed=2)):  # records of one batch share what is drawn
-        _require_alone(lambda shown: _checked(network, module, shown, "trained"), batch, logits)
+        _require_alone(
+            network, lambda shown: _checked(network, module, shown, "trained"), batch, logits
+        )
     if not network.layout.parameters.stop:
         raise Refused(
             "The model has nothing to train: all its parameters have requires_grad=False."
@@ -99,7 +103,7 @@ def _try_vector(network: Network, module: nn.Module, batch: Tensor, device: str)
     except Exception as error:
         raise Refused(
             f"The model cannot compute on {device}: {_first_line(error)} Set engine.device=cpu, or "
-            "make new tensors in forward() on the images' device."
+            "make new tensors in forward() on the device of its input."
         ) from error
 
 
@@ -111,10 +115,10 @@ def _checked(network: Network, module: nn.Module, batch: Tensor, when: str) -> T
     except Exception as error:  # whatever a model raises
         shape = "x".join(map(str, batch.shape))
         raise Refused(
-            f"The model fails when it is {when} on images [n, c, h, w] of {shape}: "
+            f"The model fails when it is {when} on {_layout(network)} of {shape}: "
             f"{type(error).__name__}: {_first_line(error)}"
         ) from error
-    wanted = f"one tensor of logits, {len(batch)}x{network.classes} for {len(batch)} images"
+    wanted = f"one tensor of logits, {len(batch)}x{network.classes} for {len(batch)} records"
     if not isinstance(logits, Tensor):
         raise Refused(
             f"The model returns a {type(logits).__name__} when it is {when}, not {wanted}."
@@ -129,7 +133,7 @@ def _checked(network: Network, module: nn.Module, batch: Tensor, when: str) -> T
         raise Refused(f"The model returns {logits.dtype} when it is {when}; logits are float32.")
     if not torch.equal(given, batch):
         raise Refused(
-            f"The model changes the images that it is given when it is {when}: measuring would "
+            f"The model changes the records that it is given when it is {when}: measuring would "
             "change the data. Use no operation in place on them."
         )
     _require_same(before, _state(module), when)
@@ -166,20 +170,24 @@ def _require_seeded(module: nn.Module, other: nn.Module) -> None:
 def _require_repeated(first: Tensor, second: Tensor) -> None:
     if not _equal(first, second):
         raise Refused(
-            "The model gives other logits for the same weights and images when it computes them "
+            "The model gives other logits for the same weights and records when it computes them "
             "again: it draws random numbers from a generator of its own, or remembers earlier "
             "calls. Draw from torch's generator (torch.rand, nn.Dropout), in training mode only."
         )
 
 
-def _require_alone(forward: Callable[[Tensor], Tensor], batch: Tensor, logits: Tensor) -> None:
+def _require_alone(
+    network: Network, forward: Callable[[Tensor], Tensor], batch: Tensor, logits: Tensor
+) -> None:
     """Refuse logits of the first record that depend on which others stand beside it."""
-    others = torch.cat([batch[:1], batch[2:5].flip(0) * 0.5])
+    further = batch[2:5].flip(0)
+    numbers = batch.is_floating_point() and not network.shape.levels
+    others = torch.cat([batch[:1], further * 0.5 if numbers else further])
     for shown in (batch[:1], others):
         try:
             alone = forward(shown)
         except Refused as error:
-            raise Refused(f"The model does not take every number of images. {error}") from error
+            raise Refused(f"The model does not take every number of records. {error}") from error
         if not _close(alone[:1], logits[:1]):
             raise Refused(
                 "The model's logits of a record depend on the other records of its batch: what "
@@ -215,6 +223,11 @@ def _drawing_nothing(when: str, sources: tuple[str, ...]) -> Iterator[None]:
             f"The model draws random numbers from {source} when it is {when}, which no seed of a "
             "run reaches. Draw from torch's generator (torch.rand, nn.Dropout), in training only."
         )
+
+
+def _layout(network: Network) -> str:
+    """Return what the net is given, as tensors are drawn."""
+    return "images [n, c, h, w]" if network.shape.kind == "images" else "records [n, ...]"
 
 
 def _close(one: Tensor, other: Tensor) -> bool:

@@ -70,6 +70,23 @@ class Stochastic:
         return nn.Sequential(nn.Flatten(), nn.Linear(64, 32), nn.ReLU(), nn.Dropout(0.5), Noisy())
 
 
+@dataclass(frozen=True)
+class Recurrent:
+    """torch's own recurrent layer, which has no rule for many clients."""
+
+    def __call__(self, shape, classes):
+        return Rows()
+
+
+class Rows(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.cells, self.last = nn.GRU(8, 8, batch_first=True), nn.Linear(8, 10)
+
+    def forward(self, images):
+        return self.last(self.cells(images[:, 0])[0][:, -1])
+
+
 class Noisy(nn.Module):
     def __init__(self):
         super().__init__()
@@ -232,6 +249,15 @@ class TestChoice:
         found, reason = choose(Network(model, (1, 8, 8), 10), device)
         assert found == mode
         assert why in reason
+
+    @pytest.mark.parametrize("mode", ["auto", "cohort"])
+    def test_what_many_clients_cannot_share_is_trained_by_each_and_said_once(self, mode, recwarn):
+        scenario = replace(SMALL, model=Recurrent())
+        said = Local(mode=mode).describe(scenario)
+        assert said.startswith("Clients train on cpu in mode workers (each client by itself")
+        assert "many clients cannot share a pass of the model (Batching rule not impl" in said
+        train_small(Local(mode=mode), replace(TRAINING, rounds=1), scenario)
+        assert not recwarn.list
 
     def test_is_said_in_a_sentence(self):
         assert Local(workers=3).describe(SMALL) == (

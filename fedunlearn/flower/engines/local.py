@@ -48,13 +48,19 @@ class Local:
         """Return the mode in which ``network`` is trained, and why.
 
         One that draws random numbers in training is trained by each client itself, whatever the
-        mode: what a client draws must not depend on who else is in its batch.
+        mode: what a client draws must not depend on who else is in its batch. So is one that torch
+        cannot compute for many clients at once.
         """
         if network.stochastic:
             return "workers", "the model draws random numbers in training, each client its own"
-        if self.mode != "auto":
-            return self.mode, "as engine.mode says"
-        return choose(network, self.device)
+        chosen = (
+            choose(network, self.device)
+            if self.mode == "auto"
+            else (self.mode, "as engine.mode says")
+        )
+        if chosen[0] == "cohort" and network.alone:
+            return "workers", f"many clients cannot share a pass of the model ({network.alone})"
+        return chosen
 
     def describe(self, scenario: Scenario) -> str:
         """Say in a sentence how the clients of ``scenario`` will be trained."""
