@@ -22,6 +22,7 @@ from fedunlearn.local import (
     LocalWork,
     Proximal,
     PseudoLabels,
+    Schedule,
     Sgd,
     UnlearningCrossEntropy,
     VirtualTeacher,
@@ -29,7 +30,7 @@ from fedunlearn.local import (
 
 KINDS: frozenset[type] = frozenset(
     {
-        *(LocalWork, Ball, Sgd, Adam, DiagonalFisher),
+        *(LocalWork, Schedule, Ball, Sgd, Adam, DiagonalFisher),
         *(CrossEntropy, Distillation, Proximal),
         *(Ascent, PseudoLabels, UnlearningCrossEntropy, VirtualTeacher),
     }

@@ -6,6 +6,7 @@ from .objectives import Proximal as Proximal
 from .optimizers import Adam as Adam
 from .optimizers import DiagonalFisher as DiagonalFisher
 from .optimizers import Sgd as Sgd
+from .schedule import Schedule as Schedule
 from .sgd import train_locally as train_locally
 from .trained import CohortWork as CohortWork
 from .trained import Trained as Trained

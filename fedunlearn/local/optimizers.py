@@ -38,7 +38,7 @@ class LocalOptimizer(Protocol):
 
     @property
     def lr(self) -> float:
-        """Learning rate of round 1."""
+        """Full learning rate."""
 
     def start(self, weights: Tensor) -> State:
         """Return the state before the first step of a round; nothing is carried over."""
@@ -58,7 +58,7 @@ class Sgd:
     squares: ClassVar[bool] = False
 
     lr: Positive = 0.02
-    """Learning rate of round 1; the work's ``lr_decay`` shrinks it."""
+    """Full learning rate; the work's schedule gives each round its share of it."""
     momentum: Share = 0.9
     """Share of the last step's direction that the next one keeps; 0: none."""
     weight_decay: NotNegative = 0.0
@@ -101,7 +101,7 @@ class Adam:
     squares: ClassVar[bool] = False
 
     lr: Positive = 0.001
-    """Learning rate of round 1; the work's ``lr_decay`` shrinks it."""
+    """Full learning rate; the work's schedule gives each round its share of it."""
     beta1: ShareBelowOne = 0.9
     """Share of the mean gradient that a step keeps."""
     beta2: ShareBelowOne = 0.999
@@ -147,7 +147,7 @@ class DiagonalFisher:
     squares: ClassVar[bool] = True
 
     lr: Positive = 0.001
-    """Learning rate of round 1; the work's ``lr_decay`` shrinks it."""
+    """Full learning rate; the work's schedule gives each round its share of it."""
     beta1: ShareBelowOne = 0.9
     """Share of the mean gradient that a step keeps."""
     beta2: ShareBelowOne = 0.999

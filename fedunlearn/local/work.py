@@ -7,10 +7,11 @@ import numpy as np
 import numpy.typing as npt
 
 from fedunlearn import checks
-from fedunlearn.checks import Count, Positive, ShareAboveZero
+from fedunlearn.checks import Count, Positive
 from fedunlearn.local.ball import Ball
 from fedunlearn.local.objectives import CrossEntropy, Objective
 from fedunlearn.local.optimizers import LocalOptimizer, Sgd
+from fedunlearn.local.schedule import Schedule
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,8 +22,8 @@ class LocalWork:
     """Times that a client goes through its records."""
     batch_size: Count = 32
     """Records a step; the last batch of an epoch may be smaller."""
-    lr_decay: ShareAboveZero = 1.0
-    """The learning rate of round t is ``lr * lr_decay ** (t - 1)``."""
+    schedule: Schedule = field(default_factory=Schedule)
+    """How the learning rate changes from round to round."""
     clip_norm: Positive | None = None
     """Longest gradient of a step, in the Euclidean norm; None: any."""
     optimizer: LocalOptimizer = field(default_factory=Sgd)
@@ -40,7 +41,7 @@ class LocalWork:
 
     def lr(self, round: int) -> float:
         """Return the learning rate of training round ``round``, counted from 1."""
-        return self.optimizer.lr * self.lr_decay ** (round - 1)
+        return self.optimizer.lr * self.schedule.factor(round)
 
     def scaled(self, effort: float) -> "LocalWork":
         """Return the same work with ``ceil(effort * epochs)`` epochs, and as much of `batches`."""

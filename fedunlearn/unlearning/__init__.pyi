@@ -49,6 +49,7 @@ from .vocabulary import Layout as Layout
 from .vocabulary import LocalWork as LocalWork
 from .vocabulary import Needs as Needs
 from .vocabulary import PseudoLabels as PseudoLabels
+from .vocabulary import Schedule as Schedule
 from .vocabulary import Sgd as Sgd
 from .vocabulary import UnlearningCrossEntropy as UnlearningCrossEntropy
 from .vocabulary import Updates as Updates

@@ -7,7 +7,7 @@ from typing import Protocol
 from fedunlearn import checks
 from fedunlearn.checks import Count, Positive
 from fedunlearn.history import Updates, fedavg_step
-from fedunlearn.local import LocalWork
+from fedunlearn.local import LocalWork, Schedule
 from fedunlearn.models import Vector, deflect
 from fedunlearn.unlearning.strategy import Clients
 
@@ -53,6 +53,8 @@ class Plain:
     """Ordinary rounds with those who remain."""
     batches: Count | None = None
     """The most steps of a client in a round; None: as in training."""
+    schedule: Schedule | None = None
+    """The learning rate by round of recovery, from 1; None: training's own goes on."""
 
     def __post_init__(self) -> None:
         """Raise `Refused` for values outside their range."""
@@ -61,8 +63,8 @@ class Plain:
     def recover(
         self, weights: Vector, original: Vector, after: int, clients: Clients
     ) -> Iterator[tuple[Updates, Vector]]:
-        """Train on, with the learning rate that the rounds after the request would have had."""
-        work = _limited(clients.work, self.batches)
+        """Train on, by default with the learning rates that the next rounds would have had."""
+        work = _recovering(clients.work, after, self.batches, self.schedule)
         return clients.rounds(weights, after + 1, after + self.rounds, work)
 
 
@@ -87,6 +89,8 @@ class Projected:
     """Factor on the mean of the projected updates; 1 takes it as it is."""
     batches: Count | None = None
     """The most steps of a client in a round; None: as in training."""
+    schedule: Schedule | None = None
+    """The learning rate by round of recovery, from 1; None: training's own goes on."""
 
     def __post_init__(self) -> None:
         """Raise `Refused` for values outside their range."""
@@ -96,7 +100,7 @@ class Projected:
         self, weights: Vector, original: Vector, after: int, clients: Clients
     ) -> Iterator[tuple[Updates, Vector]]:
         """Train on, across the way from ``original`` [d]."""
-        work = _limited(clients.work, self.batches)
+        work = _recovering(clients.work, after, self.batches, self.schedule)
         for number in range(after + 1, after + self.rounds + 1):
             updates = clients.train(weights, work=work, round=number)
             deflect(updates.deltas, weights - original)
@@ -106,5 +110,9 @@ class Projected:
             yield updates, weights
 
 
-def _limited(work: LocalWork, batches: int | None) -> LocalWork:
-    return work if batches is None else replace(work, batches=batches)
+def _recovering(
+    work: LocalWork, after: int, batches: int | None, schedule: Schedule | None
+) -> LocalWork:
+    """Return a client's work in the recovery that follows training round ``after``."""
+    work = work if batches is None else replace(work, batches=batches)
+    return work if schedule is None else replace(work, schedule=replace(schedule, after=after))

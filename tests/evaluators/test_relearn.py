@@ -12,7 +12,7 @@ from fedunlearn.checks import Refused
 from fedunlearn.data import Records
 from fedunlearn.evaluators import Relearning, Snapshot
 from fedunlearn.evaluators.relearn import anamnesis_index, relearn
-from fedunlearn.local import LocalWork, Sgd, train_locally
+from fedunlearn.local import LocalWork, Schedule, Sgd, train_locally
 from fedunlearn.models import Mlp, Network
 from fedunlearn.randomness import Stream
 from tests.support.evaluated import CLASSES, randomly, saying
@@ -109,7 +109,7 @@ class TestOnAQuadratic:
         assert squared(self.weights, self.after(3), work=work) == pytest.approx(3, abs=1e-3)
 
     def test_the_learning_rate_stays(self):
-        work = replace(WORK, lr_decay=0.5)
+        work = replace(WORK, schedule=Schedule("exponential", decay=0.5))
         assert squared(self.weights, self.after(3), work=work) == pytest.approx(3, abs=1e-3)
 
     def test_divergence_is_no_number(self):

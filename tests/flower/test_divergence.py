@@ -11,7 +11,7 @@ from flwr.serverapp.strategy import FedAvg
 
 from fedunlearn.checks import Refused
 from fedunlearn.flower import InProcessGrid, Unlearning
-from fedunlearn.local import LocalWork, Sgd
+from fedunlearn.local import LocalWork, Schedule, Sgd
 from fedunlearn.unlearning import ClientFailed, Moment, Training
 from strategies.retrain import Retrain
 from tests.support import plain_app as plain
@@ -33,7 +33,9 @@ def test_a_client_that_diverges_stops_training_with_its_name_round_and_rate():
 
 
 def test_the_rate_is_that_of_the_round():
-    world = World(training=Training(rounds=3, work=replace(FAST, lr_decay=0.9)))
+    world = World(
+        training=Training(rounds=3, work=replace(FAST, schedule=Schedule("exponential", decay=0.9)))
+    )
     with world.open() as clients, pytest.raises(ClientFailed, match=r"learning rate of 45;"):
         clients.train(world.start.history.initial, round=2)
 

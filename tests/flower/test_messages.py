@@ -11,11 +11,13 @@ from fedunlearn.checks import Refused
 from fedunlearn.flower import InProcessGrid, build_client_app, handshake, pack
 from fedunlearn.flower import messages as wire
 from fedunlearn.flower.messages import KINDS, client_kinds, decode, encode, kinds_in
-from fedunlearn.local import Adam, Ball, LocalWork, Sgd, UnlearningCrossEntropy
+from fedunlearn.local import Adam, Ball, LocalWork, Schedule, Sgd, UnlearningCrossEntropy
 from strategies.pga import PGA
 from tests.support.world import HalfSquare, World
 
-WORK = LocalWork(3, 7, 0.9, 1.5, Adam(0.1), UnlearningCrossEntropy(), bound=Ball(1.0, 2.0))
+WORK = LocalWork(
+    3, 7, Schedule(warmup=2), 1.5, Adam(0.1), UnlearningCrossEntropy(), bound=Ball(1.0, 2.0)
+)
 
 HOSTILE = {
     "a program": '{"class": "subprocess:Popen", "args": "touch hacked"}',
@@ -40,7 +42,7 @@ def test_our_kinds_survive_and_name_no_module():
     assert decode(encode(WORK)) == WORK
     assert "fedunlearn" not in encode(WORK)
     named = {part["class"] for part in json.loads(encode(WORK)).values() if isinstance(part, dict)}
-    assert named == {"Adam", "UnlearningCrossEntropy", "Ball"}
+    assert named == {"Adam", "UnlearningCrossEntropy", "Ball", "Schedule"}
 
 
 @pytest.mark.parametrize("text", HOSTILE.values(), ids=HOSTILE)

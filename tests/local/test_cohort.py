@@ -13,6 +13,7 @@ from fedunlearn.local import (
     Distillation,
     LocalWork,
     Proximal,
+    Schedule,
     Sgd,
     train_locally,
 )
@@ -52,7 +53,9 @@ def test_a_second_model_reaches_the_objective_of_every_client(one_each):
 WORKS = {
     "momentum": LocalWork(epochs=2, optimizer=Sgd(0.1, momentum=0.9)),
     "nesterov and decay": LocalWork(
-        epochs=2, lr_decay=0.7, optimizer=Sgd(0.1, weight_decay=0.01, nesterov=True)
+        epochs=2,
+        schedule=Schedule("exponential", decay=0.7),
+        optimizer=Sgd(0.1, weight_decay=0.01, nesterov=True),
     ),
     "adam": LocalWork(epochs=2, optimizer=Adam(0.01, weight_decay=0.1)),
     "fedprox": LocalWork(epochs=3, objective=Proximal(mu=0.5)),

@@ -17,6 +17,7 @@ from fedunlearn.local import (
     Distillation,
     LocalWork,
     Proximal,
+    Schedule,
     Sgd,
     train_locally,
 )
@@ -102,7 +103,12 @@ class TestTheLoop:
         torch.testing.assert_close(trained, (start - 0.1 * gradient).detach())
 
     def test_the_learning_rate_decays_by_round(self):
-        work = LocalWork(epochs=1, batch_size=50, optimizer=Sgd(0.1, momentum=0), lr_decay=0.5)
+        work = LocalWork(
+            epochs=1,
+            batch_size=50,
+            optimizer=Sgd(0.1, momentum=0),
+            schedule=Schedule("exponential", decay=0.5),
+        )
         start, first = locally(work)
         _, third = locally(work, round=3)
         torch.testing.assert_close(third - start, (first - start) / 4, rtol=1e-3, atol=1e-7)
@@ -161,7 +167,7 @@ class TestObjectives:
 
 class TestWire:
     def test_work_survives_its_message(self):
-        work = LocalWork(3, 7, 0.9, 1.5, Adam(0.1), Proximal(0.25))
+        work = LocalWork(3, 7, Schedule(warmup=2), 1.5, Adam(0.1), Proximal(0.25))
         assert decode(encode(work)) == work
         own = replace(work, objective=HalfSquare())
         assert decode(encode(own), kinds_in(own)) == own
@@ -236,7 +242,7 @@ class TestNetworks:
             "Plain.batches must be a whole number of at least 1 or null, not 0",
         ),
         (lambda: Projected(batches=-1), "Projected.batches must be a whole number"),
-        (lambda: LocalWork(lr_decay=1.5), "at most 1, not 1.5"),
+        (lambda: Schedule(decay=1.5), "at most 1, not 1.5"),
         (lambda: LocalWork(clip_norm=0), "LocalWork.clip_norm must be a number above 0"),
         (lambda: Sgd(lr=float("nan")), "Sgd.lr must be a number above 0, not nan"),
         (lambda: Sgd(lr=float("inf")), "not inf"),

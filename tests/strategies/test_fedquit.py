@@ -12,7 +12,7 @@ from fedunlearn.data import Records, Shards
 from fedunlearn.flower import encode
 from fedunlearn.flower.messages import decode
 from fedunlearn.history import Needs
-from fedunlearn.local import Adam, LocalWork, Sgd, VirtualTeacher, train_locally
+from fedunlearn.local import Adam, LocalWork, Schedule, Sgd, VirtualTeacher, train_locally
 from fedunlearn.local.cohort import train_cohort
 from fedunlearn.models import Mlp, Network, mean
 from fedunlearn.randomness import Stream
@@ -128,7 +128,7 @@ class TestFedQuit:
 
     @pytest.mark.parametrize("leavers", [[2], [0, 3]], ids=str)
     def test_is_the_mean_of_what_each_leaver_makes_of_the_present_model(self, leavers):
-        world, work = World(), replace(FedQuit().work, lr_decay=0.7)
+        world, work = World(), replace(FedQuit().work, schedule=Schedule("exponential", decay=0.7))
         (found,), history = curve(FedQuit(work), leavers, world)
         alone = []
         for leaver in leavers:

@@ -7,7 +7,7 @@ import torch
 
 from fedunlearn.checks import Refused
 from fedunlearn.history import History, Needs, Round, Updates
-from fedunlearn.local import LocalWork, Sgd
+from fedunlearn.local import LocalWork, Schedule, Sgd
 from fedunlearn.methods import Estimator, Secants, displacement, quantile, stored_rounds
 from fedunlearn.methods.stored_rounds import step_of
 from fedunlearn.models import Layout
@@ -73,7 +73,7 @@ class TestQuadratic:
         assert calls == {1: 8, 2: 8}
 
     def test_a_learning_rate_that_decays_is_taken_out_of_the_updates(self):
-        work = replace(WORK, epochs=1, lr_decay=0.9)
+        work = replace(WORK, epochs=1, schedule=Schedule("exponential", decay=0.9))
         world = World(training=Training(rounds=20, work=work))
         models, calls = served(SPARSE, [1], world)
         retrained, _ = curve(Retrain(), [1], world)

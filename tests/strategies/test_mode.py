@@ -8,7 +8,7 @@ import torch
 
 from fedunlearn.checks import Refused
 from fedunlearn.history import Needs
-from fedunlearn.local import PseudoLabels
+from fedunlearn.local import PseudoLabels, Schedule
 from fedunlearn.models import mean
 from fedunlearn.unlearning import Ledger, Plain, Request, Training, forget
 from strategies.finetune import FineTune
@@ -35,14 +35,22 @@ class TestWithoutTheLeaver:
 
     @pytest.mark.parametrize("change", [{"momentum": 1.0}, {"degrading": 0}], ids=str)
     def test_without_mixing_it_is_fine_tuning(self, change):
-        world = World(training=Training(rounds=6, work=replace(WORK, lr_decay=0.7)))
+        world = World(
+            training=Training(
+                rounds=6, work=replace(WORK, schedule=Schedule("exponential", decay=0.7))
+            )
+        )
         found, history = curve(replace(ALONE, epochs=WORK.epochs, **change), [1], world)
         expected, _ = curve(FineTune(rounds=5), [1], world)
         assert (found[-1] - history.final).norm() > 1e-2
         torch.testing.assert_close(found, expected)
 
     def test_the_second_model_starts_at_the_learning_rate_of_round_1(self):
-        world = World(training=Training(rounds=6, work=replace(WORK, lr_decay=0.5)))
+        world = World(
+            training=Training(
+                rounds=6, work=replace(WORK, schedule=Schedule("exponential", decay=0.5))
+            )
+        )
         (found,), history = curve(replace(ALONE, momentum=0.0, rounds=1), [1], world)
         with world.open() as clients:
             work, rest = replace(world.training.work, epochs=2), [0, 2, 3]

@@ -19,6 +19,7 @@ from fedunlearn.local import (
     DiagonalFisher,
     LocalWork,
     Proximal,
+    Schedule,
     Sgd,
     per_record_gradients,
     sgd,
@@ -182,7 +183,11 @@ class TestTheStep:
 
 WORKS = {
     "default": LocalWork(epochs=2, optimizer=FISHER),
-    "root": LocalWork(epochs=2, optimizer=DiagonalFisher(0.003, power=0.5), lr_decay=0.5),
+    "root": LocalWork(
+        epochs=2,
+        optimizer=DiagonalFisher(0.003, power=0.5),
+        schedule=Schedule("exponential", decay=0.5),
+    ),
     "fedprox": LocalWork(epochs=2, optimizer=FISHER, objective=Proximal(0.5)),
     "clipped": LocalWork(epochs=2, optimizer=FISHER, clip_norm=0.05),
     "one batch": LocalWork(epochs=2, batch_size=1000, optimizer=FISHER),

@@ -6,7 +6,7 @@ import torch
 
 from fedunlearn.checks import Refused
 from fedunlearn.history import Needs
-from fedunlearn.local import Trained
+from fedunlearn.local import Schedule, Trained
 from fedunlearn.unlearning import (
     Access,
     ClientFailed,
@@ -103,7 +103,7 @@ def test_random_numbers_are_a_function_of_seed_stream_round_and_client(monkeypat
 
 
 def test_momentum_and_batches_follow_plain_pytorch():
-    work = replace(WORK, epochs=2, batch_size=4, lr_decay=0.5)
+    work = replace(WORK, epochs=2, batch_size=4, schedule=Schedule("exponential", decay=0.5))
     world = World(training=Training(rounds=1, work=work))
     start = world.start.history.initial
     with world.open() as clients:
