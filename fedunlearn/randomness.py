@@ -75,6 +75,8 @@ class Stream(IntEnum):
     """A hyperparameter search: by trial."""
     POWER = 26
     """Normal models that tell what a design can decide: by seeds, references and measures."""
+    OWNERS = 27
+    """Which owners of records are clients; the same in all runs."""
 
 
 def entropy(seed: int, stream: Stream, *more: int) -> Entropy:

@@ -14,12 +14,13 @@ from typing import Any, cast
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
-from fedunlearn import checks, history, results, unlearning
+from fedunlearn import checks, data, history, results, unlearning
 from fedunlearn import evaluators as evaluators_room
 from fedunlearn import experiment as experiments
 from fedunlearn.checks import FieldRefused, Refused
 from fedunlearn.results import costing
 
+from . import withdrawals
 from .offered import require_offered
 from .overrides import key_and_value
 from .search_path import not_found
@@ -91,19 +92,21 @@ def experiment(cfg: DictConfig, strategies: Mapping[str, DictConfig]) -> experim
     Raises `Refused` for whatever in it cannot be.
     """
     require_plain(cfg)
-    training = made("training", cfg.training)
+    training, dataset = made("training", cfg.training), made("dataset", cfg.dataset)
+    partition = _partition(cfg.partition, dataset)
+    names = partition.names if isinstance(partition, data.ByOwner) else ()
     chosen = cfg.get("strategy")
     build("devices", cfg.devices, checks.Part(costing.Devices))  # which `fedunlearn cost` will want
     keeping = OmegaConf.to_container(cfg.history, resolve=True)
     assert isinstance(keeping, dict)
     allowed = keeping.pop("budget", None)
     return experiments.Experiment(
-        dataset=made("dataset", cfg.dataset),
-        partition=made("partition", cfg.partition),
+        dataset=dataset,
+        partition=partition,
         planting=made("planting", cfg.planting),
         model=built_model(cfg.model),
         training=training,
-        requests=requests(cfg.withdrawal, training.rounds),
+        requests=withdrawals.requests(cfg.withdrawal, training.rounds, names),
         strategies={
             name: build(
                 "strategy" if part is chosen else f"strategies.{name}",
@@ -131,6 +134,15 @@ def experiment(cfg: DictConfig, strategies: Mapping[str, DictConfig]) -> experim
         split=cfg.split,
         references=_references(cfg),
     )
+
+
+def _partition(part: Any, dataset: data.DatasetSource) -> data.Partition | data.ByOwner:
+    """Build who holds what; where the data set says so, it is read."""
+    built = build("partition", part)
+    if isinstance(built, data.Natural):
+        return built.of(dataset)
+    checks.require("partition", checks.Part(data.Partition), built)
+    return cast(data.Partition, built)
 
 
 def _path(value: str | None) -> Path | None:
@@ -231,42 +243,6 @@ def _built(where: str, part: Any) -> Any:
             raise cause from None
         said = str(cause).strip().partition("\n")[0] or type(cause).__name__
         raise Refused(f"{place} cannot be built: {checks.short(said, LONGEST)}") from error
-
-
-def requests(withdrawal: DictConfig, rounds: int) -> tuple[unlearning.Request, ...]:
-    """Read the timeline: ``timeline`` if there is one, else ``clients`` after round ``after``."""
-    known = {"clients", "after", "timeline", "cooperates"}
-    for name in {str(key) for key in withdrawal} ^ known:
-        raise Refused(f"withdrawal.{name} must be one of {', '.join(sorted(known))}, all of them.")
-    timeline = _value(withdrawal.timeline)
-    if timeline is not None and not (isinstance(timeline, list) and timeline):
-        raise Refused(
-            "withdrawal.timeline must be null or a list of {after: round, clients: [ids]}, not "
-            f"{checks.shown(timeline)}."
-        )
-    if timeline is None:
-        after = rounds if withdrawal.after is None else withdrawal.after
-        timeline = [{"after": after, "clients": _value(withdrawal.clients)}]
-    planned = []
-    for entry in timeline:
-        if not isinstance(entry, dict) or set(entry) != {"after", "clients"}:
-            raise Refused(
-                "Each entry of withdrawal.timeline is {after: round, clients: [ids]}, not "
-                f"{checks.shown(entry)}."
-            )
-        asking = entry["clients"]
-        clients = [asking] if isinstance(asking, int) else asking
-        if not isinstance(clients, list):
-            raise Refused(
-                f"withdrawal.clients must list client numbers, not {checks.shown(asking)}."
-            )
-        if len(set(map(repr, clients))) < len(clients):
-            raise Refused(f"withdrawal.clients names a client twice: {checks.shown(clients)}.")
-        for client in clients:
-            checks.whole("Each of withdrawal.clients", client, at_least=0)
-        checks.whole("withdrawal.after", entry["after"])
-        planned.append(unlearning.Request(frozenset(clients), entry["after"]))
-    return tuple(planned)
 
 
 def seeds(values: object) -> Sequence[int]:

@@ -1,5 +1,6 @@
 from .dataset import Dataset as Dataset
 from .dataset import DatasetSource as DatasetSource
+from .dataset import Owners as Owners
 from .dataset import Records as Records
 from .dataset import Shards as Shards
 from .federation import Federation as Federation
@@ -9,6 +10,8 @@ from .federation import checked_federation as checked_federation
 from .federation import shards_on as shards_on
 from .federation import unchanged as unchanged
 from .imagefolder import ImageFolder as ImageFolder
+from .natural import ByOwner as ByOwner
+from .natural import Natural as Natural
 from .parquet import Parquet as Parquet
 from .partitions import Dirichlet as Dirichlet
 from .partitions import Iid as Iid

@@ -80,6 +80,16 @@ class Shards:
 
 
 @dataclass(frozen=True, slots=True)
+class Owners:
+    """Who holds the training records by nature: people, hospitals, authors."""
+
+    of: Tensor
+    """[n] int64: the number of each training record's owner, from 0."""
+    names: tuple[str, ...]
+    """The name of each owner; people read it, and it is never sent."""
+
+
+@dataclass(frozen=True, slots=True)
 class Dataset:
     """Records to be divided among clients, and the test records of the server."""
 
@@ -89,6 +99,8 @@ class Dataset:
     """The name of each label."""
     levels: tuple[int, ...] = ()
     """As `Shape.levels`: how many values an input can take, where they are counted."""
+    owners: Owners | None = None
+    """Who holds each training record, for `partition=natural`; None: nobody by nature."""
 
     @property
     def shape(self) -> Shape:

@@ -10,10 +10,11 @@ from torch import Tensor
 
 from fedunlearn import checks, randomness
 from fedunlearn.checks import Refused
-from fedunlearn.data.checking import check_dataset, check_pixels
+from fedunlearn.data.checking import check_values
 from fedunlearn.data.dataset import Dataset, DatasetSource, Records, Shards
+from fedunlearn.data.natural import ByOwner, read, reserve
 from fedunlearn.data.partitions import Partition
-from fedunlearn.data.parts import ClientId, holdout
+from fedunlearn.data.parts import ClientId, Parts, holdout
 from fedunlearn.data.planting import Planting
 from fedunlearn.models import Build, Network, Vector
 from fedunlearn.randomness import Stream
@@ -24,7 +25,8 @@ class Scenario:
     """All that determines who holds which records: hashable, small enough to send anywhere."""
 
     dataset: DatasetSource
-    partition: Partition
+    partition: Partition | ByOwner
+    """A `Natural` one is `ByOwner` here: `Natural.of` the data set."""
     planting: Planting
     model: Build
     leavers: tuple[ClientId, ...]
@@ -70,12 +72,18 @@ class Federation:
     heldout: tuple[Records, ...]
     """Records of each client that nobody trains on."""
     proxy: Tensor
-    """The server's unlabelled images, [n, c, h, w]."""
+    """The server's unlabelled inputs, [n, *shape]."""
 
     @property
     def clients(self) -> int:
         """How many clients there are."""
         return len(self.train)
+
+    @property
+    def owners(self) -> tuple[str, ...]:
+        """What people call each client, by its number; empty where clients have no names."""
+        partition = self.scenario.partition
+        return partition.names if isinstance(partition, ByOwner) else ()
 
     def label_counts(self, records: Iterable[Records]) -> np.ndarray:
         """Count labels: [clients, classes]."""
@@ -108,15 +116,9 @@ class Federation:
 
 
 @lru_cache(maxsize=2)
-def _dataset(source: DatasetSource) -> Dataset:
-    """Read a data set once a process; raise `Refused` for arrays that no net can be given."""
-    return check_dataset(source.load(), source)
-
-
-@lru_cache(maxsize=2)
-def _check_pixels(source: DatasetSource) -> None:
-    """Look at each data set's pixels once a process."""
-    check_pixels(_dataset(source), source)
+def _check_values(source: DatasetSource) -> None:
+    """Look at the values of each data set's inputs once a process."""
+    check_values(read(source), source)
 
 
 @lru_cache(maxsize=2)
@@ -125,13 +127,9 @@ def build_federation(scenario: Scenario) -> Federation:
 
     Raises `Refused` for a partition, a probe or a model that the data do not allow.
     """
-    dataset = _dataset(scenario.dataset)
+    dataset = read(scenario.dataset)
     network = Network(scenario.model, dataset.shape, len(dataset.classes))
-    order = torch.from_numpy(_rng(scenario, Stream.RESERVE).permutation(len(dataset.train)))
-    reserved = round(scenario.proxy * len(order))
-    proxy, rest = dataset.train.inputs[order[:reserved]], dataset.train.take(order[reserved:])
-
-    parts = scenario.partition(rest.labels.numpy(), _rng(scenario, Stream.PARTITION))
+    proxy, rest, parts = _divided(scenario, dataset)
     splits = [
         holdout(part, scenario.heldout, _rng(scenario, Stream.HELDOUT, client))
         for client, part in enumerate(parts)
@@ -160,13 +158,29 @@ def build_federation(scenario: Scenario) -> Federation:
     )
 
 
+def _divided(scenario: Scenario, dataset: Dataset) -> tuple[Tensor, Records, Parts]:
+    """Return the server's inputs, the other records, and which of these each client holds."""
+    train, rng = dataset.train, _rng(scenario, Stream.RESERVE)
+    if isinstance(scenario.partition, ByOwner):
+        if dataset.owners is None:
+            raise Refused("The data set no longer names the owners that it had; read it anew.")
+        holders = scenario.partition.holders(dataset.owners)
+        servers, parts = reserve(holders, scenario.proxy, rng)
+        return train.inputs[servers], train, parts
+    order = torch.from_numpy(rng.permutation(len(train)))
+    reserved = round(scenario.proxy * len(order))
+    rest = train.take(order[reserved:])
+    parts = scenario.partition(rest.labels.numpy(), _rng(scenario, Stream.PARTITION))
+    return train.inputs[order[:reserved]], rest, parts
+
+
 def checked_federation(scenario: Scenario) -> Federation:
     """Return `build_federation`, once what its leavers will be measured on is built as well.
 
     Misfits show before training: raises `Refused` for all that `build_federation` refuses, for
-    pixels that are not numbers from 0 to 1, and for a planting that the test records do not allow.
+    inputs out of their range, and for a planting that the test records do not allow.
     """
-    _check_pixels(scenario.dataset)
+    _check_values(scenario.dataset)
     here = build_federation(scenario)
     here.evaluation_sets(frozenset(scenario.leavers), frozenset())
     return here
@@ -185,5 +199,5 @@ def _rng(scenario: Scenario, stream: Stream, *more: int) -> np.random.Generator:
 
 def unchanged(before: Records, after: Records) -> Tensor:
     """Mark the records that planting left alone, [n] bool."""
-    images = (before.inputs == after.inputs).flatten(1).all(dim=1)
-    return images & (before.labels == after.labels)
+    inputs = (before.inputs == after.inputs).flatten(1).all(dim=1)
+    return inputs & (before.labels == after.labels)

@@ -13,11 +13,11 @@ TRIGGERED = "triggered"
 
 @dataclass(frozen=True, slots=True)
 class BackdoorProbe:
-    """The share of triggered images that are taken for the attacker's target class.
+    """The share of triggered records that are taken for the attacker's target class.
 
-    ``attack_success_rate = mean_i 1[argmax f(x_i + trigger) = target]`` over test images whose
+    ``attack_success_rate = mean_i 1[argmax f(x_i + trigger) = target]`` over test records whose
     true class is not the target (set ``triggered``, whose labels are the target). The goal is
-    the retrained model's value, its rate of mistaking images for that class, which is near 0.
+    the retrained model's value, its rate of mistaking records for that class, which is near 0.
     Where several leave, it is the mean over their triggers, and ``attack_success_rate/<client>`` is
     that of one (set ``triggered/<client>``). Without a planted backdoor there is no such metric.
     """

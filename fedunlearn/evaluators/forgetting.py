@@ -10,7 +10,7 @@ from fedunlearn.evaluators.snapshot import Snapshot
 class Forgetting:
     """Accuracy and loss on the leavers' records; equality with the retrained model is the goal.
 
-    ``forget_*`` is taken on what they trained on, exactly as they trained on it, poisoned images
+    ``forget_*`` is taken on what they trained on, exactly as they trained on it, poisoned records
     and labels included (set ``forget``); ``forget_heldout_*`` on records of the same clients that
     nobody trained on (set ``forget_heldout``). A model below the retrained one on ``forget`` has
     not forgotten better: it has been damaged there, and that can be seen from outside.

@@ -23,7 +23,7 @@ class Snapshot:
     The sets are ``test`` (of the server), ``forget`` (the leavers' train records as they trained
     on them), ``forget_clean`` (those of them that were not poisoned: all, unless a backdoor was
     planted), ``forget_heldout`` (records of the same clients that nobody trained on),
-    ``triggered`` (test images whose true class is not the target, with the leavers' triggers,
+    ``triggered`` (test records whose true class is not the target, with the leavers' triggers,
     labelled with the target; only with a planted backdoor) and ``retained/<client>`` (held-out
     records of each client who remains).
     """

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from fedunlearn import checks
 from fedunlearn.checks import Refused
-from fedunlearn.data import DatasetSource, Partition, Planting, Scenario
+from fedunlearn.data import ByOwner, DatasetSource, Partition, Planting, Scenario
 from fedunlearn.evaluators import Evaluator
 from fedunlearn.experiment import compatible
 from fedunlearn.experiment.loggers import Logger
@@ -60,7 +60,7 @@ class Experiment:
     """All that one comparison is made of."""
 
     dataset: DatasetSource
-    partition: Partition
+    partition: Partition | ByOwner
     planting: Planting
     model: Build
     training: Training

@@ -34,7 +34,7 @@ def commit() -> str | None:
 
 
 def split_hash(federation: Federation) -> str:
-    """Return the SHA-256 of every client's records, of the test set and of the proxy images."""
+    """Return the SHA-256 of every client's records, of the test set and of the proxy inputs."""
     digest = hashlib.sha256()
     for records in (*federation.train, *federation.heldout, federation.dataset.test):
         digest.update(records.inputs.numpy().tobytes())

@@ -24,7 +24,7 @@ def moments(
     """Return ``sum_i s_i g_i`` and ``sum_i s_i g_i * g_i`` for each of k clients, both [k, p].
 
     ``g_i`` is the gradient of record i's loss, ``s_i`` its share in ``shares`` [k, n]. Client j has
-    ``weights[j]`` [p] and ``buffers[j]``, and the records ``images[j]`` [n, c, h, w] with
+    ``weights[j]`` [p] and ``buffers[j]``, and the records ``images[j]`` [n, *shape] with
     ``labels[j]``; ``sent`` is [m, d] for all, or [k, m, d].
     """
 

@@ -23,7 +23,7 @@ def train_locally(
 ) -> Trained[int]:
     """Train from ``start`` [d] on one client's records.
 
-    ``images`` is [n, c, h, w], ``labels`` [n] (or what the objective takes in their place);
+    ``images`` is [n, *shape], ``labels`` [n] (or what the objective takes in their place);
     ``round`` sets the learning rate, ``rng`` the order of the records; ``other`` [d] is a second
     model for objectives and bounds that compare with it. Buffers stay as they came.
     """

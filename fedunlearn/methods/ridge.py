@@ -19,7 +19,7 @@ ROUNDING = 1e-9
 def sums(network: Network, weights: Vector, images: Tensor, labels: Tensor) -> Tensor:
     """Return A and B side by side, [f + 1, f + 1 + classes] float64.
 
-    ``images`` is [n, c, h, w], ``labels`` [n], ``weights`` [d] the model that makes the features.
+    ``images`` is [n, *shape], ``labels`` [n], ``weights`` [d] the model that makes the features.
     """
     total = torch.zeros(network.head.sums, dtype=torch.float64, device=weights.device)
     classes = network.head.bias.size

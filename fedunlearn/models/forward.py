@@ -25,7 +25,7 @@ def logits(
     size: int = FORWARD_BATCH,
     each: Map = map,
 ) -> Tensor:
-    """Return the logits [n, classes] of all ``images`` [n_i, c, h, w] under ``weights`` [d].
+    """Return the logits [n, classes] of all ``images`` [n_i, *shape] under ``weights`` [d].
 
     They are computed ``size`` images at a time, without gradients, where ``weights`` lie; images
     may lie elsewhere.

@@ -15,7 +15,7 @@ from omegaconf import open_dict
 from fedunlearn import checks
 from fedunlearn.checks import Refused
 from fedunlearn.history import OnDisk
-from fedunlearn.simulations import compare, configured, guard, withdraw
+from fedunlearn.simulations import compare, configured, guard, withdraw, withdrawals
 from fedunlearn.unlearning import Request
 from strategies.federaser import FedEraser
 from strategies.pga import PGA
@@ -63,6 +63,8 @@ def test_every_choice_makes_an_experiment(conf, defaults, choice):
         cfg = defaults[strategy].copy()
         with open_dict(cfg):
             cfg[group] = compose(str(choice))[group]
+            if choice == Path("partition/natural"):  # the default has no owners
+                cfg.dataset = {"_target_": "tests.support.record_kinds.Synthetic"}
     if choice.name in ("parquet", "imagefolder"):
         cfg.dataset.root = "somewhere"
     made = configured.experiment(cfg, {"tried": cfg.strategy})
@@ -101,13 +103,13 @@ def test_the_names_that_scripts_rely_on(conf):
 
 def test_a_timeline_and_its_shorthand(conf):
     timeline = composed("withdrawal.timeline=[{after: 9, clients: [1]}, {after: 4, clients: 3}]")
-    assert configured.requests(timeline.withdrawal, 24) == (
+    assert withdrawals.requests(timeline.withdrawal, 24) == (
         Request(frozenset({1}), 9),
         Request(frozenset({3}), 4),
     )
-    assert configured.requests(composed().withdrawal, 24) == (Request(frozenset({0}), 24),)
+    assert withdrawals.requests(composed().withdrawal, 24) == (Request(frozenset({0}), 24),)
     single = composed("withdrawal.clients=3", "withdrawal.after=5").withdrawal
-    assert configured.requests(single, 24) == (Request(frozenset({3}), 5),)
+    assert withdrawals.requests(single, 24) == (Request(frozenset({3}), 5),)
 
 
 def test_compare_takes_names_all_and_the_chosen_strategy_s_fields(conf):

@@ -122,7 +122,7 @@ class DryServerData:
 
     @property
     def inputs(self) -> torch.Tensor:
-        """The server's images, [n, c, h, w]."""
+        """The server's inputs, [n, *shape]."""
         return self.real.inputs
 
     def distil(self, teacher: Vector, student: Vector, work: LocalWork, *, round: int) -> Vector:
