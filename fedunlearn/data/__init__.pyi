@@ -26,5 +26,6 @@ from .planting import NoPlanting as NoPlanting
 from .planting import Planting as Planting
 from .sources import Digits as Digits
 from .sources import Torchvision as Torchvision
+from .tables import TableFile as TableFile
 from .triggers import Blended as Blended
 from .triggers import Stripes as Stripes

@@ -108,25 +108,38 @@ def scale(pixels: npt.NDArray[Any], white: float) -> Tensor:
 def split(stored: Stored, test_share: float, classes: Sequence[str] = ()) -> tuple[Stored, Stored]:
     """Split into train and test records, each class in proportion: the same for every run.
 
-    The test set gets ``ceil(test_share * n)`` of n records. Raises `Refused` where a class has
-    too few records to be on either side; ``classes`` names those with a single one.
+    As `split_rows`.
+    """
+    rows = split_rows(stored.labels, test_share, classes, stored.where)
+    train, test = map(stored.take, rows)
+    return train, test
+
+
+def split_rows(
+    labels: npt.NDArray[Any], test_share: float, classes: Sequence[str], where: str
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Return which records are for training and for testing, each class in proportion.
+
+    The test set gets ``ceil(test_share * n)`` of n records, in every run the same. Raises `Refused`
+    where a class has too few records to be on either side; ``classes`` names those with a single
+    one.
     """
     from sklearn.model_selection import train_test_split  # a second that other sources spare
 
     try:
         train, test = train_test_split(
-            np.arange(len(stored.labels)),
+            np.arange(len(labels)),
             test_size=test_share,
-            stratify=stored.labels,
+            stratify=labels,
             random_state=SPLIT_SEED,
         )
     except ValueError as error:
         raise Refused(
-            f"{stored.where} holds too few records for a test share of {test_share:g}: every "
-            f"class needs at least one on either side{_single(stored.labels, classes)}. Add records"
+            f"{where} holds too few records for a test share of {test_share:g}: every "
+            f"class needs at least one on either side{_single(labels, classes)}. Add records"
             " or change dataset.test_share."
         ) from error
-    return stored.take(np.sort(train)), stored.take(np.sort(test))
+    return np.sort(train), np.sort(test)
 
 
 def _single(labels: npt.NDArray[Any], classes: Sequence[str]) -> str:
