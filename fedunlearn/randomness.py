@@ -77,6 +77,8 @@ class Stream(IntEnum):
     """Normal models that tell what a design can decide: by seeds, references and measures."""
     OWNERS = 27
     """Which owners of records are clients; the same in all runs."""
+    AUGMENTATION = 28
+    """How a client's records are changed before it trains: beside its order of records."""
 
 
 def entropy(seed: int, stream: Stream, *more: int) -> Entropy:
@@ -93,6 +95,15 @@ def entropy(seed: int, stream: Stream, *more: int) -> Entropy:
 def generator(words: Entropy) -> np.random.Generator:
     """Return the generator that `entropy` describes, at its beginning."""
     return np.random.default_rng(words)
+
+
+def sibling(other: np.random.Generator, stream: Stream) -> np.random.Generator:
+    """Return the generator of ``stream`` for what ``other`` is for; what it has drawn is no matter.
+
+    It is made from the words of ``other``, all of them, behind the stream's own.
+    """
+    words = other.bit_generator.seed_seq.entropy  # type: ignore[attr-defined]
+    return generator((int(stream), *words))
 
 
 def rng(seed: int, stream: Stream, *more: int) -> np.random.Generator:

@@ -3,10 +3,13 @@
 Each rule raises `Refused` with a sentence that names both settings and the remedy.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import fields, is_dataclass
 
 from fedunlearn.checks import Refused
+from fedunlearn.data import Federation
 from fedunlearn.history import Needs, OnDisk, Policy, Store
+from fedunlearn.local import LocalWork
 from fedunlearn.results import RETRAIN, SHARED_TRAINING, is_reference
 from fedunlearn.unlearning import FedAvg, Request, Training, UnlearningStrategy
 
@@ -66,6 +69,36 @@ def strategy_and_requests(
                 f"request comes after round {request.after}: nothing would be stored. "
                 "Set strategy.interval or policy.rounds lower, or training.rounds higher."
             )
+
+
+def work_and_data(part: object, federation: Federation) -> None:
+    """Refuse work, wherever it stands in ``part``, that the data set's records do not allow."""
+    for work in _works(part):
+        weights, classes = work.class_weights, len(federation.dataset.classes)
+        if isinstance(weights, tuple) and len(weights) != classes:
+            raise Refused(
+                f"class_weights lists {len(weights)} numbers, but the data set has {classes} "
+                "classes. List one for each, or set class_weights=balanced."
+            )
+        augmentation = work.augmentation
+        misfit = augmentation and augmentation.misfit(federation.dataset.shape)
+        if misfit:
+            raise Refused(
+                f"{type(augmentation).__name__} does not suit the data set: {misfit}. Set "
+                "augmentation=null, or choose another."
+            )
+
+
+def _works(part: object) -> Iterator[LocalWork]:
+    """Yield all work that is asked of anybody in a training, a strategy, a recovery or many."""
+    if isinstance(part, LocalWork):
+        yield part
+    elif isinstance(part, Mapping):
+        for value in part.values():
+            yield from _works(value)
+    elif is_dataclass(part) and not isinstance(part, type):
+        for each in fields(part):
+            yield from _works(getattr(part, each.name))
 
 
 def strategies_and_references(

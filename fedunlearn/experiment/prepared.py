@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from fedunlearn.data import Scenario, checked_federation
+from fedunlearn.experiment import compatible
 from fedunlearn.experiment.experiment import Experiment
 from fedunlearn.experiment.provenance import commit, schedule_hash, split_hash, versions
 from fedunlearn.models import try_model
@@ -64,6 +65,8 @@ def prepare(experiment: Experiment, seeds: Sequence[int]) -> Prepared:
     for seed, scenario in scenarios.items():
         federation = checked_federation(scenario)
         splits[seed] = split_hash(federation)
+    parts = {**experiment.branches, "training": experiment.training}
+    compatible.work_and_data(parts, federation)
     images = federation.dataset.train.inputs[:2]
     try_model(federation.network, images, experiment.engine.device)  # the same for every seed
     size = federation.network.layout.size

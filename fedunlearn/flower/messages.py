@@ -19,10 +19,12 @@ from fedunlearn.local import (
     CrossEntropy,
     DiagonalFisher,
     Distillation,
+    ImageAugmentation,
     LocalWork,
     Proximal,
     PseudoLabels,
     Schedule,
+    SensorAugmentation,
     Sgd,
     UnlearningCrossEntropy,
     VirtualTeacher,
@@ -32,6 +34,7 @@ KINDS: frozenset[type] = frozenset(
     {
         *(LocalWork, Schedule, Ball, Sgd, Adam, DiagonalFisher),
         *(CrossEntropy, Distillation, Proximal),
+        *(ImageAugmentation, SensorAugmentation),
         *(Ascent, PseudoLabels, UnlearningCrossEntropy, VirtualTeacher),
     }
 )

@@ -1,3 +1,6 @@
+from .augmentation import Augmentation as Augmentation
+from .augmentation import ImageAugmentation as ImageAugmentation
+from .augmentation import SensorAugmentation as SensorAugmentation
 from .ball import Ball as Ball
 from .memory_chunks import ChunkedTrainer as ChunkedTrainer
 from .objectives import CrossEntropy as CrossEntropy

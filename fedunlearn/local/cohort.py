@@ -17,13 +17,15 @@ from fedunlearn.checks import Refused
 from fedunlearn.data import ClientId, Shards
 from fedunlearn.local.ball import Ball
 from fedunlearn.local.batches import Group, groups
+from fedunlearn.local.class_weights import shares
+from fedunlearn.local.cohort_records import counts, shown
 from fedunlearn.local.objectives import of_many
 from fedunlearn.local.optimizers import Step
 from fedunlearn.local.per_record_gradients import moments
 from fedunlearn.local.sgd import clipped
 from fedunlearn.local.trained import Trained
 from fedunlearn.local.work import LocalWork
-from fedunlearn.models import Network, Vector
+from fedunlearn.models import Network
 
 
 def train_cohort(
@@ -34,16 +36,18 @@ def train_cohort(
     work: LocalWork,
     round: int,
     rngs: Sequence[np.random.Generator],
-    other: Vector | None = None,
+    other: Tensor | None = None,
 ) -> Trained[list[int]]:
     """Train each of k clients on its shard.
 
-    ``starts`` is the model that all start from, [d], or one for each, [k, d]; ``other`` [d] is the
-    second model of `train_locally`, the same for all. Row i is what `train_locally` returns for
-    ``clients[i]``, up to rounding: every client sees the batches that its generator in ``rngs``
+    ``starts`` is the model that all start from, [d], or one for each, [k, d]; ``other`` is the
+    second model of `train_locally`, likewise [d] or [k, d]. Row i is what `train_locally` returns
+    for ``clients[i]``, up to rounding: every client sees the batches that its generator in ``rngs``
     draws, with optimizer state of its own. Raises `Refused` for a net that is `stochastic`.
     """
     _require_deterministic(network)
+    if work.augmentation is not None:
+        shards, clients = shown(shards, clients, work, rngs), range(len(clients))
     spans = [shards.span(client) for client in clients]
     sizes = [work.sizes(len(span)) for span in spans]
     order = sorted(range(len(clients)), key=lambda row: -len(sizes[row]))
@@ -51,8 +55,9 @@ def train_cohort(
     parameters, lr = network.layout.parameters, work.lr(round)
     begun = starts.expand(len(order), -1) if starts.dim() == 1 else starts[order]
     active, buffers = begun[:, parameters].clone(), begun[:, parameters.stop :]
-    sent = _sent(starts if starts.dim() == 1 else begun, other)
-    gradients = _gradients(network, work, shards, sent, buffers)
+    second = other if other is None or other.dim() == 1 else other[order]
+    sent = _sent(starts if starts.dim() == 1 else begun, second)
+    gradients = _gradients(network, work, shards, sent, buffers, counts(shards, clients, work))
     held = None if work.bound is None else _Held.of(work.bound, sent[..., parameters], active)
     state = work.optimizer.start(active)
     steps = groups(drawn, [sizes[row] for row in order], starts.device)
@@ -82,10 +87,12 @@ def _require_deterministic(network: Network) -> None:
         )
 
 
-def _sent(starts: Tensor, other: Vector | None) -> Tensor:
+def _sent(starts: Tensor, other: Tensor | None) -> Tensor:
     """Return what the server sent: [m, d] for all clients, or [k, m, d]."""
-    models = [starts] if other is None else [starts, other.expand_as(starts)]
-    return torch.stack(models, dim=-2)
+    if other is None:
+        return starts[..., None, :]
+    most = max(starts, other, key=Tensor.dim)
+    return torch.stack([starts.expand_as(most), other.expand_as(most)], dim=-2)
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,11 +138,17 @@ def _gathered(step: Sequence[Group], parts: Sequence[Tensor]) -> Tensor:
 
 
 def _gradients(
-    network: Network, work: LocalWork, shards: Shards, sent: Tensor, buffers: Tensor
+    network: Network,
+    work: LocalWork,
+    shards: Shards,
+    sent: Tensor,
+    buffers: Tensor,
+    counted: Tensor | None,
 ) -> Callable[[Tensor, Group], tuple[Tensor, ...]]:
     """Return the function from all parameters [k, p] to the gradients [g, p] of a group.
 
-    The mean of the single records' squared gradients, [g, p], follows if the optimizer takes it.
+    The mean of the single records' squared gradients, [g, p], follows if the optimizer takes it;
+    both are weighted by ``counted`` where it is given.
     """
     records = shards.records
     one_each = sent.dim() == 3
@@ -147,16 +160,19 @@ def _gradients(
         images = records.inputs.index_select(0, flat).view(*shape, *records.inputs.shape[1:])
         labels = records.labels.index_select(0, flat).view(*shape, *records.labels.shape[1:])
         models = sent[group.clients] if one_each else sent
+        share = group.weights
+        if counted is not None:
+            share = shares(torch.where(share > 0, counted[group.records], 0.0))
         if work.optimizer.squares:
             each = active[group.clients], buffers[group.clients]
-            shares = group.weights.to(active.dtype)
-            return moments(work.objective, network, *each, images, labels, shares, models)
+            parts = images, labels, share.to(active.dtype), models
+            return moments(work.objective, network, *each, *parts)
         leaf = active[group.clients].requires_grad_()
         weights = torch.cat([leaf, buffers[group.clients]], 1) if buffers.shape[1] else leaf
         # The rows are independent: the gradient of the sum holds each row's own.
         values = losses(weights, images, labels, models)
         # Of a scalar: weights handed to `grad` would load torch's compiler, two seconds and sympy.
-        (gradient,) = torch.autograd.grad((values * group.weights.to(values.dtype)).sum(), leaf)
+        (gradient,) = torch.autograd.grad((values * share.to(values.dtype)).sum(), leaf)
         return (gradient,)
 
     return gradients

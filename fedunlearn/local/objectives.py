@@ -9,7 +9,7 @@ from torch.func import vmap
 from torch.nn import functional
 
 from fedunlearn import checks
-from fedunlearn.checks import NotNegative, Positive
+from fedunlearn.checks import NotNegative, Positive, ShareBelowOne
 from fedunlearn.models import Net, Network, Vector
 
 
@@ -48,26 +48,40 @@ def of_many(
     return vmap(losses, in_dims=(0, 0, 0, 0 if one_each else None))
 
 
-def cross_entropies(logits: Tensor, labels: Tensor) -> Tensor:
+def cross_entropies(logits: Tensor, labels: Tensor, smoothing: float = 0.0) -> Tensor:
     """Return ``-log softmax(z_i)[y_i] = log sum_c exp z_ic - z_iy`` of each record, [..., n].
 
-    ``logits`` z is [..., n, classes], ``labels`` y [..., n]. Torch's own function is slow under
-    vmap, where it takes its steps in Python.
+    ``logits`` z is [..., n, classes], ``labels`` y [..., n]. With ``smoothing`` s it becomes
+    ``-(1 - s) log p_y - s mean_c log p_c``. Torch's own function is slow under vmap, where it takes
+    its steps in Python.
     """
-    return -functional.log_softmax(logits, dim=-1).gather(-1, labels[..., None]).squeeze(-1)
+    logs = functional.log_softmax(logits, dim=-1)
+    losses = -logs.gather(-1, labels[..., None]).squeeze(-1)
+    return losses if not smoothing else (1 - smoothing) * losses - smoothing * logs.mean(dim=-1)
 
 
 @dataclass(frozen=True, slots=True)
 class CrossEntropy:
-    """Cross-entropy: ``-log p(y_i | x_i, w)``."""
+    """Cross-entropy: ``-(1 - s) log p(y_i | x_i, w) - s mean_c log p(c | x_i, w)``.
+
+    s is ``label_smoothing``. Szegedy, Vanhoucke, Ioffe, Shlens, Wojna. Rethinking the Inception
+    architecture for computer vision. CVPR 2016, arXiv 1512.00567.
+    """
 
     many: ClassVar[bool] = True
+
+    label_smoothing: ShareBelowOne = 0.0
+    """Share of a label that is spread over all classes alike; 0: none."""
+
+    def __post_init__(self) -> None:
+        """Raise `Refused` for values outside their range."""
+        checks.fields(self)
 
     def __call__(
         self, network: Net, weights: Vector, images: Tensor, labels: Tensor, sent: Tensor
     ) -> Tensor:
         """Return the loss of each record, [n]."""
-        return cross_entropies(network(weights, images), labels)
+        return cross_entropies(network(weights, images), labels, self.label_smoothing)
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +96,8 @@ class Proximal:
 
     mu: NotNegative = 0.01
     """Pull towards the model that the server sent."""
+    label_smoothing: ShareBelowOne = 0.0
+    """As in `CrossEntropy`."""
 
     def __post_init__(self) -> None:
         """Raise `Refused` for values outside their range."""
@@ -91,7 +107,7 @@ class Proximal:
         self, network: Net, weights: Vector, images: Tensor, labels: Tensor, sent: Tensor
     ) -> Tensor:
         """Return the loss of each record, [n]."""
-        losses = cross_entropies(network(weights, images), labels)
+        losses = cross_entropies(network(weights, images), labels, self.label_smoothing)
         pull = (weights - sent[..., 0, :]).square().sum(dim=-1, keepdim=True)
         return losses + self.mu / 2 * pull
 

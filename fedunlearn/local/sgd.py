@@ -4,6 +4,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from fedunlearn.local.class_weights import shares
 from fedunlearn.local.optimizers import Step
 from fedunlearn.local.per_record_gradients import moments
 from fedunlearn.local.trained import Trained
@@ -32,20 +33,23 @@ def train_locally(
     leaves = network.leaves(start)
     weights, buffers = leaves.memory[parameters], leaves.memory[parameters.stop :]
     state = work.optimizer.start(weights)
+    images, counts = work.shown(images, rng), work.counts(labels)
     order = torch.from_numpy(work.order(len(labels), rng)).to(labels.device)
     net = network.in_training(rng)  # a stochastic net draws by it after the order of records
     processed = 0
     for count, rows in enumerate(torch.split(order, work.sizes(len(labels))), start=1):
         inputs, targets = images.index_select(0, rows), labels.index_select(0, rows)
         square = None
+        share = None if counts is None else shares(counts[rows]).to(weights.dtype)
         if work.optimizer.squares:
-            shares = weights.new_full((1, len(rows)), 1 / len(rows))
-            one = (weights[None], buffers[None], inputs[None], targets[None], shares)
+            each = weights.new_full((len(rows),), 1 / len(rows)) if share is None else share
+            one = (weights[None], buffers[None], inputs[None], targets[None], each[None])
             gradient, square = (each[0] for each in moments(work.objective, net, *one, sent))
         else:
             batch = network.arranged(inputs), targets
             losses = work.objective(net, leaves.whole, *batch, sent)
-            gradient = leaves.gradient(losses.mean())[parameters]
+            loss = losses.mean() if share is None else losses @ share
+            gradient = leaves.gradient(loss)[parameters]
         now = Step(clipped(gradient, work.clip_norm), lr, count, square)
         work.optimizer.step(weights, state, now)
         processed += len(rows)

@@ -5,13 +5,18 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 import numpy.typing as npt
+from torch import Tensor
 
 from fedunlearn import checks
 from fedunlearn.checks import Count, Positive
+from fedunlearn.local import class_weights
+from fedunlearn.local.augmentation import Augmentation
 from fedunlearn.local.ball import Ball
-from fedunlearn.local.objectives import CrossEntropy, Objective
+from fedunlearn.local.class_weights import ClassWeights
+from fedunlearn.local.objectives import CrossEntropy, Distillation, Objective
 from fedunlearn.local.optimizers import LocalOptimizer, Sgd
 from fedunlearn.local.schedule import Schedule
+from fedunlearn.randomness import Stream, sibling
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,10 +39,19 @@ class LocalWork:
     """How far the weights may go; None: anywhere."""
     batches: Count | None = None
     """The most steps, which may end within an epoch; None: all epochs."""
+    class_weights: ClassWeights | None = None
+    """What records of each class count: a list of numbers, or balanced; None: all the same."""
+    augmentation: Augmentation | None = None
+    """How records are changed before each round, for training alone; None: not at all."""
 
     def __post_init__(self) -> None:
         """Raise `Refused` for values outside their range."""
         checks.fields(self)
+        object.__setattr__(self, "class_weights", class_weights.checked(self, self.class_weights))
+        for key in ("class_weights", "augmentation"):
+            if isinstance(self.objective, Distillation) and getattr(self, key) is not None:
+                rest = " must be null: a teacher answers for each record as it is, without a label."
+                raise checks.field_refused(self, key, rest)
 
     def lr(self, round: int) -> float:
         """Return the learning rate of training round ``round``, counted from 1."""
@@ -47,6 +61,18 @@ class LocalWork:
         """Return the same work with ``ceil(effort * epochs)`` epochs, and as much of `batches`."""
         batches = None if self.batches is None else math.ceil(effort * self.batches)
         return replace(self, epochs=math.ceil(effort * self.epochs), batches=batches)
+
+    def shown(self, inputs: Tensor, rng: np.random.Generator) -> Tensor:
+        """Return one client's inputs [n, *shape] as it trains on them in the round of ``rng``."""
+        if self.augmentation is None:
+            return inputs
+        return self.augmentation(inputs, sibling(rng, Stream.AUGMENTATION))
+
+    def counts(self, labels: Tensor) -> Tensor | None:
+        """Return what each of one client's records counts, [n] float64; None: all the same."""
+        if self.class_weights is None:
+            return None
+        return class_weights.weighed(labels, self.class_weights)
 
     def order(self, records: int, rng: np.random.Generator) -> npt.NDArray[np.int64]:
         """Draw the record numbers of all epochs, each epoch shuffled anew, [`samples`]."""

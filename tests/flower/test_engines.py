@@ -9,7 +9,7 @@ from flwr.clientapp import ClientApp
 from torch import nn
 
 from fedunlearn.checks import Refused
-from fedunlearn.data import Backdoor, Digits, Dirichlet, Scenario, build_federation
+from fedunlearn.data import build_federation
 from fedunlearn.flower import (
     InProcessGrid,
     Local,
@@ -17,7 +17,6 @@ from fedunlearn.flower import (
     build_client_app,
     differences,
     handshake,
-    kinds_in,
     pack,
     payload,
     unpack,
@@ -29,26 +28,8 @@ from fedunlearn.local import Ball, LocalWork, memory_chunks
 from fedunlearn.models import Cnn, Mlp, Network
 from fedunlearn.unlearning import ClientFailed, Ledger, Training
 from tests.support.grid_clients import scenario_clients
+from tests.support.small_federation import SMALL, bytes_of, train_small
 from tests.support.world import Fragile
-
-SMALL = Scenario(Digits(), Dirichlet(clients=4), Backdoor(), Mlp(), (1,), seed=5)
-
-
-def train_small(engine, training, scenario=SMALL):
-    """Train on digits under an engine; return the weights and the ledger."""
-    here, ledger, models = build_federation(scenario), Ledger(), []
-
-    def job(connection):
-        clients = scenario_clients(connection, training, scenario, ledger)
-        models.extend(weights for _, weights in clients.rounds(here.initial, 1, training.rounds))
-
-    engine.run(scenario, job, kinds_in(training))
-    return models[-1], ledger
-
-
-def bytes_of(ledger):
-    return [(c.client, c.bytes_down, c.bytes_up, c.samples) for c in ledger]
-
 
 TRAINING = Training(rounds=3, cohort=0.75, work=LocalWork(epochs=1))
 
