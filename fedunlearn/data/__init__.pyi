@@ -1,3 +1,4 @@
+from .arrays import NumpyFile as NumpyFile
 from .dataset import Dataset as Dataset
 from .dataset import DatasetSource as DatasetSource
 from .dataset import Owners as Owners
@@ -24,8 +25,10 @@ from .parts import Indices as Indices
 from .planting import Backdoor as Backdoor
 from .planting import NoPlanting as NoPlanting
 from .planting import Planting as Planting
+from .recordings import Watch as Watch
 from .sources import Digits as Digits
 from .sources import Torchvision as Torchvision
+from .speeches import Speeches as Speeches
 from .tables import TableFile as TableFile
 from .triggers import Blended as Blended
 from .triggers import Stripes as Stripes

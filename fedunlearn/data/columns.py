@@ -1,7 +1,8 @@
-"""The two columns that a data set takes from Parquet files."""
+"""The columns that a data set takes from Parquet files, or from Arrow files of `datasets`."""
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -32,6 +33,8 @@ class Columns:
     names: tuple[str, ...] | None
     """Class names, where the file has them."""
     where: str
+    owners: npt.NDArray[Any] | None = None
+    """Whose each record is, as text, [n], where a column of owners is named."""
 
     def encoded(
         self, rows: npt.NDArray[np.int64], classes: Sequence[str]
@@ -43,39 +46,49 @@ class Columns:
 
 
 def find(root: Path, side: str) -> list[Path]:
-    """Return the files ``<side>*.parquet`` in ``root``, or else in ``root/data``, by name."""
-    return sorted(root.glob(f"{side}*.parquet")) or sorted(root.glob(f"data/{side}*.parquet"))
+    """Return the files ``<side>*.parquet`` in ``root``, or else in ``root/data``, by name.
+
+    Where there are none, those that `datasets.save_to_disk` wrote: ``<side>/*.arrow``.
+    """
+    places = (f"{side}*.parquet", f"data/{side}*.parquet", f"{side}/*.arrow")
+    return next(filter(None, (sorted(root.glob(place)) for place in places)), [])
 
 
 def others(root: Path, read: Iterable[Path]) -> list[Path]:
     """Return what lies in ``root`` and in ``root/data`` beside the files that were ``read``."""
     data = root / "data"
     there = [*root.iterdir(), *(data.iterdir() if data.is_dir() else ())]
-    return sorted({*there} - {*read, data})
+    files = {*read}
+    saved = {file.parent for file in files if file.suffix == ".arrow"}
+    notes = {root / "dataset_dict.json"} if saved else set()
+    return sorted({*there} - files - {data} - saved - notes)
 
 
-def read_file(file: Path, image: str | None, label: str | None) -> Columns:
+def read_file(
+    file: Path, image: str | None, label: str | None, owner: str | None = None
+) -> Columns:
     """Read one file; raise `Refused` for a file or columns that cannot serve.
 
     ``image`` and ``label`` name the columns; None takes the first of `IMAGE_COLUMNS` or
-    `LABEL_COLUMNS` that is there.
+    `LABEL_COLUMNS` that is there. ``owner`` is one that says whose each record is.
     """
     try:
         import pyarrow
-        from pyarrow import parquet
     except ImportError as error:
         raise Refused(
             f"Reading {file} needs pyarrow: pip install 'fedunlearn[parquet]'."
         ) from error
     try:
-        with parquet.ParquetFile(file) as opened:
-            schema = opened.schema_arrow
+        with _opened(file) as opened:
+            schema = opened.schema
             image = _column(schema.names, image, IMAGE_COLUMNS, "image", file)
             label = _column(schema.names, label, LABEL_COLUMNS, "label", file)
-            table = opened.read(columns=[image, label])
+            owned = [] if owner is None else [_column(schema.names, owner, (), "owner", file)]
+            table = opened.read([image, label, *owned])
     except (pyarrow.ArrowException, OSError) as error:
-        raise Refused(f"{file} is not a readable Parquet file: {error}") from error
-    for name in (image, label):
+        kind = "Arrow" if file.suffix == ".arrow" else "Parquet"
+        raise Refused(f"{file} is not a readable {kind} file: {error}") from error
+    for name in (image, label, *owned):
         if table[name].null_count:
             raise Refused(
                 f"{file} has rows without a value in the column {name}: "
@@ -93,7 +106,29 @@ def read_file(file: Path, image: str | None, label: str | None) -> Columns:
         places=[f"Row {row} of {file}" for row in range(len(table))],
         names=_class_names(schema.metadata or {}, label),
         where=str(file),
+        owners=table[owned[0]].cast(pyarrow.string()).to_numpy() if owned else None,
     )
+
+
+@dataclass(frozen=True)
+class _Opened:
+    """A file of columns that is open."""
+
+    schema: Any
+    read: Callable[[list[str]], Any]
+
+
+@contextmanager
+def _opened(file: Path) -> Iterator[_Opened]:
+    """Open a Parquet file, or an Arrow stream as `datasets` writes it."""
+    from pyarrow import ipc, memory_map, parquet
+
+    if file.suffix == ".arrow":
+        with memory_map(str(file)) as memory, ipc.open_stream(memory) as stream:
+            yield _Opened(stream.schema, lambda names: stream.read_all().select(names))
+    else:
+        with parquet.ParquetFile(file) as opened:
+            yield _Opened(opened.schema_arrow, lambda names: opened.read(columns=names))
 
 
 def _column(
@@ -151,4 +186,7 @@ def joined(read: list[Columns], where: Path) -> Columns:
         places=[place for columns in read for place in columns.places],
         names=read[0].names,
         where=str(where),
+        owners=None
+        if read[0].owners is None
+        else np.concatenate([columns.owners for columns in read if columns.owners is not None]),
     )

@@ -1,16 +1,19 @@
-"""Data sets as Parquet files in the manner of Hugging Face."""
+"""Data sets of images in the manner of Hugging Face: Parquet files, or what datasets saves."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import torch
 
 from fedunlearn import checks
 from fedunlearn.checks import Count, Refused
 from fedunlearn.data.columns import Columns, find, joined, others, read_file
-from fedunlearn.data.dataset import Dataset
+from fedunlearn.data.dataset import Dataset, Owners
 from fedunlearn.data.images import decode
 from fedunlearn.data.listed import tell_passed_over
 from fedunlearn.data.stored import (
@@ -21,14 +24,16 @@ from fedunlearn.data.stored import (
     folder,
     sample,
 )
+from fedunlearn.data.table_encoding import in_order
 
 
 @dataclass(frozen=True, slots=True)
 class Parquet:
     """A folder of Parquet files with one encoded image and one label a row.
 
-    The files of a side are ``<side>*.parquet`` in ``root`` or else in ``root/data``, read in the
-    order of their names. The image column holds bytes, or a struct with a field ``bytes``.
+    The files of a side are ``<side>*.parquet`` in ``root`` or else in ``root/data``, or else the
+    Arrow files ``<side>/*.arrow`` of `datasets.save_to_disk`, with which flwr-datasets work; read
+    in the order of their names. The image column holds bytes, or a struct with a field ``bytes``.
     """
 
     root: str | None = None
@@ -41,6 +46,8 @@ class Parquet:
     """Column of encoded images; None takes image or img."""
     label: str | None = None
     """Column of labels from 0; None takes label, labels or fine_label."""
+    owner: str | None = None
+    """Column that says whose record it is, for partition=natural; None: nobody's."""
     classes: tuple[str, ...] | None = None
     """Names of the classes; None takes those in the files, else the numbers."""
     size: Count | None = None
@@ -67,7 +74,7 @@ class Parquet:
         found = [self._found(root, side) for side in (self.train, self.test)]
         tell_passed_over(root, others(root, chain.from_iterable(found)))
         sides = [
-            joined([read_file(file, self.image, self.label) for file in paths], root / f"{side}*")
+            joined([read_file(file, *self._columns(side)) for file in paths], root / f"{side}*")
             for paths, side in zip(found, (self.train, self.test), strict=True)
         ]
         classes = self.classes or sides[0].names or _numbered(sides[0])
@@ -83,7 +90,13 @@ class Parquet:
             Stored(part, side.labels[kept], side.where)
             for part, side, kept in zip(parts, sides, rows, strict=True)
         )
-        return assemble(train, test, classes)
+        made = assemble(train, test, classes)
+        owners = sides[0].owners
+        return made if owners is None else replace(made, owners=_owners(owners[rows[0]]))
+
+    def _columns(self, side: str) -> tuple[str | None, ...]:
+        """Return the columns to read; only those who train own records."""
+        return self.image, self.label, self.owner if side == self.train else None
 
     def _found(self, root: Path, side: str) -> list[Path]:
         paths = find(root, side)
@@ -94,6 +107,13 @@ class Parquet:
                 "begin."
             )
         return paths
+
+
+def _owners(values: npt.NDArray[Any]) -> Owners:
+    """Return the owners of the training records, in the order of their names."""
+    names = in_order(values.tolist())
+    places = pd.Index(names).get_indexer(pd.Index(values)).astype(np.int64)
+    return Owners(torch.from_numpy(places), names)
 
 
 def _numbered(columns: Columns) -> tuple[str, ...]:

@@ -57,7 +57,7 @@ class Category:
     @classmethod
     def of(cls, values: Values) -> "Category":
         """Learn from the training records' ``values``."""
-        return cls(tuple(sorted(set(as_text(values)) - {None})))
+        return cls(tuple(sorted({name for name in as_text(values) if name is not None})))
 
     def __call__(self, values: Values) -> list[Floats]:
         """Return the column of inputs."""

@@ -3,7 +3,7 @@
 import csv
 import re
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -77,19 +77,28 @@ def read_csv(path: Path, separator: str, encoding: str) -> Table:
     return Table(columns, dates, str(path))
 
 
-def read_parquet(path: Path) -> Table:
-    """Read a Parquet file; raise `Refused` for what is none, and for columns of other things."""
+def read_arrow(paths: Sequence[Path], where: Path) -> Table:
+    """Read Parquet files, or Arrow streams; raise `Refused` for what is none.
+
+    So it is for columns of other things than numbers and text.
+    """
     try:
         import pyarrow
-        from pyarrow import parquet
+        from pyarrow import ipc, memory_map, parquet
     except ImportError as error:
         raise Refused(
-            f"Reading {path} needs pyarrow: pip install 'fedunlearn[parquet]'."
+            f"Reading {where} needs pyarrow: pip install 'fedunlearn[parquet]'."
         ) from error
     try:
-        return from_arrow(parquet.read_table(path), str(path))
+        parts = [
+            ipc.open_stream(memory_map(str(path))).read_all()
+            if path.suffix == ".arrow"
+            else parquet.read_table(path)
+            for path in paths
+        ]
+        return from_arrow(pyarrow.concat_tables(parts), str(where))
     except (pyarrow.ArrowException, OSError) as error:
-        raise Refused(f"{path} is not a readable Parquet file: {error}") from error
+        raise Refused(f"{where} is not a readable Parquet or Arrow file: {error}") from error
 
 
 def from_arrow(table: Any, where: str) -> Table:
@@ -167,7 +176,8 @@ def _dated(values: Values) -> bool:
     """Whether all that is there of a column of text is a date, or a time of day."""
     if values.dtype != object:
         return False
-    there = pd.Series(values).dropna()
-    return len(there) > 0 and any(
-        there.str.fullmatch(pattern, flags=re.IGNORECASE).all() for pattern in (DATE, TIME)
+    there = [text for text in values if text is not None]
+    return any(
+        there and all(re.fullmatch(pattern, text, re.IGNORECASE) for text in there)
+        for pattern in (DATE, TIME)
     )

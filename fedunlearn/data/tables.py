@@ -15,7 +15,7 @@ from fedunlearn.data.listed import listed
 from fedunlearn.data.parts import Indices
 from fedunlearn.data.stored import SplitShare, split_rows
 from fedunlearn.data.table_encoding import Encoding, as_text, in_order, require_complete
-from fedunlearn.data.table_files import Table, Values, read_csv, read_parquet
+from fedunlearn.data.table_files import Table, Values, read_arrow, read_csv
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +28,8 @@ class TableFile:
     """
 
     path: str | None = None
-    """The file, whose first row names the columns; must be set. Parquet ends in .parquet."""
+    """The file, whose first row names the columns; must be set. Parquet ends in .parquet; a folder
+    is one side of what `datasets.save_to_disk` wrote."""
     label: str | None = None
     """Column of the classes; must be set."""
     owner: str | None = None
@@ -82,19 +83,25 @@ class TableFile:
         if self.missing == "refuse":
             require_complete(inputs[2])
         encoding = Encoding.of(inputs[0], inputs[2], self.categories, self.most_levels)
-        sides = (
+        sides = [
             Records(encoding(table), torch.from_numpy(numbers))
-            for table, numbers in zip(inputs, (labels, tested), strict=False)
-        )
-        return Dataset(*sides, names, encoding.levels, self._owners(train))
+            for table, numbers in zip(inputs[:2], (labels, tested), strict=True)
+        ]
+        return Dataset(sides[0], sides[1], names, encoding.levels, self._owners(train))
 
     def _read(self, path: str, label: str) -> Table:
         """Read a file, and look whether it has the columns that are named."""
         file = Path(path).expanduser()
-        if not file.is_file():
-            raise Refused(f"dataset.path={path} is no file; name a CSV or a Parquet file.")
-        parquet = file.suffix in (".parquet", ".pq")
-        table = read_parquet(file) if parquet else read_csv(file, self.separator, self.encoding)
+        saved = sorted(file.glob("*.arrow")) if file.is_dir() else []
+        if not file.is_file() and not saved:
+            raise Refused(
+                f"dataset.path={path} is no file; name a CSV or a Parquet file, or a folder of "
+                "Arrow files, one side of what datasets.save_to_disk wrote."
+            )
+        if saved or file.suffix in (".parquet", ".pq"):
+            table = read_arrow(saved or [file], file)
+        else:
+            table = read_csv(file, self.separator, self.encoding)
         named = {"label": [label], "owner": [self.owner] if self.owner else []}
         named |= {"drop": [*self.drop], "categories": [*self.categories]}
         for key, columns in named.items():
@@ -147,7 +154,7 @@ def _numbered(table: Table, label: str, names: tuple[str, ...]) -> Indices:
     text = as_text(table.columns[label])
     codes = pd.Index(names).get_indexer(pd.Index(text)).astype(np.int64)
     if (codes < 0).any():
-        new = sorted({str(text[row]) for row in np.flatnonzero(codes < 0)})
+        new = sorted({str(text[row]) for row in np.flatnonzero(codes < 0).tolist()})
         raise Refused(f"{table.where} has labels {listed(new)}, which no training record has.")
     return codes
 

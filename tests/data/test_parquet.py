@@ -10,7 +10,7 @@ from PIL import Image
 from pyarrow import parquet
 
 from fedunlearn.checks import Refused
-from fedunlearn.data import Parquet
+from fedunlearn.data import Parquet, TableFile
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (12, 4, 4, 3), np.uint8)
 LABELS = np.arange(12) % 3
@@ -184,3 +184,50 @@ def test_what_is_passed_over_is_counted_and_told(tmp_path, caplog):
     load(tmp_path)
     told = f"Passed over in {tmp_path}: 3 files (README.md, data/train.parquet and validation.pa"
     assert told in caplog.text
+
+
+def saved(root, owners):
+    """Write what `datasets.save_to_disk` writes of a data set of two sides."""
+    for side in ("train", "test"):
+        both(root.parent / "plain")
+        table = parquet.read_table(root.parent / "plain" / f"{side}.parquet")
+        table = table.append_column("writer", pa.array(owners))
+        (root / side).mkdir(parents=True)
+        for number, part in enumerate((table[:5], table[5:])):
+            place = root / side / f"data-{number:05}-of-00002.arrow"
+            with pa.OSFile(str(place), "wb") as file, pa.ipc.new_stream(file, table.schema) as out:
+                out.write_table(part)
+        for note in ("dataset_info.json", "state.json"):
+            (root / side / note).write_text("{}")
+    (root / "dataset_dict.json").write_text('{"splits": ["train", "test"]}')
+
+
+@pytest.mark.parametrize("owners", [[10, 2, 2] * 4, ["x", "y", "z"] * 4])
+def test_saved_folders_and_owners(tmp_path, owners, caplog):
+    saved(tmp_path / "saved", owners)
+    made, plain = load(tmp_path / "saved", owner="writer"), load(tmp_path / "plain")
+    assert torch.equal(made.train.inputs, plain.train.inputs)
+    assert [made.owners.names[n] for n in made.owners.of] == [str(name) for name in owners]
+    assert plain.owners is None
+    assert not caplog.records, "what datasets itself writes beside the files is not told"
+    few = load(tmp_path / "saved", owner="writer", limit=5)
+    assert len(few.owners.of) == 5
+    with pytest.raises(Refused, match=r"no column writers; set dataset\.owner; did you mean writ"):
+        load(tmp_path / "saved", owner="writers")
+    with pytest.raises(Refused, match=r"image of .* cells are numbers or text"):
+        TableFile(str(tmp_path / "saved" / "train"), "label").load()
+
+
+def test_a_saved_table_is_read(tmp_path):
+    table = pa.table({"a": np.arange(40) / 7, "who": ["x", "y"] * 20, "label": [0, 0, 1, 1] * 10})
+    (tmp_path / "train").mkdir()
+    parquet.write_table(table, tmp_path / "train.parquet")
+    with (
+        pa.OSFile(str(tmp_path / "train" / "data-00000-of-00001.arrow"), "wb") as file,
+        pa.ipc.new_stream(file, table.schema) as out,
+    ):
+        out.write_table(table)
+    one = TableFile(str(tmp_path / "train"), "label", owner="who").load()
+    other = TableFile(str(tmp_path / "train.parquet"), "label", owner="who").load()
+    assert torch.equal(one.train.inputs, other.train.inputs)
+    assert torch.equal(one.owners.of, other.owners.of)

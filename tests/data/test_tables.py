@@ -102,10 +102,10 @@ def test_parquet_reads_the_same(tmp_path):
     assert torch.equal(other.owners.of, made.owners.of)
     raw["seen"] = pd.Timestamp("2020-01-01")
     raw.to_parquet(tmp_path / "dated.parquet")
-    with pytest.raises(Refused, match="seen of .* dates or times"):
+    with pytest.raises(Refused, match=r"seen of .* dates or times"):
         replace(source, path=str(tmp_path / "dated.parquet")).load()
     raw.drop(columns="seen").assign(parts=[[1, 2]] * len(raw)).to_parquet(tmp_path / "n.parquet")
-    with pytest.raises(Refused, match="parts of .* numbers or text"):
+    with pytest.raises(Refused, match=r"parts of .* numbers or text"):
         replace(source, path=str(tmp_path / "n.parquet")).load()
 
 
@@ -179,12 +179,12 @@ def test_a_malformed_table_is_refused_in_a_sentence(kind, tmp_path):
 
 
 def test_a_file_that_is_not_there_is_refused(tmp_path):
-    with pytest.raises(Refused, match="dataset.path=nowhere.csv is no file"):
+    with pytest.raises(Refused, match=r"dataset.path=nowhere.csv is no file"):
         TableFile("nowhere.csv", "a").load()
     source = table(tmp_path)
     lines = visits()
     lines[1] = lines[1].rpartition(",")[0] + ",maybe"
-    with pytest.raises(Refused, match="labels maybe, which no training record has"):
+    with pytest.raises(Refused, match=r"labels maybe, which no training record has"):
         replace(source, test_path=written(tmp_path, lines, "t.csv")).load()
     cut = [line.partition(",")[2] for line in visits()]
     with pytest.raises(Refused, match="has no column age, which"):
