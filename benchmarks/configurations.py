@@ -27,7 +27,7 @@ from rich.console import Console
 from benchmarks import report
 from fedunlearn.checks import Refused
 from fedunlearn.experiment import prepare, run
-from fedunlearn.simulations import compare, configured, guard
+from fedunlearn.simulations import compare, configured, guard, plain_values
 from fedunlearn.unlearning import ClientFailed
 
 TINY = (
@@ -120,7 +120,7 @@ def _set(cfg: DictConfig, key: str, value: Any) -> None:
 
 def _tried(cfg: DictConfig, *, carried_out: bool) -> str:
     """Do what `withdraw` does, as far as asked."""
-    seeds = configured.seeds(cfg.seed)
+    seeds = plain_values.seeds(cfg.seed, "seed")
     strategies = compare.with_untouched({"finetune": cfg.strategy})
     experiment = configured.experiment(configured.settled(cfg, seeds), strategies)
     if not carried_out:

@@ -23,7 +23,7 @@ from fedunlearn.data import build_federation
 from fedunlearn.experiment import Experiment, run
 from fedunlearn.history import History, Needs, RecordedRound, Round, encodings
 from fedunlearn.models import Vector
-from fedunlearn.simulations import configured, guard
+from fedunlearn.simulations import configured, guard, plain_values
 from fedunlearn.unlearning import Clients, Guarantee, Request, UnlearningStrategy
 from strategies.federaser import FedEraser
 from strategies.subtraction import Subtraction
@@ -82,7 +82,7 @@ def experiment(name: str, overrides: Sequence[str]) -> tuple[Experiment, Sequenc
     with initialize_config_dir(version_base="1.3", config_dir=guard.CONF):
         cfg = compose("config", [f"experiment={name}", "history=memory", *overrides])
     built = configured.experiment(cfg, {})
-    return replace(built, strategies=variants()), configured.seeds(cfg.seeds)
+    return replace(built, strategies=variants()), plain_values.seeds(cfg.seeds)
 
 
 def measured(name: str, overrides: Sequence[str]) -> pd.DataFrame:

@@ -198,7 +198,7 @@ def fields(made: object) -> None:
     """
     ranges = annotations(type(made))  # type: ignore[arg-type]  # mypy: no class is Hashable
     for name, annotation in ranges.items():
-        for key, rest in _wrong(annotation, name, getattr(made, name)):
+        for key, rest in wrong(annotation, name, getattr(made, name)):
             raise FieldRefused(type(made).__name__, key, rest)
 
 
@@ -236,7 +236,7 @@ def bound(annotation: Any) -> tuple[Bound | None, bool]:
     return PLAIN.get(annotation), False
 
 
-def _wrong(annotation: Any, key: str, value: object) -> Iterator[tuple[str, str]]:
+def wrong(annotation: Any, key: str, value: object) -> Iterator[tuple[str, str]]:
     """Yield each key below ``key`` whose value does not fit, and the sentence after it."""
     fits, or_none = bound(annotation)
     if fits is None or (or_none and value is None):

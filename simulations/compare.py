@@ -14,7 +14,7 @@ from omegaconf.errors import ConfigKeyError, OmegaConfBaseException
 from fedunlearn.checks import Refused, nearest, short
 from fedunlearn.results import UNTOUCHED
 
-from . import configured
+from . import configured, plain_values
 from .guard import check_command_line, sentences
 from .search_path import looked
 
@@ -122,7 +122,7 @@ def app(cfg: DictConfig) -> None:
 
     with sentences():
         chosen = strategies(cfg, HydraConfig.get().runtime.choices["strategy"])
-        seeds = configured.seeds(cfg.seeds)
+        seeds = plain_values.seeds(cfg.seeds)
         carry_out(configured.settled(cfg, seeds), chosen, seeds)
 
 

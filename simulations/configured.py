@@ -20,10 +20,11 @@ from fedunlearn import experiment as experiments
 from fedunlearn.checks import FieldRefused, Refused
 from fedunlearn.results import costing
 
-from . import withdrawals
+from . import plain_values, withdrawals
 from .offered import require_offered
 from .overrides import key_and_value
 from .search_path import not_found
+from .withdrawals import value
 
 HOW = ("resume", "overwrite")
 """Keys that tell how a process treats the folder that it finds."""
@@ -58,40 +59,12 @@ def _references(cfg: DictConfig, *, single: bool = False) -> int:
     return usual if cfg.references is None else cast(int, cfg.references)
 
 
-PLAIN = ("figures", "resume", "overwrite", "withdrawal.cooperates")
-"""Keys that are true or false, and that no field of a class checks."""
-
-
-def require_plain(cfg: DictConfig) -> None:
-    """Raise `Refused` for what only commands read, where it is none of its kind."""
-    for group in ("withdrawal", "evaluators", "history"):
-        if not OmegaConf.is_dict(cfg[group]):
-            raise Refused(
-                f"{group} must be a choice of that group, not {checks.shown(_value(cfg[group]))}."
-            )
-    for key in PLAIN:
-        checks.require(key, checks.PLAIN[bool], OmegaConf.select(cfg, key, default=False))
-    names, wanted = _value(cfg.minimise), checks.PLAIN[str]
-    if not isinstance(names, list) or any(wanted.wrong(name) for name in names):
-        raise Refused(
-            f"minimise must be a list of columns of summary.csv, not {checks.shown(names)}."
-        )
-    for key in ("cache", "signing_key"):
-        place = _value(OmegaConf.select(cfg, key))
-        if place is not None and (not isinstance(place, str) or not place):
-            raise Refused(f"{key} must be a path or null, not {checks.shown(place)}.")
-
-
-def _value(part: Any) -> Any:
-    return OmegaConf.to_container(part, resolve=True) if OmegaConf.is_config(part) else part
-
-
 def experiment(cfg: DictConfig, strategies: Mapping[str, DictConfig]) -> experiments.Experiment:
     """Build the experiment that ``cfg`` describes, with these strategies by name.
 
     Raises `Refused` for whatever in it cannot be.
     """
-    require_plain(cfg)
+    plain_values.require(cfg, strategies)
     training, dataset = made("training", cfg.training), made("dataset", cfg.dataset)
     partition = _partition(cfg.partition, dataset)
     names = partition.names if isinstance(partition, data.ByOwner) else ()
@@ -224,7 +197,7 @@ def build(where: str, part: Any, kind: checks.Bound | None = None) -> Any:
 
 
 def _built(where: str, part: Any) -> Any:
-    part = _value(part)
+    part = value(part)
     try:
         return instantiate(part, _convert_="all")
     except Exception as error:
@@ -243,17 +216,6 @@ def _built(where: str, part: Any) -> Any:
             raise cause from None
         said = str(cause).strip().partition("\n")[0] or type(cause).__name__
         raise Refused(f"{place} cannot be built: {checks.short(said, LONGEST)}") from error
-
-
-def seeds(values: object) -> Sequence[int]:
-    """Read ``seeds``: a number or a list of them."""
-    values = _value(values)
-    numbers: list[Any] = values if isinstance(values, list) else [values]
-    if not numbers or len(set(map(repr, numbers))) < len(numbers):
-        raise Refused(f"seeds must be a number or different ones, not {checks.shown(numbers)}.")
-    for seed in numbers:
-        checks.whole("Each of seeds", seed, at_least=0)
-    return numbers
 
 
 def content(cfg: DictConfig, strategies: Mapping[str, DictConfig]) -> dict[str, object]:

@@ -11,7 +11,7 @@ from omegaconf import DictConfig
 from fedunlearn import data, results
 from fedunlearn.experiment import estimate
 
-from . import configured
+from . import configured, plain_values
 from .compare import strategies
 from .guard import check_command_line, require_one_configuration, sentences
 
@@ -40,7 +40,7 @@ def app(comparison: tuple[Experiment, Sequence[int]]) -> None:
 def read(cfg: DictConfig) -> tuple[Experiment, Sequence[int]]:
     """Read what `fedunlearn compare` would run, and the seeds."""
     chosen = strategies(cfg, cfg.hydra.runtime.choices.strategy)
-    seeds = configured.seeds(cfg.seeds)
+    seeds = plain_values.seeds(cfg.seeds)
     return configured.experiment(configured.settled(cfg, seeds), chosen), seeds
 
 

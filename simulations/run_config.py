@@ -15,7 +15,7 @@ from fedunlearn import checks
 from fedunlearn.checks import Refused
 from fedunlearn.experiment import Experiment
 
-from . import compare, configured, guard, search_path, unheeded
+from . import compare, configured, guard, plain_values, search_path, unheeded
 from .overrides import key_and_value
 
 COMMANDS = ("withdraw", "compare")
@@ -69,7 +69,7 @@ def read(command: str, overrides: list[str], below: Path) -> Asked:
         chosen = whole.hydra.runtime.choices.strategy
         cfg = OmegaConf.masked_copy(whole, [str(key) for key in whole if key != "hydra"])
         if command == "compare":
-            strategies, seeds = compare.strategies(cfg, chosen), configured.seeds(cfg.seeds)
+            strategies, seeds = compare.strategies(cfg, chosen), plain_values.seeds(cfg.seeds)
         else:
             strategies, seeds = compare.with_untouched({chosen: cfg.strategy}), [cfg.seed]
         return Asked(configured.settled(cfg, seeds), strategies, seeds, below / whole.hydra.run.dir)

@@ -14,9 +14,10 @@ from omegaconf import DictConfig
 from fedunlearn import results
 from fedunlearn.checks import Refused, nearest
 
-from . import configured
+from . import configured, plain_values
 from .compare import with_untouched
 from .guard import check_command_line, sentences
+from .withdrawals import value
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -56,15 +57,23 @@ def checked(cfg: DictConfig) -> None:
 
     What is minimised must be a column that the evaluators chosen may give.
     """
-    experiment = configured.experiment(cfg, {cfg.hydra.runtime.choices.strategy: cfg.strategy})
-    evaluation = experiment.evaluation
-    if not all(type(one).__module__.startswith(OURS) for one in evaluation.measures):
+    strategies = {cfg.hydra.runtime.choices.strategy: cfg.strategy}
+    plain_values.require(cfg, strategies)
+    _require_columns(cfg)
+    configured.experiment(cfg, strategies)
+
+
+def _require_columns(cfg: DictConfig) -> None:
+    measures = value(cfg.evaluators.measures) or []
+    if not all(str(part.get("_target_", "")).startswith(OURS) for part in measures):
         return  # one of the user's own may give anything
-    for name in cfg.minimise:
-        if name not in known_columns():
-            raise Refused(
-                f"minimise={name} is no column of summary.csv{nearest(str(name), known_columns())}"
-            )
+    known = known_columns()
+    for name in set(cfg.minimise) - known:
+        guess = nearest(str(name), known).partition(" The choices")[0]
+        raise Refused(
+            f"minimise={name} is no column of summary.csv{guess} docs/metrics.md lists them; "
+            "append _gap for the distance to retraining."
+        )
 
 
 @hydra.main(version_base="1.3", config_path="../conf", config_name="config")
@@ -80,7 +89,7 @@ def app(cfg: DictConfig) -> float | list[float]:
     sweeper: Any = here.sweeper if here.mode is RunMode.MULTIRUN else {}
     with nullcontext() if sweeper.get("keep_going") else sentences():
         name = here.runtime.choices["strategy"]
-        seeds = configured.seeds(cfg.seed)
+        seeds = plain_values.seeds(cfg.seed, "seed")
         chosen = with_untouched({name: cfg.strategy})
         summary = carry_out(configured.settled(cfg, seeds), chosen, seeds)
         mine = summary[summary["strategy"] == name]

@@ -21,7 +21,7 @@ def requests(
     known = {"clients", "after", "timeline", "cooperates"}
     for name in {str(key) for key in withdrawal} ^ known:
         raise Refused(f"withdrawal.{name} must be one of {', '.join(sorted(known))}, all of them.")
-    timeline = plain(withdrawal.timeline)
+    timeline = value(withdrawal.timeline)
     if timeline is not None and not (isinstance(timeline, list) and timeline):
         raise Refused(
             "withdrawal.timeline must be null or a list of {after: round, clients: [ids]}, not "
@@ -29,7 +29,7 @@ def requests(
         )
     if timeline is None:
         after = rounds if withdrawal.after is None else withdrawal.after
-        timeline = [{"after": after, "clients": plain(withdrawal.clients)}]
+        timeline = [{"after": after, "clients": value(withdrawal.clients)}]
     planned = []
     for entry in timeline:
         if not isinstance(entry, dict) or set(entry) != {"after", "clients"}:
@@ -62,6 +62,6 @@ def _numbered(client: object, names: Sequence[str]) -> object:
     return names.index(client)
 
 
-def plain(part: Any) -> Any:
-    """Return a part of a configuration as lists and dicts."""
+def value(part: Any) -> Any:
+    """Return a part of a configuration as plain dicts, lists and values."""
     return OmegaConf.to_container(part, resolve=True) if OmegaConf.is_config(part) else part

@@ -10,7 +10,7 @@ from hydra import compose, initialize_config_dir
 from rich.console import Console
 
 from fedunlearn.experiment import run
-from fedunlearn.simulations import compare, configured, guard
+from fedunlearn.simulations import compare, configured, guard, plain_values
 
 pytestmark = pytest.mark.slow
 
@@ -26,7 +26,7 @@ def means(request, tmp_path_factory):
         experiment = configured.experiment(cfg, chosen)
     summary = run(
         experiment,
-        configured.seeds(cfg.seeds),
+        plain_values.seeds(cfg.seeds),
         folder,
         {},
         Console(file=io.StringIO()),

@@ -20,6 +20,8 @@ from .partitions import Partition as Partition
 from .partitions import Pathological as Pathological
 from .partitions import QuantitySkew as QuantitySkew
 from .partitions import SortedShards as SortedShards
+from .parts import HELDOUT as HELDOUT
+from .parts import PROXY as PROXY
 from .parts import ClientId as ClientId
 from .parts import Indices as Indices
 from .planting import Backdoor as Backdoor

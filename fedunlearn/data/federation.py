@@ -14,7 +14,7 @@ from fedunlearn.data.checking import check_values
 from fedunlearn.data.dataset import Dataset, DatasetSource, Records, Shards
 from fedunlearn.data.natural import ByOwner, read, reserve
 from fedunlearn.data.partitions import Partition
-from fedunlearn.data.parts import ClientId, Parts, holdout
+from fedunlearn.data.parts import HELDOUT, PROXY, ClientId, Parts, holdout
 from fedunlearn.data.planting import Planting
 from fedunlearn.models import Build, Network, Vector
 from fedunlearn.randomness import Stream
@@ -44,8 +44,8 @@ class Scenario:
         checks.whole("seed", self.seed, at_least=0)
         if self.split is not None:
             checks.whole("split", self.split, at_least=0)
-        checks.number("heldout", self.heldout, above=0, at_most=0.9)
-        checks.number("proxy", self.proxy, at_least=0, at_most=0.9)
+        checks.require("heldout", HELDOUT, self.heldout)
+        checks.require("proxy", PROXY, self.proxy)
         for client in self.leavers:
             if not 0 <= client < self.partition.clients:
                 raise Refused(

@@ -17,6 +17,13 @@ Parts = tuple[Indices, ...]
 """The record numbers of each client, ascending; the position in the tuple is the client's id."""
 
 
+HELDOUT = checks.Number(above=0, at_most=0.9)
+"""Which share of its records a client may hold out."""
+
+PROXY = checks.Number(at_least=0, at_most=0.9)
+"""Which share of all records the server may own."""
+
+
 def validate(parts: Parts, records: int, minimum: int) -> Parts:
     """Return ``parts``; raise `Refused` unless they divide ``records`` among all clients.
 
@@ -47,7 +54,7 @@ def holdout(part: Indices, share: float, rng: np.random.Generator) -> tuple[Indi
     from the same distribution, as a membership attack needs it. Raises `Refused` for fewer than
     two records, or a share outside (0, 0.9].
     """
-    checks.number("The share of records to hold out", share, above=0, at_most=0.9)
+    checks.require("The share of records to hold out", HELDOUT, share)
     if len(part) < 2:
         raise Refused(
             f"A client with {len(part)} records cannot hold any out; raise partition.minimum to 2."

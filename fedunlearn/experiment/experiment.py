@@ -6,7 +6,15 @@ from pathlib import Path
 
 from fedunlearn import checks
 from fedunlearn.checks import Refused
-from fedunlearn.data import ByOwner, DatasetSource, Partition, Planting, Scenario
+from fedunlearn.data import (
+    HELDOUT,
+    PROXY,
+    ByOwner,
+    DatasetSource,
+    Partition,
+    Planting,
+    Scenario,
+)
 from fedunlearn.evaluators import Evaluator
 from fedunlearn.experiment import compatible
 from fedunlearn.experiment.loggers import Logger
@@ -101,6 +109,10 @@ class Experiment:
         """Put the requests in order; raise `Refused` for what cannot be run."""
         checks.number("checkpoint", self.checkpoint, at_least=0)
         checks.whole("references", self.references)
+        checks.require("heldout", HELDOUT, self.heldout)
+        checks.require("proxy", PROXY, self.proxy)
+        if self.split is not None:
+            checks.whole("split", self.split, at_least=0)
         if self.signing_key is not None:
             private_key(self.signing_key)
         if self.budget is not None:

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 import pandas as pd
 
 from fedunlearn.results.branches import RETRAIN, RETRAIN_AGAIN, UNTOUCHED
+from fedunlearn.results.columns import ANSWER_COLUMNS, GAP_SUFFIX
 from fedunlearn.results.comparisons import Comparison, comparisons
 from fedunlearn.results.joint_test import LEVEL
 from fedunlearn.results.looks import in_order
@@ -17,7 +18,7 @@ from fedunlearn.results.metric_cards import card_or_plain
 from fedunlearn.results.permutation_test import enough, fewest_references
 from fedunlearn.results.power import power
 from fedunlearn.results.references import other_references
-from fedunlearn.results.run_files import ANSWER_COLUMNS, GAP_SUFFIX, metric_columns
+from fedunlearn.results.run_files import metric_columns
 from fedunlearn.results.wording import counted, plain_label, who
 
 NO_VERDICT = "no verdict"

@@ -10,7 +10,8 @@ from typing import Any
 import pandas as pd
 
 from fedunlearn.results.branches import RETRAIN, is_reference, reference_number
-from fedunlearn.results.run_files import GAP_SUFFIX, metric_columns
+from fedunlearn.results.columns import GAP_SUFFIX
+from fedunlearn.results.run_files import metric_columns
 
 
 def other_references(strategy: str, strategies: Iterable[str]) -> list[str]:

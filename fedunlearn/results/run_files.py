@@ -14,91 +14,18 @@ import pandas as pd
 from fedunlearn import files
 from fedunlearn.checks import Refused
 from fedunlearn.results.checksums import listed_checksums, unlike_written
+from fedunlearn.results.columns import (
+    ANSWER_COLUMNS,
+    CASE_COLUMNS,
+    CLIENT_COLUMNS,
+    COST_COLUMNS,
+    GAP_SUFFIX,
+    LEDGER_COLUMNS,
+    METRIC_COLUMNS,
+    VERDICT_COLUMNS,
+)
 from fedunlearn.results.manifest import MANIFEST_FILE, read_manifest, require_finished
 from fedunlearn.results.versions import require_this_version
-
-MOMENT = {"seed": "int64", "strategy": "str", "request": "int64", "phase": "str", "round": "int64"}
-"""Where a row belongs. Training before the first request has request 0 and strategy ``shared``;
-round 0 of phase ``unlearn`` is the model before it, all other rounds count from 1."""
-
-METRIC_COLUMNS = {**MOMENT, "metric": "str", "value": "float64"}
-"""Columns of metrics.csv, and their types."""
-
-LEDGER_COLUMNS = {
-    **MOMENT,
-    "client": "int64",
-    "bytes_down": "int64",
-    "bytes_up": "int64",
-    "samples": "int64",
-    "seconds": "float64",
-}
-"""Columns of ledger.csv; client -1 is the server itself."""
-
-CLIENT_COLUMNS = {
-    "seed": "int64",
-    "client": "int64",
-    "label": "str",
-    "train": "int64",
-    "heldout": "int64",
-}
-"""Columns of clients.csv: records of each label that a client trains on and holds out."""
-
-CASE_COLUMNS = {
-    "seed": "int64",
-    "strategy": "str",
-    "request": "int64",
-    "clients": "str",
-    "probe": "str",
-}
-"""The first columns of summary.csv; ``clients`` are the leavers, joined by ``+``, and ``probe``
-says ``took``, ``did not take``, or nothing where no backdoor was planted."""
-
-COST_COLUMNS = {
-    "bytes_down": "int64",
-    "bytes_up": "int64",
-    "client_epochs": "float64",
-    "samples": "int64",
-    "rounds": "int64",
-    "seconds": "float64",
-    "store_bytes": "int64",
-}
-"""The last columns of summary.csv: what unlearning and recovery cost."""
-
-VERDICT_COLUMNS = {
-    "request": "int64",
-    "strategy": "str",
-    "metric": "str",
-    "value": "float64",
-    "reference": "float64",
-    "low": "float64",
-    "high": "float64",
-    "gap": "float64",
-    "gap_low": "float64",
-    "gap_high": "float64",
-    "p_value": "float64",
-    "verdict": "str",
-}
-"""Columns of verdicts.csv, and their types: numbers are empty where there is nothing to tell."""
-
-ANSWER_COLUMNS = {
-    "request": "int64",
-    "strategy": "str",
-    "answer": "str",
-    "p_value": "float64",
-    "apart": "str",
-    "to_forget": "str",
-    "accuracy_gap": "float64",
-    "work": "float64",
-    "bytes": "float64",
-    "reason": "str",
-}
-"""Columns of answers.csv: one word a strategy, the p-value of its being retrained, the measures
-that tell it apart (joined by ``+``), whether there was anything to forget (``yes``, ``no``,
-``unknown``, or nothing where that was not measured), the test accuracy gained next to retraining,
-client epochs and bytes as multiples of retraining's, and a sentence."""
-
-GAP_SUFFIX = "_gap"
-"""Ends the name of a metric's difference from the retrained models of its seed, on average."""
 
 
 @dataclass(frozen=True)

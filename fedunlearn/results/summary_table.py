@@ -8,13 +8,13 @@ import pandas as pd
 from rich.table import Table
 
 from fedunlearn.results.branches import RETRAIN, RETRAIN_AGAIN
+from fedunlearn.results.columns import GAP_SUFFIX
 from fedunlearn.results.looks import in_order
 from fedunlearn.results.metric_cards import CARDS, card_or_plain
 from fedunlearn.results.references import (
     as_one_reference,
     further_references,
 )
-from fedunlearn.results.run_files import GAP_SUFFIX
 from fedunlearn.results.terminal import marked, terminal_table
 from fedunlearn.results.wording import DID_NOT_TAKE, MINUS_SIGN, amount, percent, unit, who
 

@@ -9,11 +9,11 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 
+from fedunlearn.results.columns import VERDICT_COLUMNS
 from fedunlearn.results.comparisons import Comparison, comparisons
 from fedunlearn.results.joint_test import LEVEL
 from fedunlearn.results.margins import Margins, Measured
 from fedunlearn.results.metric_cards import card_or_plain
-from fedunlearn.results.run_files import VERDICT_COLUMNS
 
 Verdict = Literal["inside", "over-forgotten", "under-forgotten", "outside", "undecided"]
 

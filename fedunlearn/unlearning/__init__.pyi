@@ -4,7 +4,6 @@ from .driver import FederationState as FederationState
 from .driver import Step as Step
 from .driver import Steps as Steps
 from .driver import forget as forget
-from .driver import plan as plan
 from .driver import train as train
 from .failures import ClientFailed as ClientFailed
 from .ledger import SERVER_ID as SERVER_ID
@@ -19,6 +18,8 @@ from .recovery import NoRecovery as NoRecovery
 from .recovery import Plain as Plain
 from .recovery import Projected as Projected
 from .recovery import Recovery as Recovery
+from .requests import Request as Request
+from .requests import plan as plan
 from .scoped_clients import Channel as Channel
 from .scoped_clients import ScopedClients as ScopedClients
 from .scoped_clients import TrainingTask as TrainingTask
@@ -30,7 +31,6 @@ from .server_optimizers import FedAvgM as FedAvgM
 from .server_optimizers import FedYogi as FedYogi
 from .strategy import Clients as Clients
 from .strategy import Guarantee as Guarantee
-from .strategy import Request as Request
 from .strategy import UnlearningStrategy as UnlearningStrategy
 from .training import Training as Training
 from .training import cohort as cohort

@@ -1,17 +1,17 @@
 """The driver: train, serve a request, unlearn, recover, train on."""
 
-from collections.abc import Generator, Sequence, Set
+from collections.abc import Generator, Set
 from dataclasses import dataclass, replace
 from typing import Protocol, Self
 
-from fedunlearn.checks import Refused
 from fedunlearn.data import ClientId
 from fedunlearn.history import History, Needs, Round
 from fedunlearn.models import Vector
 from fedunlearn.unlearning.ledger import Ledger, Moment
 from fedunlearn.unlearning.permissions import Access
 from fedunlearn.unlearning.recovery import Recovery
-from fedunlearn.unlearning.strategy import Clients, Request, UnlearningStrategy
+from fedunlearn.unlearning.requests import Request
+from fedunlearn.unlearning.strategy import Clients, UnlearningStrategy
 
 
 class DrivenClients(Clients, Protocol):
@@ -47,38 +47,6 @@ class Step:
 
 Steps = Generator[Step, None, FederationState]
 """Yields every model and returns where the federation stands then."""
-
-
-def plan(requests: Sequence[Request], clients: int, rounds: int) -> tuple[Request, ...]:
-    """Check a timeline of requests and return it in order of time.
-
-    Raises `Refused` for a client who does not exist, who left before or who leaves twice, for a
-    request outside the training rounds, and where nobody would remain.
-    """
-    ordered = tuple(sorted(requests, key=lambda request: request.after))
-    left: frozenset[int] = frozenset()
-    for request in ordered:
-        if not 1 <= request.after <= rounds:
-            raise Refused(
-                f"withdrawal.after={request.after} lies outside training: rounds are 1 to "
-                f"{rounds} (training.rounds={rounds})."
-            )
-        unknown = sorted(client for client in request.clients if not 0 <= client < clients)
-        if unknown:
-            raise Refused(
-                f"withdrawal.clients names {unknown}, but the federation has clients 0 to "
-                f"{clients - 1} (partition.clients={clients})."
-            )
-        gone = sorted(request.clients & left)
-        if gone:
-            raise Refused(f"Clients {gone} cannot leave after round {request.after}: they left.")
-        left |= request.clients
-        if len(left) == clients:
-            raise Refused(
-                f"After round {request.after} nobody would remain. Let fewer clients leave, or "
-                "raise partition.clients."
-            )
-    return ordered
 
 
 def train(state: FederationState, clients: DrivenClients, last: int, needs: Needs) -> Steps:

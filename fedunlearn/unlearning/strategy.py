@@ -6,7 +6,6 @@ A strategy is a frozen dataclass of hyperparameters. It declares what training m
 """
 
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass
 from typing import ClassVar, Literal, Protocol
 
 import numpy as np
@@ -16,15 +15,8 @@ from fedunlearn.data import ClientId
 from fedunlearn.history import History, Needs, Updates
 from fedunlearn.local import LocalWork
 from fedunlearn.models import Vector
+from fedunlearn.unlearning.requests import Request
 from fedunlearn.unlearning.server_data import ServerData
-
-
-@dataclass(frozen=True, slots=True)
-class Request:
-    """Clients ask to be forgotten after a training round."""
-
-    clients: frozenset[ClientId]
-    after: int
 
 
 class Clients(Protocol):

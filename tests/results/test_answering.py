@@ -10,9 +10,9 @@ import pytest
 
 from fedunlearn.checks import Refused
 from fedunlearn.results.answering import answers, majority
+from fedunlearn.results.columns import ANSWER_COLUMNS, COST_COLUMNS
 from fedunlearn.results.margins import Margins, Measured
 from fedunlearn.results.power import decidable, power
-from fedunlearn.results.run_files import ANSWER_COLUMNS, COST_COLUMNS
 
 CLIENTS = pd.DataFrame(
     {"seed": 0, "client": 0, "label": ["0", "1"], "train": [60, 20], "heldout": [8, 2]}
