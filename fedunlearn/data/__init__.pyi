@@ -27,6 +27,10 @@ from .parts import Indices as Indices
 from .planting import Backdoor as Backdoor
 from .planting import NoPlanting as NoPlanting
 from .planting import Planting as Planting
+from .probes import Flag as Flag
+from .probes import LabelNoise as LabelNoise
+from .probes import Tone as Tone
+from .probes import TriggerTokens as TriggerTokens
 from .recordings import Watch as Watch
 from .sources import Digits as Digits
 from .sources import Torchvision as Torchvision

@@ -94,13 +94,42 @@ class Backdoor:
         return stamped
 
     def poison(self, records: Records, order: int, rng: np.random.Generator) -> Records:
-        """Stamp and relabel records as `poisoned` says."""
+        """Stamp and relabel records as `poisoned` says; raise `Refused` for no images."""
+        require_kind(records, "images", "backdoor")
         return poisoned(records, partial(self.stamp, order=order), self.share, self.target, rng)
 
     def sets(self, dataset: Dataset, orders: Collection[int]) -> Mapping[str, Records]:
         """Return the sets of `triggered_sets`."""
         stamps = {order: partial(self.stamp, order=order) for order in orders}
         return triggered_sets(dataset, stamps, self.target)
+
+
+FITTING = {
+    "images": "backdoor, blended or stripes",
+    "series": "tone",
+    "tokens": "trigger_tokens",
+    "a table": "flag",
+}
+"""Which plantings have a trigger for which kind of records."""
+
+
+def require_kind(records: Records, kind: str, planting: str) -> None:
+    """Raise `Refused` unless ``records`` are of a ``kind`` of `FITTING`, which ``planting`` needs.
+
+    A table of codes and a sequence of tokens differ in their type.
+    """
+    dims, whole = records.inputs.dim(), not records.inputs.is_floating_point()
+    kinds = {4: "images", 3: "series", 2: "tokens" if whole else "a table"}
+    found = kinds.get(dims, "of another kind")
+    if found == kind:
+        return
+    other = FITTING.get(found)
+    instead = f"planting={other}, or " if other else ""
+    raise Refused(
+        f"planting={planting} is for {kind}, but these records are {found}, "
+        f"{'x'.join(map(str, records.inputs.shape[1:]))} each. Choose {instead}"
+        "planting=label_noise, which fits all."
+    )
 
 
 def poisoned(

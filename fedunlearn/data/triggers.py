@@ -12,7 +12,7 @@ from torch import Tensor
 from fedunlearn import checks, randomness
 from fedunlearn.checks import Count, CountFromZero, Refused, ShareAboveZero
 from fedunlearn.data.dataset import Dataset, Records
-from fedunlearn.data.planting import poisoned, triggered_sets
+from fedunlearn.data.planting import poisoned, require_kind, triggered_sets
 from fedunlearn.randomness import Stream
 
 
@@ -44,7 +44,8 @@ class Blended:
         return (1 - self.strength) * images + self.strength * pattern
 
     def poison(self, records: Records, order: int, rng: np.random.Generator) -> Records:
-        """Stamp and relabel records as `planting.poisoned` says."""
+        """Stamp and relabel records as `planting.poisoned` says; raise `Refused` for no images."""
+        require_kind(records, "images", "blended")
         return poisoned(records, partial(self.stamp, order=order), self.share, self.target, rng)
 
     def sets(self, dataset: Dataset, orders: Collection[int]) -> Mapping[str, Records]:
@@ -95,7 +96,8 @@ class Stripes:
         return (images + self.amplitude * stripes).clamp(0, 1)
 
     def poison(self, records: Records, order: int, rng: np.random.Generator) -> Records:
-        """Stamp and relabel records as `planting.poisoned` says."""
+        """Stamp and relabel records as `planting.poisoned` says; raise `Refused` for no images."""
+        require_kind(records, "images", "stripes")
         return poisoned(records, partial(self.stamp, order=order), self.share, self.target, rng)
 
     def sets(self, dataset: Dataset, orders: Collection[int]) -> Mapping[str, Records]:
