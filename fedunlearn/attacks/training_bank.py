@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from fedunlearn.checks import Refused
 from fedunlearn.data import ClientId
 from fedunlearn.local import CohortWork, Trainer
 from fedunlearn.models import Vector, mean
@@ -38,8 +39,13 @@ def train_bank(
 
     Row i is what ordinary training gives with the seed, the first model and the clients of
     ``members[i]``, up to rounding. Nothing is charged: a reference is the audit's cost, not the
-    federation's. Raises ValueError for a member without clients.
+    federation's. Raises ValueError for a member without clients, and `Refused` for a correction.
     """
+    if training.correction is not None:
+        raise Refused(
+            "Models trained side by side, as attacks take them, know no training.correction: its "
+            "vectors are each federation's own. Attack a run without one."
+        )
     if not all(member.clients for member in members):
         raise ValueError("A member of the bank has no clients, so there is nothing to train.")
     if not members:

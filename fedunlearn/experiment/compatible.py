@@ -4,14 +4,14 @@ Each rule raises `Refused` with a sentence that names both settings and the reme
 """
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import fields, is_dataclass
+from dataclasses import fields, is_dataclass, replace
 
 from fedunlearn.checks import Refused
 from fedunlearn.data import Federation
 from fedunlearn.history import Needs, OnDisk, Policy, Store
 from fedunlearn.local import LocalWork
 from fedunlearn.results import RETRAIN, SHARED_TRAINING, is_reference
-from fedunlearn.unlearning import FedAvg, Request, Training, UnlearningStrategy
+from fedunlearn.unlearning import Correction, FedAvg, Request, Training, UnlearningStrategy
 
 
 def budget_and_store(budget: float | None, store: Store) -> None:
@@ -30,12 +30,36 @@ def strategy_and_policy(name: str, needs: Needs, policy: Policy, cohort: int) ->
 
 
 def strategy_and_training(name: str, strategy: UnlearningStrategy, training: Training) -> None:
-    """Refuse certified methods after other steps than FedAvg's, for which they prove nothing."""
+    """Refuse methods whose mathematics does not cover how the federation trains."""
     if strategy.guarantee == "certified" and training.server != FedAvg():
         raise Refused(
             f"strategy={name} certifies what it does for plain averages only, but "
             "training.server takes other steps. Set training=fedavg."
         )
+    correction, needs = training.correction, strategy.needs
+    if correction is None:
+        return
+    kind = type(correction).__name__
+    if strategy.guarantee == "certified":
+        raise Refused(
+            f"strategy={name} certifies what it does for plain averages only, but "
+            f"training.correction={kind} corrects clients' work. Set training=fedavg."
+        )
+    if needs.updates and (needs.remaining or not correction.averages):
+        what = "sets against work that is not corrected" if correction.averages else "adds up"
+        raise Refused(
+            f"strategy={name} {what} what clients sent in training, which training.correction="
+            f"{kind} does not allow: {_reason(correction)}. Choose another strategy, or set "
+            "training=fedavg."
+        )
+    if optimizer := getattr(strategy, "optimizer", None):  # with which it retrains
+        correction.check(replace(training.work, optimizer=optimizer), training.server)
+
+
+def _reason(correction: Correction) -> str:
+    if correction.averages:
+        return "their updates hold the corrections of their day"
+    return "the model is not the mean of what they sent"
 
 
 def strategy_and_leavers(name: str, needs: Needs, *, cooperates: bool) -> None:

@@ -192,8 +192,9 @@ class SeedRun:
     ) -> RunState:
         """Train up to round ``last``, saving now and then."""
         state = replace(state, current=recorded_by(record, state.current))
-        # An optimizer with a memory would start afresh with each part.
-        stateless = self.experiment.training.server == FedAvg()
+        # What has a memory would start afresh with each part.
+        training = self.experiment.training
+        stateless = training.server == FedAvg() and training.correction is None
         while state.current.round < last:
             until = state.current.round + 1 if stateless else last
             steps = train(state.current, clients, until, needs)

@@ -15,6 +15,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
+import torch
 from flwr.app import ArrayRecord, ConfigRecord, Context, Message, MetricRecord, RecordDict
 from flwr.clientapp import ClientApp
 from flwr.clientapp.typing import ClientAppCallable
@@ -127,14 +128,19 @@ def _stay_alive(message: Message, context: Context, answer: ClientAppCallable) -
 def train_together(
     pieces: ChunkedTrainer, messages: Sequence[Message], clients: Sequence[ClientId]
 ) -> list[Message]:
-    """Answer ``train`` messages of equal content for several clients as one batch.
+    """Answer ``train`` messages for several clients as one batch.
+
+    They are of equal content but for the second model, which may be each client's own.
 
     Each reply is the app's own, up to rounding; the time is shared out by records processed.
     """
     started = time.perf_counter()
     order = Order.of(messages[0])
     seeds = [order.seed(client) for client in clients]
-    cohort = CohortWork(order.weights, clients, order.work, order.round, seeds, order.other)
+    other = order.other
+    if other is not None and any(each.content is not messages[0].content for each in messages):
+        other = torch.stack([unpack(message.content, OTHER) for message in messages])
+    cohort = CohortWork(order.weights, clients, order.work, order.round, seeds, other)
     matrix, processed = pieces.train(cohort)
     records = [len(pieces.shards.span(client)) for client in clients]
     each = (time.perf_counter() - started) / sum(processed)

@@ -1,6 +1,6 @@
 """Clients asked by messages over any Flower Grid; every call is charged."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -25,6 +25,7 @@ from fedunlearn.unlearning import (
     Training,
     TrainingTask,
     cohort,
+    corrected_rounds,
     run_rounds,
 )
 
@@ -64,7 +65,7 @@ class GridChannel:
             "seed": asking.seed,
             "stream": asking.access.stream,
         }
-        content = RecordDict({"arrays": pack(weights, task.other), "config": ConfigRecord(config)})
+        contents = self._contents(task, clients, ConfigRecord(config))
         moment = asking.ledger.moment
         ordinary = moment.phase == "train" and not moment.request
         if ordinary and not weights.isfinite().all():
@@ -74,7 +75,7 @@ class GridChannel:
             )
         wanted = Wanted({WEIGHTS: form_of(weights)}, work=True, diverging=not ordinary)
         when = f"If training diverged: round {number}, with a learning rate of {rate}; {ADVICE}."
-        replies = self._exchange(asking, content, clients, "train", wanted, when)
+        replies = self._exchange(asking, contents, clients, "train", wanted, when)
         if not replies:
             return Updates((), weights.new_empty(0, len(weights)), torch.empty(0).long())
         deltas = differences([reply.arrays[WEIGHTS] for reply in replies.values()], weights)
@@ -85,7 +86,11 @@ class GridChannel:
         self, asking: ScopedClients, weights: Vector, first: int, last: int, work: LocalWork
     ) -> Iterator[tuple[Updates, Vector]]:
         """Run ordinary training rounds; see `strategy.Clients.rounds`."""
-        return run_rounds(asking, self.training.server, weights, first, last, work)
+        training = self.training
+        if training.correction is None:
+            return run_rounds(asking, training.server, weights, first, last, work)
+        how = training.correction, training.server
+        return corrected_rounds(asking, *how, weights, first, last, work)
 
     def statistics(self, asking: ScopedClients, weights: Vector) -> dict[ClientId, Tensor]:
         """Ask everybody for sums over their records; see `strategy.Clients.statistics`."""
@@ -94,8 +99,22 @@ class GridChannel:
         content = RecordDict({"arrays": pack(weights), "config": config})
         wanted = Wanted({SUMS: Form(head.sums, "float64")}, work=True, fault=_no_sum)
         asked = tuple(sorted(asking.ids))
-        replies = self._exchange(asking, content, asked, "query.statistics", wanted)
+        contents = [content] * len(asked)
+        replies = self._exchange(asking, contents, asked, "query.statistics", wanted)
         return {client: reply.arrays[SUMS] for client, reply in replies.items()}
+
+    def _contents(
+        self, task: TrainingTask, clients: Sequence[ClientId], config: ConfigRecord
+    ) -> list[RecordDict]:
+        """Return what each client is sent: one content for all, unless each has its own model."""
+        other = task.other
+        if not callable(other) or isinstance(other, Tensor):
+            shared = RecordDict({"arrays": pack(task.weights, other), "config": config})
+            return [shared] * len(clients)
+        return [
+            RecordDict({"arrays": pack(task.weights, other(client)), "config": config})
+            for client in clients
+        ]
 
     def _cohort(self, asking: ScopedClients, round: int) -> tuple[ClientId, ...]:
         size = self.training.cohort_size(len(self.connection.nodes))
@@ -104,19 +123,22 @@ class GridChannel:
     def _exchange(
         self,
         asking: ScopedClients,
-        content: RecordDict,
+        contents: Sequence[RecordDict],
         clients: tuple[ClientId, ...],
         kind: str,
         wanted: Wanted,
         diverged: str = "",
     ) -> dict[ClientId, Reply]:
-        """Send ``content`` to ``clients``; return and charge the good replies, ascending by client.
+        """Send ``contents`` to ``clients``; return and charge the good replies, by client.
 
         Raises `ClientFailed` if more are missing or bad than training tolerates; ``diverged`` is
         added where one is not finite.
         """
         nodes, timeout = self.connection.nodes, self.training.timeout
-        messages = [Message(content, nodes[client], kind) for client in clients]
+        messages = [
+            Message(content, nodes[client], kind)
+            for content, client in zip(contents, clients, strict=True)
+        ]
         answers = self.connection.grid.send_and_receive(messages, timeout=timeout)
         judged = judge(messages, answers, wanted, timeout)
         if len(judged.wrong) > self.training.tolerated_failures:
@@ -125,7 +147,7 @@ class GridChannel:
             if diverged and any(NOT_FINITE in line or TOO_LONG in line for line in lines):
                 lines.append(diverged)
             raise ClientFailed("\n".join(lines))
-        down = payload(content.array_records["arrays"])
+        down = payload(contents[0].array_records["arrays"]) if contents else 0
         replies = {c: judged.good[nodes[c]] for c in clients if nodes[c] in judged.good}
         for client, reply in replies.items():
             asking.ledger.charge(

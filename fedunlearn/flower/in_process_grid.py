@@ -26,7 +26,7 @@ CLIENT_ERROR = 2
 """Flower's code for an exception in a ClientApp."""
 
 Together = Callable[[Sequence[Message], Sequence[int]], list[Message]]
-"""Answers messages of equal content for several clients, given by their partition ids."""
+"""Answers one round's messages to several clients, given by their partition ids."""
 
 FIRST_NODE = 1_000
 """Node ids start here, so that nobody takes them for partition ids."""

@@ -16,6 +16,7 @@ from fedunlearn.local import (
     Adam,
     Ascent,
     Ball,
+    Corrected,
     CrossEntropy,
     DiagonalFisher,
     Distillation,
@@ -33,7 +34,7 @@ from fedunlearn.local import (
 KINDS: frozenset[type] = frozenset(
     {
         *(LocalWork, Schedule, Ball, Sgd, Adam, DiagonalFisher),
-        *(CrossEntropy, Distillation, Proximal),
+        *(CrossEntropy, Corrected, Distillation, Proximal),
         *(ImageAugmentation, SensorAugmentation),
         *(Ascent, PseudoLabels, UnlearningCrossEntropy, VirtualTeacher),
     }

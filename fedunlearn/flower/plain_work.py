@@ -6,7 +6,7 @@ from typing import NoReturn, cast
 from fedunlearn.checks import Refused
 from fedunlearn.flower.train_configs import TrainConfigs
 from fedunlearn.local import LocalWork
-from fedunlearn.models import Vector
+from fedunlearn.unlearning import Second
 
 EPOCHS = "local-epochs"
 """The key of ``train_config`` that says how many epochs a client trains."""
@@ -17,7 +17,7 @@ def plain_work(configs: TrainConfigs) -> LocalWork:
     return LocalWork(epochs=cast(int, configs.at(1).get(EPOCHS, 1)))
 
 
-def require_able(configs: TrainConfigs, work: LocalWork, other: Vector | None = None) -> None:
+def require_able(configs: TrainConfigs, work: LocalWork, other: Second | None = None) -> None:
     """Raise `Refused` for work that no message to plain clients can ask."""
     ordinary = plain_work(configs)
     if other is not None:

@@ -3,6 +3,7 @@ from .augmentation import ImageAugmentation as ImageAugmentation
 from .augmentation import SensorAugmentation as SensorAugmentation
 from .ball import Ball as Ball
 from .memory_chunks import ChunkedTrainer as ChunkedTrainer
+from .objectives import Corrected as Corrected
 from .objectives import CrossEntropy as CrossEntropy
 from .objectives import Distillation as Distillation
 from .objectives import Proximal as Proximal

@@ -55,7 +55,7 @@ class ChunkedTrainer:
         kind = repr(cohort.work)
         if kind not in self.most:
             first = starts.view(-1, starts.shape[-1])[0]
-            row = step_bytes(self.network, first, cohort.work, self.shards, cohort.other)
+            row = step_bytes(self.network, first, cohort.work, self.shards, one(cohort.other))
             rows = CPU_ROWS if device.type == "cpu" else len(self.shards)
             self.most[kind] = max(1, min(rows, budget(device) // row))
         second = None if cohort.other is None else cohort.other.to(device)
@@ -73,7 +73,7 @@ class ChunkedTrainer:
                 cohort.work,
                 cohort.round,
                 [generator(cohort.seeds[row]) for row in rows],
-                second,
+                second if second is None or second.dim() == 1 else second[rows],
             )
             trained[rows] = weights.to(trained.device)
             for row, count in zip(rows, counts, strict=True):
@@ -83,6 +83,11 @@ class ChunkedTrainer:
         workers = self.workers if device.type == "cpu" else 1
         self.most[kind] = in_pieces(run, order, self.most[kind], workers)
         return Trained(trained, processed)
+
+
+def one(other: Tensor | None) -> Vector | None:
+    """Return the second model [d] of one client."""
+    return other if other is None or other.dim() == 1 else other[0]
 
 
 def in_pieces(

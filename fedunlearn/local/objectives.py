@@ -113,6 +113,40 @@ class Proximal:
 
 
 @dataclass(frozen=True, slots=True)
+class Corrected:
+    """Another objective, corrected: ``l_i(w) + <v, w> + alpha/2 |w - w_start|^2``.
+
+    v is the second vector that the server sent along, a client's own (see `unlearning.Scaffold` and
+    `unlearning.FedDyn`).
+    """
+
+    objective: Objective
+    """What is corrected; it is shown no second model."""
+    alpha: NotNegative = 0.0
+    """Pull towards the model that the server sent."""
+
+    def __post_init__(self) -> None:
+        """Raise `Refused` for values outside their range."""
+        checks.fields(self)
+
+    @property
+    def many(self) -> bool:
+        """Whether it takes many clients at once: as what is corrected does."""
+        return bool(getattr(self.objective, "many", False))
+
+    def __call__(
+        self, network: Net, weights: Vector, images: Tensor, labels: Tensor, sent: Tensor
+    ) -> Tensor:
+        """Return the loss of each record, [n]."""
+        losses = self.objective(network, weights, images, labels, sent[..., :1, :])
+        along = (weights * sent[..., 1, :]).sum(dim=-1, keepdim=True)
+        if not self.alpha:
+            return losses + along
+        pull = (weights - sent[..., 0, :]).square().sum(dim=-1, keepdim=True)
+        return losses + along + self.alpha / 2 * pull
+
+
+@dataclass(frozen=True, slots=True)
 class Distillation:
     """Imitate a teacher: ``tau^2 KL(softmax(z_i / tau) | softmax(f(x_i) / tau))``.
 

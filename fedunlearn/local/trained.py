@@ -8,7 +8,6 @@ from torch import Tensor
 
 from fedunlearn.data import ClientId
 from fedunlearn.local.work import LocalWork
-from fedunlearn.models import Vector
 from fedunlearn.randomness import Entropy
 
 Records = TypeVar("Records", int, list[int])
@@ -27,8 +26,8 @@ class CohortWork:
     """Sets the learning rate."""
     seeds: Sequence[Entropy]
     """Of each client's randomness, [k]."""
-    other: Vector | None = None
-    """A second model for work that compares with it, [d]; the same for all."""
+    other: Tensor | None = None
+    """A second model for work that compares with it, [d] for all, or one for each, [k, d]."""
 
 
 class Trained(NamedTuple, Generic[Records]):

@@ -40,9 +40,10 @@ class Threads:
         def one(row: int) -> Trained[int]:
             records, starts = self.shards[cohort.clients[row]], cohort.starts
             start = starts if starts.dim() == 1 else starts[row]
+            second = other if other is None or other.dim() == 1 else other[row]
             weights, processed = train_locally(
                 *(self.network, start.to(device), records.inputs, records.labels),
-                *(cohort.work, cohort.round, generator(cohort.seeds[row]), other),
+                *(cohort.work, cohort.round, generator(cohort.seeds[row]), second),
             )
             return Trained(weights.cpu(), processed)
 

@@ -1,4 +1,8 @@
 from . import recovery as recovery
+from .corrections import Correction as Correction
+from .corrections import FedDyn as FedDyn
+from .corrections import Scaffold as Scaffold
+from .corrections import corrected_rounds as corrected_rounds
 from .driver import DrivenClients as DrivenClients
 from .driver import FederationState as FederationState
 from .driver import Step as Step
@@ -31,6 +35,7 @@ from .server_optimizers import FedAvgM as FedAvgM
 from .server_optimizers import FedYogi as FedYogi
 from .strategy import Clients as Clients
 from .strategy import Guarantee as Guarantee
+from .strategy import Second as Second
 from .strategy import UnlearningStrategy as UnlearningStrategy
 from .training import Training as Training
 from .training import cohort as cohort

@@ -14,6 +14,7 @@ from fedunlearn.models import Vector
 from fedunlearn.unlearning.ledger import Ledger
 from fedunlearn.unlearning.permissions import Access
 from fedunlearn.unlearning.server_data import ServerData
+from fedunlearn.unlearning.strategy import Second
 from fedunlearn.unlearning.training import server_rng
 
 
@@ -27,8 +28,8 @@ class TrainingTask:
     """Who trains, ascending; None: the cohort of the round."""
     work: LocalWork
     round: int
-    other: Vector | None
-    """A second model for work that compares with it, [d]."""
+    other: Second | None
+    """A second model for work that compares with it, [d], or what tells each client's own."""
 
 
 class Channel(Protocol):
@@ -99,7 +100,7 @@ class ScopedClients:
         work: LocalWork | None = None,
         *,
         round: int,
-        other: Vector | None = None,
+        other: Second | None = None,
     ) -> Updates:
         """Let clients train from ``weights`` [d]; see `strategy.Clients.train`."""
         self.access.require_remaining()

@@ -5,7 +5,7 @@ A strategy is a frozen dataclass of hyperparameters. It declares what training m
 (`unlearn`). Whoever loops over it gets the forgetting curve, the cost curve and early stopping.
 """
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import ClassVar, Literal, Protocol
 
 import numpy as np
@@ -17,6 +17,9 @@ from fedunlearn.local import LocalWork
 from fedunlearn.models import Vector
 from fedunlearn.unlearning.requests import Request
 from fedunlearn.unlearning.server_data import ServerData
+
+Second = Vector | Callable[[ClientId], Vector]
+"""A second model [d] that is sent along with the first: one for all, or each client's own."""
 
 
 class Clients(Protocol):
@@ -45,14 +48,14 @@ class Clients(Protocol):
         work: LocalWork | None = None,
         *,
         round: int,
-        other: Vector | None = None,
+        other: Second | None = None,
     ) -> Updates:
         """Let clients train from ``weights`` [d] and return their updates.
 
         ``who`` defaults to the cohort that the schedule draws for training round ``round`` from
-        those who remain, ``work`` to the ordinary work; ``other`` [d] is a second model that is
-        sent along for work which compares with it. All randomness is a function of the run's
-        seed, ``round`` and the client: never of the order of calls or of who else is asked.
+        those who remain, ``work`` to the ordinary work; ``other`` is a second model that is sent
+        along for work which compares with it. All randomness is a function of the run's seed,
+        ``round`` and the client: never of the order of calls or of who else is asked.
         Raises PermissionError if ``who`` names a client who left, and unless `Needs.remaining` was
         declared.
         """

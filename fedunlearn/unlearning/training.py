@@ -13,6 +13,7 @@ from fedunlearn.history import Updates
 from fedunlearn.local import LocalWork
 from fedunlearn.models import Vector, mean
 from fedunlearn.randomness import Stream
+from fedunlearn.unlearning.corrections import Correction
 from fedunlearn.unlearning.server_optimizers import FedAvg, ServerOptimizer
 from fedunlearn.unlearning.strategy import Clients
 
@@ -33,10 +34,14 @@ class Training:
     """What a client does in a round."""
     server: ServerOptimizer = field(default_factory=FedAvg)
     """How the mean update moves the model."""
+    correction: Correction | None = None
+    """How local work is corrected for the differences between clients; None: not at all."""
 
     def __post_init__(self) -> None:
-        """Raise `Refused` for values outside their range."""
+        """Raise `Refused` for values outside their range, and for what does not go together."""
         checks.fields(self)
+        if self.correction is not None:
+            self.correction.check(self.work, self.server)
 
     def cohort_size(self, clients: int) -> int:
         """Return how many of ``clients`` a round asks: their share, rounded, and at least one."""

@@ -4,10 +4,21 @@ from dataclasses import replace
 
 import pytest
 
+from fedunlearn.attacks.training_bank import train_bank
 from fedunlearn.checks import Refused
 from fedunlearn.experiment import prepare
-from fedunlearn.local import ImageAugmentation, LocalWork, SensorAugmentation
+from fedunlearn.local import ImageAugmentation, LocalWork, SensorAugmentation, Sgd
+from fedunlearn.unlearning import FedDyn, Scaffold, Training
+from strategies.exact_rollback import ExactRollback
+from strategies.fedaccum import FedAccum
+from strategies.federaser import FedEraser
+from strategies.fedrecover import FedRecover
+from strategies.finetune import FineTune
 from strategies.pga import PGA
+from strategies.rapid_retrain import RapidRetrain
+from strategies.retrain import Retrain
+from strategies.sifu import Sifu
+from strategies.subtraction import Subtraction
 from tests.support.small_experiment import SMALL
 
 
@@ -38,3 +49,43 @@ def test_it_is_refused_in_a_sentence(experiment, sentence):
 
 def test_what_suits_is_prepared():
     prepare(with_work(class_weights="balanced", augmentation=ImageAugmentation(shift=1)), [0])
+
+
+PLAIN = LocalWork(epochs=1, optimizer=Sgd(momentum=0))
+SCAFFOLD = Training(rounds=4, work=PLAIN, correction=Scaffold())
+FEDDYN = Training(rounds=4, correction=FedDyn())
+
+
+@pytest.mark.parametrize(
+    ("training", "strategy", "sentence"),
+    [
+        (SCAFFOLD, FedRecover(), "sets against work that is not corrected .*of their day"),
+        (SCAFFOLD, FedEraser(), "sets against work that is not corrected"),
+        (SCAFFOLD, Sifu(), "certifies what it does for plain averages only"),
+        (SCAFFOLD, RapidRetrain(), "plain SGD only"),
+        (FEDDYN, FedAccum(), "adds up what clients sent .* not the mean of what they sent"),
+        (FEDDYN, FedRecover(), "Choose another strategy, or set training=fedavg"),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_what_a_correction_makes_of_stored_updates_is_refused(training, strategy, sentence):
+    with pytest.raises(Refused, match=sentence):
+        replace(SMALL, training=training, strategies={"tried": strategy})
+
+
+@pytest.mark.parametrize(
+    ("training", "strategies"),
+    [
+        (SCAFFOLD, [Retrain(), ExactRollback(), FineTune(), FedAccum(), Subtraction()]),
+        (FEDDYN, [Retrain(), ExactRollback(), FineTune(), RapidRetrain()]),
+    ],
+    ids=["scaffold", "feddyn"],
+)
+def test_what_it_leaves_valid_is_allowed(training, strategies):
+    named = {type(each).__name__: each for each in strategies}
+    assert replace(SMALL, training=training, strategies=named).strategies == named
+
+
+def test_models_trained_side_by_side_know_no_correction():
+    with pytest.raises(Refused, match="Attack a run without one"):
+        train_bank([], None, SCAFFOLD, 3)

@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from fedunlearn.flower import Local, Ray
-from fedunlearn.local import CrossEntropy, ImageAugmentation, LocalWork, Schedule
-from fedunlearn.unlearning import Training
+from fedunlearn.local import CrossEntropy, ImageAugmentation, LocalWork, Schedule, Sgd
+from fedunlearn.unlearning import FedDyn, Scaffold, Training
 from tests.support.small_federation import bytes_of, train_small
 
 AUGMENTED = ImageAugmentation(shift=1, cutout=2, noise=0.05)
@@ -23,6 +23,13 @@ CHOICES = {
             objective=CrossEntropy(label_smoothing=0.1),
         ),
     ),
+    "scaffold": Training(
+        rounds=3,
+        cohort=0.75,
+        work=LocalWork(epochs=2, optimizer=Sgd(0.05, momentum=0)),
+        correction=Scaffold(),
+    ),
+    "feddyn": Training(rounds=3, cohort=0.75, work=LocalWork(epochs=2), correction=FedDyn(0.1)),
 }
 
 

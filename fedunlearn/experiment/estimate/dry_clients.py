@@ -14,6 +14,7 @@ from fedunlearn.unlearning import (
     Access,
     ProxyData,
     ScopedClients,
+    Second,
     Training,
     TrainingTask,
     cohort,
@@ -166,8 +167,9 @@ class DryChannel:
         self, asking: ScopedClients, weights: Vector, first: int, last: int, work: LocalWork
     ) -> Iterator[tuple[Updates, Vector]]:
         """Charge for ordinary rounds; the models, too, are one number in memory."""
+        second = None if self.training.correction is None else weights
         for number in range(first, last + 1):
-            updates = self._charged(asking, self._cohort(asking, number), weights, work)
+            updates = self._charged(asking, self._cohort(asking, number), weights, work, second)
             weights = (weights[:1] + NUDGE).expand_as(weights)
             yield updates, weights
 
@@ -190,10 +192,10 @@ class DryChannel:
         clients: Sequence[ClientId],
         weights: Vector,
         work: LocalWork,
-        other: Vector | None = None,
+        other: Second | None = None,
     ) -> Updates:
         back, examples = weights.nbytes, [self.records[client] for client in clients]
-        sent = back if other is None else back + other.nbytes
+        sent = back if other is None else 2 * back
         for client, held in zip(clients, examples, strict=True):
             samples = work.samples(held)
             asking.ledger.charge(client, down=sent, up=back, samples=samples, seconds=0.0)
