@@ -12,11 +12,12 @@ from fedunlearn import checks, randomness
 from fedunlearn.checks import Refused
 from fedunlearn.data.checking import check_values
 from fedunlearn.data.dataset import Dataset, DatasetSource, Records, Shards
+from fedunlearn.data.division import Division
 from fedunlearn.data.natural import ByOwner, read, reserve
 from fedunlearn.data.partitions import Partition
 from fedunlearn.data.parts import HELDOUT, PROXY, ClientId, Parts, holdout
 from fedunlearn.data.planting import Planting
-from fedunlearn.models import Build, Network, Vector
+from fedunlearn.models import Build, Network, PartlyFrozen, Vector, feature_store
 from fedunlearn.randomness import Stream
 
 
@@ -73,6 +74,8 @@ class Federation:
     """Records of each client that nobody trains on."""
     proxy: Tensor
     """The server's unlabelled inputs, [n, *shape]."""
+    source: Division
+    """The same before a frozen part of the model looked at it; else the same."""
 
     @property
     def clients(self) -> int:
@@ -105,9 +108,16 @@ class Federation:
             sets["forget_clean"] = Records.joined([self.clean[client] for client in gone])
             sets["forget_heldout"] = Records.joined([self.heldout[client] for client in gone])
             orders = [self.scenario.leavers.index(client) for client in gone]
-            planted = self.scenario.planting.sets(self.dataset, orders)
-            sets |= {self._of_client(name): records for name, records in planted.items()}
+            planted = self.scenario.planting.sets(self.source.dataset, orders)
+            sets |= {self._of_client(name): self._seen(each) for name, each in planted.items()}
         return sets | {f"retained/{client}": self.heldout[client] for client in sorted(retained)}
+
+    def _seen(self, records: Records) -> Records:
+        """Return what the frozen part of the model, if there is one, makes of ``records``."""
+        model = self.scenario.model
+        if not isinstance(model, PartlyFrozen):
+            return records
+        return Records(feature_store(model)(records.inputs), records.labels)
 
     def _of_client(self, name: str) -> str:
         """Name a planted set ``<kind>/<order>`` after the client who is the order-th to leave."""
@@ -125,10 +135,28 @@ def _check_values(source: DatasetSource) -> None:
 def build_federation(scenario: Scenario) -> Federation:
     """Divide the data as ``scenario`` says; equal scenarios give equal federations.
 
-    Raises `Refused` for a partition, a probe or a model that the data do not allow.
+    Where the first part of the model is frozen, all records are what it makes of them. Raises
+    `Refused` for a partition, a probe or a model that the data do not allow.
     """
+    source, model = _division(scenario), scenario.model
+    here = source.seen(feature_store(model)) if isinstance(model, PartlyFrozen) else source
+    network = Network(model, here.dataset.shape, len(here.dataset.classes))
+    return Federation(
+        scenario=scenario,
+        network=network,
+        initial=network.initial(scenario.seed),
+        dataset=here.dataset,
+        train=here.train,
+        clean=here.clean,
+        heldout=here.heldout,
+        proxy=here.proxy,
+        source=source,
+    )
+
+
+def _division(scenario: Scenario) -> Division:
+    """Divide the records, and plant among those of the leavers."""
     dataset = read(scenario.dataset)
-    network = Network(scenario.model, dataset.shape, len(dataset.classes))
     proxy, rest, parts = _divided(scenario, dataset)
     splits = [
         holdout(part, scenario.heldout, _rng(scenario, Stream.HELDOUT, client))
@@ -146,10 +174,7 @@ def build_federation(scenario: Scenario) -> Federation:
         records.take(unchanged(records, planted[client])) if client in planted else train[client]
         for client, records in enumerate(training)
     ]
-    return Federation(
-        scenario=scenario,
-        network=network,
-        initial=network.initial(scenario.seed),
+    return Division(
         dataset=dataset,
         train=train,
         clean=tuple(clean),

@@ -10,6 +10,7 @@ from fedunlearn.checks import Refused
 from fedunlearn.data import Federation
 from fedunlearn.history import Needs, OnDisk, Policy, Store
 from fedunlearn.local import LocalWork
+from fedunlearn.models import PartlyFrozen
 from fedunlearn.results import RETRAIN, SHARED_TRAINING, is_reference
 from fedunlearn.unlearning import Correction, FedAvg, Request, Training, UnlearningStrategy
 
@@ -105,6 +106,12 @@ def work_and_data(part: object, federation: Federation) -> None:
                 "classes. List one for each, or set class_weights=balanced."
             )
         augmentation = work.augmentation
+        if augmentation and isinstance(federation.scenario.model, PartlyFrozen):
+            raise Refused(
+                f"{type(augmentation).__name__} changes records anew in every round, but what the "
+                "frozen part of the model makes of them is computed once. Set augmentation=null, "
+                "or choose a model that trains whole."
+            )
         misfit = augmentation and augmentation.misfit(federation.dataset.shape)
         if misfit:
             raise Refused(

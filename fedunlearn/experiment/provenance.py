@@ -8,6 +8,7 @@ from pathlib import Path
 
 import fedunlearn
 from fedunlearn.data import Federation
+from fedunlearn.models import PartlyFrozen
 from fedunlearn.unlearning import Training, cohort
 
 PACKAGES = ("torch", "torchvision", "flwr", "hydra-core", "numpy", "scikit-learn", "pandas")
@@ -34,12 +35,17 @@ def commit() -> str | None:
 
 
 def split_hash(federation: Federation) -> str:
-    """Return the SHA-256 of every client's records, of the test set and of the proxy inputs."""
-    digest = hashlib.sha256()
-    for records in (*federation.train, *federation.heldout, federation.dataset.test):
+    """Return the SHA-256 of every client's records, of the test set and of the proxy inputs.
+
+    They count as they were before a frozen part of the model looked at them, and that part counts.
+    """
+    digest, source, model = hashlib.sha256(), federation.source, federation.scenario.model
+    for records in (*source.train, *source.heldout, source.dataset.test):
         digest.update(records.inputs.numpy().tobytes())
         digest.update(records.labels.numpy().tobytes())
-    digest.update(federation.proxy.numpy().tobytes())
+    digest.update(source.proxy.numpy().tobytes())
+    if isinstance(model, PartlyFrozen):
+        digest.update(model.digest.encode())
     return digest.hexdigest()
 
 

@@ -5,11 +5,15 @@ from .architectures import LeNet5 as LeNet5
 from .architectures import McMahanCnn as McMahanCnn
 from .architectures import Mlp as Mlp
 from .architectures import ResNet18 as ResNet18
+from .backbones import AdaptedBackbone as AdaptedBackbone
+from .backbones import Backbone as Backbone
 from .fingerprint import model_hash as model_hash
 from .forward import FORWARD_BATCH as FORWARD_BATCH
 from .forward import Map as Map
 from .forward import Net as Net
 from .forward import logits as logits
+from .frozen_features import PartlyFrozen as PartlyFrozen
+from .frozen_features import feature_store as feature_store
 from .head import Head as Head
 from .layout import Layout as Layout
 from .layout import Vector as Vector
@@ -21,6 +25,7 @@ from .sequences import Gru as Gru
 from .sequences import Lstm as Lstm
 from .shapes import Shape as Shape
 from .tables import Tabular as Tabular
+from .torchvision_nets import TorchvisionNet as TorchvisionNet
 from .transformers import Transformer as Transformer
 from .trial import try_model as try_model
 from .vectors import LEAST_LENGTH as LEAST_LENGTH

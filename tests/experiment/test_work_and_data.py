@@ -19,6 +19,7 @@ from strategies.rapid_retrain import RapidRetrain
 from strategies.retrain import Retrain
 from strategies.sifu import Sifu
 from strategies.subtraction import Subtraction
+from tests.support.frozen_parts import Quadrants
 from tests.support.small_experiment import SMALL
 
 
@@ -36,11 +37,15 @@ def with_work(**changes):
         ),
         (with_work(augmentation=ImageAugmentation(shift=8)), "less than the 8 pixels"),
         (
+            replace(with_work(augmentation=ImageAugmentation(shift=1)), model=Quadrants()),
+            "changes records anew in every round, but what the frozen part",
+        ),
+        (
             replace(SMALL, strategies={"pga": PGA(work=LocalWork(class_weights=[1]))}),
             "lists 1 numbers",
         ),
     ],
-    ids=["too few weights", "sensors", "a large shift", "a strategy's"],
+    ids=["too few weights", "sensors", "a large shift", "frozen part", "a strategy's"],
 )
 def test_it_is_refused_in_a_sentence(experiment, sentence):
     with pytest.raises(Refused, match=sentence):
