@@ -18,10 +18,12 @@ from fedunlearn.results import (
     Margins,
     PersistentConsole,
     answer_notes,
+    listed_owners,
     load_answers,
     plots,
     printed_answers,
     printed_summary,
+    read_manifest,
     summary_notes,
     who,
     wide_enough,
@@ -71,11 +73,13 @@ def show(
     """
     if len(summary):
         answers = load_answers(path)
-        leavers = ", then ".join(map(who, summary.drop_duplicates("request")["clients"]))
+        owners = listed_owners(read_manifest(path))
+        asked = summary.drop_duplicates("request")["clients"]
+        leavers = ", then ".join(who(clients, owners) for clients in asked)
         console.print(printed_answers(answers, leavers))
         for note in answer_notes(answers, margins):
             console.print(note, highlight=False, markup=False)
-        console.print("", printed_summary(summary))
+        console.print("", printed_summary(summary, owners))
         for note in summary_notes(summary):
             console.print(note, highlight=False)
     drawn = plots.draw(path) if figures else []

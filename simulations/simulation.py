@@ -111,9 +111,9 @@ class Simulation:
         place = _shown(self.folder)
         if self.answers.empty:
             return f"Nobody has left.\nResults are in {place}"
-        leavers = ", then ".join(
-            map(results.who, self.summary.drop_duplicates("request")["clients"])
-        )
+        owners = results.listed_owners(results.read_manifest(self.folder))
+        asked = self.summary.drop_duplicates("request")["clients"]
+        leavers = ", then ".join(results.who(clients, owners) for clients in asked)
         text = io.StringIO()
         console = Console(
             file=text, width=results.TABLE_WIDTH, color_system=None, force_jupyter=False

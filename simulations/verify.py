@@ -19,8 +19,7 @@ def listed(chain: certificates.Chain) -> Table:
     for heading in ("Request", "Left", "Strategy", "Verdict"):
         table.add_column(heading, overflow="fold")
     for made in chain.certificates:
-        leavers = results.who("+".join(map(str, made.clients)))
-        table.add_row(str(made.seed), str(made.request), leavers, made.strategy, made.verdict)
+        table.add_row(str(made.seed), str(made.request), made.who, made.strategy, made.verdict)
     return table
 
 

@@ -8,7 +8,7 @@ import pandas as pd
 from fedunlearn.experiment.checkpoint import Notes
 from fedunlearn.experiment.experiment import Experiment
 from fedunlearn.experiment.provenance import commit
-from fedunlearn.results import NO_VERDICT, Case
+from fedunlearn.results import NO_VERDICT, NOBODY_NAMED, Case
 from fedunlearn.results.certificates import (
     Audited,
     Certificate,
@@ -27,6 +27,7 @@ def drafts(
     notes: Notes,
     config: Mapping[str, object],
     checksums: Mapping[str, str],
+    owners: Mapping[int, str] = NOBODY_NAMED,
 ) -> Iterator[Certificate]:
     """Draft a certificate for each row of a run's ``summary`` that could be judged.
 
@@ -35,6 +36,7 @@ def drafts(
 
     What all strategies read of a seed was removed once for all of them: ``notes`` say what, and
     what the model before each request was, and ``checksums`` what that after it is.
+    ``owners`` are what people call clients.
     """
     fingerprint, running = config_hash(config), commit()
     before = {original[:3]: original.model_hash for original in notes.originals}
@@ -66,6 +68,7 @@ def drafts(
             reason="" if answer is None else str(answer["reason"]),
             config_sha256=fingerprint,
             commit=running,
+            owners=owners,
         )
 
 

@@ -27,6 +27,8 @@ class Prepared:
     """What carries out the work, in words."""
     budget: str
     """How the budget is kept, in words; empty where there is none."""
+    owners: tuple[str, ...] = ()
+    """What people call each client, where the data set names owners."""
 
     @property
     def needed_bytes(self) -> int:
@@ -52,6 +54,7 @@ class Prepared:
                 seed: schedule_hash(training, clients, seed) for seed in self.scenarios
             },
             "config": config,
+            **({"owners": dict(enumerate(self.owners))} if self.owners else {}),
         }
 
 
@@ -78,4 +81,5 @@ def prepare(experiment: Experiment, seeds: Sequence[int]) -> Prepared:
         size=size,
         engine=experiment.engine.describe(scenario),
         budget=budget,
+        owners=federation.owners,
     )

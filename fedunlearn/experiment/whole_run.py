@@ -168,12 +168,14 @@ class Running:
         experiment, folder = self.prepared.experiment, self.folder
         rows = with_gaps(self.summary)
         folder.summary(rows)
-        table = pd.DataFrame(rows)
+        table, owners = pd.DataFrame(rows), dict(enumerate(self.prepared.owners))
         folder.verdicts(judge(table, experiment.margins).to_dict("records"))
-        judged = answers(table, load_clients(folder.path), experiment.margins)
+        judged = answers(table, load_clients(folder.path), experiment.margins, owners)
         folder.answers(judged.to_dict("records"))
         folder.require_intact()
-        certificates = drafts(experiment, self.summary, judged, notes, config, folder.checksums)
+        certificates = drafts(
+            experiment, self.summary, judged, notes, config, folder.checksums, owners
+        )
         issued = chain.issue(folder.path, certificates)
         if experiment.signing_key is not None and issued:
             sign(folder.path, experiment.signing_key, issued, folder.checksums)

@@ -53,6 +53,7 @@ from .looks import in_order as in_order
 from .looks import looks_of as looks_of
 from .manifest import MANIFEST_FILE as MANIFEST_FILE
 from .manifest import Unfinished as Unfinished
+from .manifest import listed_owners as listed_owners
 from .manifest import manifest_text as manifest_text
 from .manifest import read_manifest as read_manifest
 from .manifest import require_finished as require_finished
@@ -100,7 +101,9 @@ from .versions import require_this_version as require_this_version
 from .wording import DID_NOT_TAKE as DID_NOT_TAKE
 from .wording import MINUS_SIGN as MINUS_SIGN
 from .wording import NO_NUMBER as NO_NUMBER
+from .wording import NOBODY_NAMED as NOBODY_NAMED
 from .wording import amount as amount
+from .wording import called as called
 from .wording import leave as leave
 from .wording import percent as percent
 from .wording import unit as unit

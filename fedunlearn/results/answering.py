@@ -4,7 +4,7 @@ docs/verdicts.md says how the words come about, and how often they are wrong.
 """
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import pandas as pd
 
@@ -19,7 +19,12 @@ from fedunlearn.results.permutation_test import enough, fewest_references
 from fedunlearn.results.power import power
 from fedunlearn.results.references import other_references
 from fedunlearn.results.run_files import metric_columns
-from fedunlearn.results.wording import counted, plain_label, who
+from fedunlearn.results.wording import (
+    NOBODY_NAMED,
+    counted,
+    plain_label,
+    who,
+)
 
 NO_VERDICT = "no verdict"
 """The answer where a retrained model is no working model."""
@@ -29,18 +34,22 @@ SHIFT = 2.0
 
 
 def answers(
-    summary: pd.DataFrame, clients: pd.DataFrame, margins: Margins | None = None
+    summary: pd.DataFrame,
+    clients: pd.DataFrame,
+    margins: Margins | None = None,
+    owners: Mapping[int, str] = NOBODY_NAMED,
 ) -> pd.DataFrame:
     """Return a row for each request and strategy of a run's ``summary``: see `ANSWER_COLUMNS`.
 
     ``clients`` is the run's clients.csv: it tells which share of records the largest class has,
     which a reference must beat. The strategy `RETRAIN_AGAIN` is one retrained model a seed, judged
     by the others, and `UNTOUCHED` the model that forgot nothing: the two ends of the scale.
+    ``owners`` are what people call clients.
     """
     limits = margins or Margins()
     rows: list[dict[str, object]] = []
     for request, served in summary.groupby("request") if len(summary) else ():
-        answered = list(_of_request(served, majority(clients), limits))
+        answered = list(_of_request(served, majority(clients), limits, owners))
         rows += [{"request": request, **row} for row in answered]
     table = pd.DataFrame(rows, columns=list(ANSWER_COLUMNS))
     return table.astype({name: kind for name, kind in ANSWER_COLUMNS.items() if kind != "str"})
@@ -57,14 +66,15 @@ def majority(clients: pd.DataFrame) -> float:
 
 
 def _of_request(
-    served: pd.DataFrame, largest_class: float, margins: Margins
+    served: pd.DataFrame, largest_class: float, margins: Margins, owners: Mapping[int, str]
 ) -> Iterator[dict[str, object]]:
     cases = list(comparisons(served))
     useless = _useless(served, largest_class)
     untouched = next((case for case in cases if case.strategy == UNTOUCHED), None)
     twins = _twins(served)
+    leavers = who(str(served["clients"].iloc[0]), owners)
     for case in cases:
-        word, reason = _word(case, untouched, useless, margins, str(served["clients"].iloc[0]))
+        word, reason = _word(case, untouched, useless, margins, leavers)
         twin = twins.get(case.strategy)
         same = f" Its models are those of {twin}." if twin else ""
         yield {
@@ -79,7 +89,7 @@ def _of_request(
 
 
 def _word(
-    case: Comparison, untouched: Comparison | None, useless: str, margins: Margins, clients: str
+    case: Comparison, untouched: Comparison | None, useless: str, margins: Margins, leavers: str
 ) -> tuple[str, str]:
     """Return the word for a strategy, and a sentence that says why."""
     if useless:
@@ -94,7 +104,7 @@ def _word(
         measures = len(about.telling)
         likelihood = power(SHIFT, case.seeds, case.references, measures)
         return "nothing to forget", (
-            f"The untouched model passes for one that never met {who(clients)}: no method can be "
+            f"The untouched model passes for one that never met {leavers}: no method can be "
             f"told from another here (a shift of {SHIFT:g} standard deviations would be seen in "
             f"{likelihood:.0%} of runs)."
         )

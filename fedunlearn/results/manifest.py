@@ -25,6 +25,7 @@ PARTS: Mapping[str, tuple[type, str]] = {
     "split_sha256": (dict, "a mapping"),
     "config": (dict, "a mapping"),
     "overrides": (list, "a list"),
+    "owners": (dict, "a mapping"),
 }
 """What is read of it, and what that is."""
 
@@ -52,6 +53,13 @@ def read_manifest(folder: Path) -> dict[str, Any]:
         if name in content and not isinstance(content[name], kind):
             raise Refused(f'{path} holds a "{name}" that is not {words}: bring back a copy.')
     return content
+
+
+def listed_owners(content: Mapping[str, object]) -> dict[int, str]:
+    """Return what people call each client in a run whose data set names owners; else nothing."""
+    owners = content.get("owners")
+    named = owners.items() if isinstance(owners, dict) else ()
+    return {int(client): str(name) for client, name in named if str(client).isdecimal()}
 
 
 def manifest_text(content: Mapping[str, object]) -> str:

@@ -24,7 +24,12 @@ from fedunlearn.results.columns import (
     METRIC_COLUMNS,
     VERDICT_COLUMNS,
 )
-from fedunlearn.results.manifest import MANIFEST_FILE, read_manifest, require_finished
+from fedunlearn.results.manifest import (
+    MANIFEST_FILE,
+    listed_owners,
+    read_manifest,
+    require_finished,
+)
 from fedunlearn.results.versions import require_this_version
 
 
@@ -39,6 +44,11 @@ class Run:
     """Between the case and the costs: final metrics, then each one's ``<name>_gap``."""
     clients: pd.DataFrame
     manifest: dict[str, object]
+
+    @property
+    def owners(self) -> dict[int, str]:
+        """What people call each client, where the data set names owners."""
+        return listed_owners(self.manifest)
 
 
 def load(folder: Path) -> Run:

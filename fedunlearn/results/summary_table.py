@@ -1,7 +1,7 @@
 """A run's summary as one table for people, and the sentences that tell how to read it."""
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from itertools import chain
 
 import pandas as pd
@@ -16,7 +16,15 @@ from fedunlearn.results.references import (
     further_references,
 )
 from fedunlearn.results.terminal import marked, terminal_table
-from fedunlearn.results.wording import DID_NOT_TAKE, MINUS_SIGN, amount, percent, unit, who
+from fedunlearn.results.wording import (
+    DID_NOT_TAKE,
+    MINUS_SIGN,
+    NOBODY_NAMED,
+    amount,
+    percent,
+    unit,
+    who,
+)
 
 COSTS: dict[str, Callable[[pd.DataFrame], float]] = {
     "Client\nepochs": lambda rows: rows["client_epochs"].mean(),
@@ -27,7 +35,7 @@ COSTS: dict[str, Callable[[pd.DataFrame], float]] = {
 """The headings of the costs, and what stands below them: means over seeds."""
 
 
-def printed_summary(summary: pd.DataFrame) -> Table:
+def printed_summary(summary: pd.DataFrame, owners: Mapping[int, str] = NOBODY_NAMED) -> Table:
     """Return a row a strategy and request: what it kept, forgot and cost, next to retraining.
 
     Values are means over seeds, with the sample standard deviation where there are several; in
@@ -40,7 +48,7 @@ def printed_summary(summary: pd.DataFrame) -> Table:
     table = terminal_table("\nStrategy", first_to_go=list(reversed(COSTS)))
     headings = {name: card.heading for name, card in CARDS.items() if card.heading}
     metrics = [name for name in headings if name in summary and summary[name].notna().any()]
-    table.title = _title(summary)
+    table.title = _title(summary, owners)
     cases = dict(iter(_told(summary).groupby(["request", "strategy"])))
     cells = [_aligned([_measured(rows, name) for rows in cases.values()]) for name in metrics]
     for name, column in zip(metrics, cells, strict=True):
@@ -77,9 +85,9 @@ def _told(summary: pd.DataFrame) -> pd.DataFrame:
     return pd.concat([whole, again], ignore_index=True)
 
 
-def _title(summary: pd.DataFrame) -> str:
+def _title(summary: pd.DataFrame, owners: Mapping[int, str]) -> str:
     leavers = summary.drop_duplicates("request")["clients"]
-    left = ", then ".join(who(clients) for clients in leavers)
+    left = ", then ".join(who(clients, owners) for clients in leavers)
     seeds = summary["seed"].nunique()
     means = f"mean ± standard deviation over {seeds} seeds" if seeds > 1 else "one seed"
     return f"{left[0].upper()}{left[1:]} left; {means}"

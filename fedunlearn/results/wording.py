@@ -1,5 +1,8 @@
 """How tables and figures call leavers, and in which unit they show things."""
 
+from collections.abc import Mapping
+from types import MappingProxyType
+
 from fedunlearn.results.metric_cards import card_or_plain
 
 DID_NOT_TAKE = "did not take"
@@ -11,13 +14,24 @@ MINUS_SIGN = "\N{MINUS SIGN}"
 NO_NUMBER = "\N{EN DASH}"
 """Stands where there is no number."""
 
+NOBODY_NAMED: Mapping[int, str] = MappingProxyType({})
+"""Where clients have numbers alone."""
+
 NAMED = 3
 """So many leavers are listed; more are counted."""
 
 
-def who(clients: str) -> str:
-    """Spell out the column ``clients`` of a summary: ``0+3`` becomes ``clients 0 and 3``."""
-    names = clients.split("+") if clients else []
+def called(client: int, owners: Mapping[int, str]) -> str:
+    """Return a client's number, with its owner's name where it has one: ``3 (Ann)``."""
+    return f"{client} ({owners[client]})" if client in owners else str(client)
+
+
+def who(clients: str, owners: Mapping[int, str] = NOBODY_NAMED) -> str:
+    """Spell out the column ``clients`` of a summary: ``0+3`` becomes ``clients 0 and 3``.
+
+    Those whose ``owners`` are known are called by them, too: ``client 3 (Ann)``.
+    """
+    names = [called(int(client), owners) for client in clients.split("+")] if clients else []
     if len(names) > NAMED:
         return f"{len(names)} clients"
     listed = " and ".join(filter(None, (", ".join(names[:-1]), *names[-1:])))

@@ -96,7 +96,8 @@ def _planted(federation: Federation) -> str:
     if not planted:
         return "nothing"
     name = type(federation.scenario.planting).__name__
-    return f"{name} in {planted:,} of {held:,} records of {who('+'.join(map(str, leavers)))}"
+    asked = who("+".join(map(str, leavers)), dict(enumerate(federation.owners)))
+    return f"{name} in {planted:,} of {held:,} records of {asked}"
 
 
 def facts(title: str, values: Mapping[str, str]) -> Table:

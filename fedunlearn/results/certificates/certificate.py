@@ -10,7 +10,7 @@ from pathlib import PurePosixPath
 from typing import Literal
 
 from fedunlearn import __version__
-from fedunlearn.results import COST_COLUMNS, SHARED_TRAINING, Case
+from fedunlearn.results import COST_COLUMNS, NOBODY_NAMED, SHARED_TRAINING, Case, who
 from fedunlearn.results.certificates.thresholds import Judged, Thresholds, conclusion, judged
 
 FIRST = "0" * 64
@@ -85,7 +85,7 @@ class Served:
 
 @dataclass(frozen=True, slots=True)
 class Certificate:
-    """All that is said of one request; nothing of the leavers but their numbers."""
+    """All that is said of one request; of the leavers their numbers, and names if they have any."""
 
     seed: int
     strategy: str
@@ -108,6 +108,8 @@ class Certificate:
     """The word of answers.csv for the strategy; empty where there is none."""
     reason: str = ""
     """Why that is the answer."""
+    owners: tuple[str, ...] = ()
+    """What people call those who left, one for each, where the data set names owners."""
     previous: str = FIRST
     """SHA-256 of the JSON file of the certificate before this one; `chain.issue` sets it."""
 
@@ -121,6 +123,14 @@ class Certificate:
             raise ValueError(f"{self.issued!r} is no time")
         if list(self.clients) != sorted(set(self.clients)):
             raise ValueError(f"clients {list(self.clients)} are not ascending")
+        if self.owners and len(self.owners) != len(self.clients):
+            raise ValueError(f"{len(self.owners)} owners stand for {len(self.clients)} clients")
+
+    @property
+    def who(self) -> str:
+        """Who left, in words."""
+        named = dict(zip(self.clients, self.owners, strict=False))
+        return who("+".join(map(str, self.clients)), named)
 
     @property
     def case(self) -> Case:
@@ -174,18 +184,19 @@ def draft(
     commit: str | None,
     answer: str = "",
     reason: str = "",
+    owners: Mapping[int, str] = NOBODY_NAMED,
 ) -> Certificate:
     """Write the certificate of one row of a run's ``summary``, to be issued in a chain.
 
     ``summary`` holds the rows of all seeds: the spread of the retrained values comes from them.
     ``answer`` and ``reason`` are the run's about the strategy, where there are any.
     """
-    clients = str(row["clients"])
+    clients = sorted(int(client) for client in str(row["clients"]).split("+") if client)
     return Certificate(
         seed=_whole(row["seed"]),
         strategy=str(row["strategy"]),
         request=_whole(row["request"]),
-        clients=tuple(sorted(int(client) for client in clients.split("+") if client)),
+        clients=tuple(clients),
         served=served,
         costs={
             name: _whole(row[name]) if kind == "int64" else float(row[name])  # type: ignore[arg-type]
@@ -198,6 +209,7 @@ def draft(
         issued=datetime.now(UTC).strftime(TIME),
         answer=answer,
         reason=reason,
+        owners=tuple(owners[client] for client in clients) if owners else (),
     )
 
 

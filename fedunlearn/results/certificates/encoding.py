@@ -93,6 +93,7 @@ def encode(certificate: Certificate) -> bytes:
         "forgotten": certificate.forgotten,
         "verdict": certificate.verdict,
         "previous": certificate.previous,
+        **({"owners": certificate.owners} if certificate.owners else {}),
     }
     text = json.dumps(plain(content), indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False)
     return f"{text}\n".encode()
@@ -108,7 +109,8 @@ def decode(content: bytes) -> Certificate:
         raise ValueError(
             f"it has version {parsed.get('version')!r}; this version of fedunlearn reads {VERSION}"
         )
-    _check(parsed, _CERTIFICATE, "it")
+    named = isinstance(parsed, dict) and "owners" in parsed
+    _check(parsed, {**_CERTIFICATE, **({"owners": [str]} if named else {})}, "it")
     judged = [f.name for f in fields(Judged)]
     certificate = Certificate(
         seed=parsed["seed"],
@@ -135,6 +137,7 @@ def decode(content: bytes) -> Certificate:
         issued=parsed["issued"],
         answer=parsed["answer"],
         reason=parsed["reason"],
+        owners=tuple(parsed.get("owners", ())),
         previous=parsed["previous"],
     )
     if encode(certificate) != content:

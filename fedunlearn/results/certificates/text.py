@@ -3,7 +3,7 @@
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-from fedunlearn.results import MINUS_SIGN, amount, who
+from fedunlearn.results import MINUS_SIGN, amount
 from fedunlearn.results.certificates.certificate import Audited, Certificate, Purged
 from fedunlearn.results.certificates.encoding import digest, plain
 from fedunlearn.results.certificates.thresholds import Judged
@@ -21,8 +21,7 @@ def text(certificate: Certificate) -> str:
 
 
 def _lines(made: Certificate) -> Iterator[str]:
-    leavers = who("+".join(map(str, made.clients)))
-    yield f"# Deletion certificate: {leavers}"
+    yield f"# Deletion certificate: {made.who}"
     yield ""
     yield (
         f"Request {made.request} of seed {made.seed}, after training round {made.served.round}, "

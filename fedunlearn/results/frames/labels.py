@@ -1,10 +1,11 @@
 """Who holds how many records of which label, and who leaves."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import pandas as pd
 
-from fedunlearn.results import who
+from fedunlearn.results import NOBODY_NAMED, called, who
 
 FEW_CLIENTS, FEW_LABELS = 20, 25
 """Up to so many, each cell has room for its number."""
@@ -18,6 +19,8 @@ class LabelCounts:
     counts: pd.DataFrame
     """Records [labels, clients], in the order in which both are named in the run's files."""
     leavers: frozenset[int]
+    owners: Mapping[int, str] = field(default_factory=dict)
+    """What people call each client, where the data set names owners."""
 
     @property
     def clients(self) -> list[int]:
@@ -36,22 +39,26 @@ class LabelCounts:
 
     @property
     def records(self) -> pd.DataFrame:
-        """The same as rows ``client, label, train, leaver``; the last says whether it leaves."""
+        """The same as rows ``client, label, train, leaver``; with owners, ``called`` as well."""
         rows = self.counts.melt(ignore_index=False, value_name="train").reset_index()
         rows = rows[["client", "label", "train"]]
-        return rows.assign(leaver=rows["client"].isin(self.leavers))
+        rows = rows.assign(leaver=rows["client"].isin(self.leavers))
+        names = [called(int(client), self.owners) for client in rows["client"]]
+        return rows.assign(called=names) if self.owners else rows
 
     @property
     def who(self) -> str:
         """The leavers in words."""
-        return who("+".join(map(str, sorted(self.leavers))))
+        return who("+".join(map(str, sorted(self.leavers))), self.owners)
 
 
-def label_counts(clients: pd.DataFrame, summary: pd.DataFrame) -> LabelCounts:
+def label_counts(
+    clients: pd.DataFrame, summary: pd.DataFrame, owners: Mapping[int, str] = NOBODY_NAMED
+) -> LabelCounts:
     """Return the division under the first seed: unless ``split`` is set, each divides anew."""
     seed = int(clients["seed"].min())
     mine = clients[clients["seed"] == seed]
     counts = mine.pivot_table("train", "label", "client", aggfunc="sum", sort=False)
     named = "+".join(map(str, summary["clients"])).split("+")
     leavers = frozenset(int(client) for client in named if client)
-    return LabelCounts(seed, counts.sort_index(axis="columns"), leavers)
+    return LabelCounts(seed, counts.sort_index(axis="columns"), leavers, owners)

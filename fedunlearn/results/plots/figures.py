@@ -96,4 +96,4 @@ def _figures(run: Run) -> Iterator[tuple[str, Figure]]:
             if figure is not None:
                 yield f"{name}{ending}", figure
     if len(run.clients):
-        yield "labels", labels(run.clients, run.summary)
+        yield "labels", labels(run.clients, run.summary, run.owners)

@@ -1,6 +1,7 @@
 """Who holds how many records of which label, and who leaves."""
 
 import math
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -9,19 +10,22 @@ from matplotlib.axes import Axes
 from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
 
-from fedunlearn.results import LEAVER_COLOUR, leave
+from fedunlearn.checks import short
+from fedunlearn.results import LEAVER_COLOUR, NOBODY_NAMED, leave
 from fedunlearn.results.frames import LabelCounts, label_counts
 from fedunlearn.results.plots.style import FULL_WIDTH, NARROW, PLOT_STYLE
 
 
 @rc_context(PLOT_STYLE)
-def labels(clients: pd.DataFrame, summary: pd.DataFrame) -> Figure:
+def labels(
+    clients: pd.DataFrame, summary: pd.DataFrame, owners: Mapping[int, str] = NOBODY_NAMED
+) -> Figure:
     """Draw how many records of each label every client trains on, and who leaves.
 
     The first seed is shown: unless ``split`` is set, every seed divides the records anew. An empty
     cell is zero.
     """
-    label_table = label_counts(clients, summary)
+    label_table = label_counts(clients, summary, owners)
     names, numbers = list(label_table.counts.index), label_table.clients
     width = NARROW if len(numbers) <= 8 else FULL_WIDTH
     figure = Figure(figsize=(width, min(4.5, 0.17 * len(names) + 0.9)), layout="constrained")
@@ -50,11 +54,22 @@ def _draw_cells(figure: Figure, axes: Axes, labels: LabelCounts) -> None:
         _write_counts(axes, table)
         totals = [f"{number}\n{total:.0f}" for number, total in table.sum().items()]
         axes.set_xticks(np.arange(len(clients)) + 0.5, totals)
+        if labels.owners:
+            _name_owners(axes, labels, totals)
         axes.set_xlabel("Client, and how many records it trains on")
     else:
         figure.colorbar(mesh, label="Records", pad=0.01, fraction=0.05)
         axes.set_xticks(np.arange(0, len(clients), 10) + 0.5, list(map(str, clients[::10])))
         axes.set_xlabel("Client")
+
+
+def _name_owners(axes: Axes, labels: LabelCounts, totals: Sequence[str]) -> None:
+    """Write owners below their clients' numbers, upright where there are few of them."""
+    names = [short(labels.owners.get(client, ""), 18) for client in labels.clients]
+    told = [f"{total}\n{name}" for total, name in zip(totals, names, strict=True)]
+    crowded = len(names) > 6
+    told = [text.replace("\n", "  ") for text in told] if crowded else told
+    axes.set_xticks(axes.get_xticks(), told, rotation=90 if crowded else 0)
 
 
 def _write_counts(axes: Axes, table: pd.DataFrame) -> None:

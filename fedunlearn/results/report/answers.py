@@ -9,6 +9,7 @@ import pandas as pd
 from fedunlearn.results import (
     DID_NOT_TAKE,
     GAP_SUFFIX,
+    NOBODY_NAMED,
     RETRAIN_AGAIN,
     UTILITY_METRIC,
     amount,
@@ -68,14 +69,19 @@ class Answer:
         return self.outcome.replace(" ", "-")
 
 
-def answer(row: Mapping[Hashable, object], summary: pd.DataFrame, chief: str) -> Answer:
+def answer(
+    row: Mapping[Hashable, object],
+    summary: pd.DataFrame,
+    chief: str,
+    owners: Mapping[int, str] = NOBODY_NAMED,
+) -> Answer:
     """Say what ``row`` of answers.csv says; ``chief`` is the most telling measure.
 
     Where nothing could be decided, the sentence tells that measure next to retraining's as well.
     """
     strategy, outcome = str(row["strategy"]), str(row["answer"])
     served = summary[summary["request"] == row["request"]]
-    leavers = who(str(served["clients"].iloc[0]))
+    leavers = who(str(served["clients"].iloc[0]), owners)
     parts = [f"{VERBS[outcome].format(leavers)}. {row['reason']}"]
     case = served[served["strategy"] == strategy]
     if strategy != RETRAIN_AGAIN:

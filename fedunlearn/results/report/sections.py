@@ -106,17 +106,17 @@ def report(evidence: Evidence) -> Report:
 def served(evidence: Evidence, request: int) -> RequestSection:
     """Return the answers and the tables of one request."""
     summary, verdicts, answers = evidence.run.summary, evidence.verdicts, evidence.answers
-    mine = summary[summary["request"] == request]
+    mine, owners = summary[summary["request"] == request], evidence.run.owners
     chief = probe(mine)
     order = in_rank(summary, answers, request, chief)
     rows = answers[answers["request"] == request].set_index("strategy", drop=False)
     ranked = [name for name in (RETRAIN_AGAIN, *order) if name in rows.index]
     return RequestSection(
         request=request,
-        leavers=who(str(mine["clients"].iloc[0])),
-        answers=[answer(rows.loc[name].to_dict(), summary, chief) for name in ranked],
-        table=standings(summary, verdicts, order, request),
-        measures=everything(summary, verdicts, order, request),
+        leavers=who(str(mine["clients"].iloc[0]), owners),
+        answers=[answer(rows.loc[name].to_dict(), summary, chief, owners) for name in ranked],
+        table=standings(summary, verdicts, order, request, owners),
+        measures=everything(summary, verdicts, order, request, owners),
     )
 
 
@@ -277,8 +277,8 @@ def _others(evidence: Evidence, controls: Controls, order: list[str]) -> list[Se
         )
         if timed
         else None,
-        Section("timeline", "The requests", "", [timeline(left, int(rounds))]),
-        Section("labels", "Who holds what", "", [label_map(run.clients, run.summary)])
+        Section("timeline", "The requests", "", [timeline(left, int(rounds), run.owners)]),
+        Section("labels", "Who holds what", "", [label_map(run.clients, run.summary, run.owners)])
         if len(run.clients)
         else None,
         Section("certificates", "Certificates", "", tables=[proofs]) if proofs.rows else None,

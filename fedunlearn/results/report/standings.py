@@ -8,6 +8,7 @@ import pandas as pd
 from fedunlearn.results import (
     DID_NOT_TAKE,
     GAP_SUFFIX,
+    NOBODY_NAMED,
     RETRAIN,
     RETRAIN_AGAIN,
     card_or_plain,
@@ -42,7 +43,11 @@ Verdicts = Mapping[tuple[str, str], str]
 
 
 def standings(
-    summary: pd.DataFrame, verdicts: pd.DataFrame, order: Sequence[str], request: int
+    summary: pd.DataFrame,
+    verdicts: pd.DataFrame,
+    order: Sequence[str],
+    request: int,
+    owners: Mapping[int, str] = NOBODY_NAMED,
 ) -> Table:
     """Return the chief measures and the costs of one request: a row a strategy, in ``order``."""
     served = summary[summary["request"] == request]
@@ -63,7 +68,7 @@ def standings(
     spread = f"mean ± standard deviation over {seeds} seeds" if seeds > 1 else "one seed"
     models = goal["strategy"].nunique()
     spread += f", of retraining over {models} models each" if models > 1 else ""
-    leavers = who(str(served["clients"].iloc[0]))
+    leavers = who(str(served["clients"].iloc[0]), owners)
     return Table(
         name=f"standings-{request}",
         caption=f"All strategies next to retraining, after {leavers} left; {spread}",
@@ -74,7 +79,11 @@ def standings(
 
 
 def everything(
-    summary: pd.DataFrame, verdicts: pd.DataFrame, order: Sequence[str], request: int
+    summary: pd.DataFrame,
+    verdicts: pd.DataFrame,
+    order: Sequence[str],
+    request: int,
+    owners: Mapping[int, str] = NOBODY_NAMED,
 ) -> Table:
     """Return all measures of one request: a row a measure, a column a strategy."""
     served = summary[summary["request"] == request]
@@ -85,7 +94,7 @@ def everything(
     ]
     return Table(
         name=f"measures-{request}",
-        caption=f"Every measure after {who(str(served['clients'].iloc[0]))} left",
+        caption=f"Every measure after {who(str(served['clients'].iloc[0]), owners)} left",
         headings=("Measure", RETRAIN, *order),
         rows=tuple(rows),
         notes=_notes(verdicts, request),

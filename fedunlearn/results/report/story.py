@@ -5,16 +5,17 @@ from typing import Any
 
 import pandas as pd
 
-from fedunlearn.results import retrained_rows, unlearned_rows, who
+from fedunlearn.results import NOBODY_NAMED, retrained_rows, unlearned_rows, who
 
 NUMERALS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
 
 
-def title(summary: pd.DataFrame) -> str:
+def title(summary: pd.DataFrame, owners: Mapping[int, str] = NOBODY_NAMED) -> str:
     """Return who left, and how many strategies tried to forget them."""
     if summary.empty:
         return "No request was served"
-    left = ", then ".join(who(str(c)) for c in summary.drop_duplicates("request")["clients"])
+    asked = summary.drop_duplicates("request")["clients"]
+    left = ", then ".join(who(str(clients), owners) for clients in asked)
     count = unlearned_rows(summary)["strategy"].nunique()
     tried = "strategy" if count == 1 else "strategies"
     shown = NUMERALS[count] if count < len(NUMERALS) else str(count)

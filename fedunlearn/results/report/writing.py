@@ -35,7 +35,7 @@ def _of_run(folder: Path, declared: Declared) -> list[Path]:
     if evidence.run.summary.empty:
         raise Refused(f"{folder} has served no request yet, so there is nothing to report.")
     content_of_run = report(evidence)
-    head = title(evidence.run.summary)
+    head = title(evidence.run.summary, evidence.run.owners)
     below = setting(evidence.run.summary, evidence.config)
     content = {"report": content_of_run, "signs": SIGNS, "how": HOW}
     html = page("run.html", title=head, setting=below, **content)

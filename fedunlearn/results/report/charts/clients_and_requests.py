@@ -1,12 +1,19 @@
 """The federation and what it keeps: label map, timeline of requests, store, who pays."""
 
 import json
+from collections.abc import Mapping
 from typing import Any
 
 import altair as alt
 import pandas as pd
 
-from fedunlearn.results import GREY_COLOUR, LEAVER_COLOUR, PLAIN_COLOUR, who
+from fedunlearn.results import (
+    GREY_COLOUR,
+    LEAVER_COLOUR,
+    NOBODY_NAMED,
+    PLAIN_COLOUR,
+    who,
+)
 from fedunlearn.results.frames import LabelCounts, label_counts
 from fedunlearn.results.report.cells import Cell, Table, number
 from fedunlearn.results.report.charts.chart import Chart, Controls, finished, named, rows_of
@@ -16,9 +23,11 @@ MANY = 2500
 """Beyond so many cells of the label map its table is left to clients.csv."""
 
 
-def label_map(clients: pd.DataFrame, summary: pd.DataFrame) -> Chart:
+def label_map(
+    clients: pd.DataFrame, summary: pd.DataFrame, owners: Mapping[int, str] = NOBODY_NAMED
+) -> Chart:
     """Draw how many records of each label every client trains on, under the first seed."""
-    label_table = label_counts(clients, summary)
+    label_table = label_counts(clients, summary, owners)
     labels, numbers = list(label_table.counts.index), label_table.clients
     text = (
         f"Heat map of training records: {len(labels)} labels by {len(numbers)} clients under seed "
@@ -28,13 +37,13 @@ def label_map(clients: pd.DataFrame, summary: pd.DataFrame) -> Chart:
     data = {"records": label_table.records, "leavers": pd.DataFrame({"client": leavers})}
     height = max(140, 22 * min(len(labels), 25))
     most = float(label_table.most)
-    layers = alt.layer(*_cells(labels, most, few=label_table.few))
+    layers = alt.layer(*_cells(labels, most, few=label_table.few, owned=bool(label_table.owners)))
     spec = finished(layers, data, title="", height=height, description=text)
     table = _held(label_table) if label_table.counts.size <= MANY else None
     return Chart("label-map", "Who holds what", text, spec, table)
 
 
-def _cells(labels: list[str], most: float, *, few: bool) -> list[alt.Chart]:
+def _cells(labels: list[str], most: float, *, few: bool, owned: bool) -> list[alt.Chart]:
     """Draw a cell a client and label, the darker the more records, up to ``most`` of them.
 
     Where there are ``few``, their numbers are written into them. A mark is above who leaves.
@@ -48,7 +57,7 @@ def _cells(labels: list[str], most: float, *, few: bool) -> list[alt.Chart]:
         title="Records", legend=None if few else alt.Legend(orient="bottom", gradientLength=200),
     )  # fmt: skip
     tips = [
-        alt.Tooltip("client:O"),
+        alt.Tooltip("called:N", title="client") if owned else alt.Tooltip("client:O"),
         alt.Tooltip("label:N"),
         alt.Tooltip("train:Q", title="records"),
     ]
@@ -81,9 +90,11 @@ def _held(labels: LabelCounts) -> Table:
     )
 
 
-def timeline(requests: pd.DataFrame, rounds: int) -> Chart:
+def timeline(
+    requests: pd.DataFrame, rounds: int, owners: Mapping[int, str] = NOBODY_NAMED
+) -> Chart:
     """Draw training as a line and each request on it."""
-    left = requests.assign(who=[who(str(clients)) for clients in requests["clients"]])
+    left = requests.assign(who=[who(str(clients), owners) for clients in requests["clients"]])
     x = alt.X(
         "after:Q", title="Training round", scale=alt.Scale(domain=[0, rounds], nice=False),
         axis=alt.Axis(format="d", tickMinStep=1, grid=False),
@@ -174,7 +185,7 @@ def harm(paid: pd.DataFrame, controls: Controls, order: list[str]) -> Chart:
     x = alt.X("change:Q", title=["Change in accuracy (points),", "from before to after forgetting"])
     tips = [
         alt.Tooltip("strategy:N"),
-        alt.Tooltip("client:O"),
+        alt.Tooltip("called:N", title="client"),
         alt.Tooltip("change:Q", format="+.1f", title="change (points)"),
         alt.Tooltip("before:Q", format=".1%"),
         alt.Tooltip("after:Q", format=".1%"),
