@@ -79,6 +79,10 @@ class Stream(IntEnum):
     """Which owners of records are clients; the same in all runs."""
     AUGMENTATION = 28
     """How a client's records are changed before it trains: beside its order of records."""
+    STRAGGLING = 29
+    """Whether a client stops early: beside its order of records."""
+    DROPOUT = 30
+    """Who of a cohort does not reply: by round, the i-th draw is that of client i."""
 
 
 def entropy(seed: int, stream: Stream, *more: int) -> Entropy:

@@ -15,7 +15,7 @@ from fedunlearn.data import ClientId
 from fedunlearn.local import CohortWork, Trainer
 from fedunlearn.models import Vector, mean
 from fedunlearn.randomness import Stream, entropy
-from fedunlearn.unlearning import Training, cohort
+from fedunlearn.unlearning import Training, absent, cohort
 
 HOST_BUDGET = 2**30
 """Bytes of the matrices of one call: further members wait for their turn."""
@@ -63,8 +63,10 @@ def _together(
     weights = [member.initial for member in members]
     states = [training.server.start(model) for model in weights]
     for number in range(1, rounds + 1):
-        cohorts = [cohort(member.clients, size, member.seed, number) for member in members]
+        cohorts = [_replying(member, size, training.dropout, number) for member in members]
         rows = [(row, client) for row, clients in enumerate(cohorts) for client in clients]
+        if not rows:
+            continue
         work = CohortWork(
             starts=torch.stack([weights[row] for row, _ in rows]),
             clients=[client for _, client in rows],
@@ -75,9 +77,18 @@ def _together(
         trained = trainer.train(work)
         split = torch.split(trained.weights, [len(clients) for clients in cohorts])
         for place, (clients, models) in enumerate(zip(cohorts, split, strict=True)):
+            if not clients:
+                continue
             examples = torch.tensor([len(trainer.shards.span(client)) for client in clients])
             update = mean(models - weights[place], examples)
             weights[place], states[place] = training.server.step(
                 weights[place], update, states[place]
             )
     return torch.stack(weights)
+
+
+def _replying(member: Member, size: int, dropout: float, round: int) -> list[ClientId]:
+    """Return who of a member's cohort replies."""
+    asked = cohort(member.clients, size, member.seed, round)
+    away = absent(asked, dropout, member.seed, round)
+    return [client for client in asked if client not in away]

@@ -24,6 +24,7 @@ from fedunlearn.unlearning import (
     ScopedClients,
     Training,
     TrainingTask,
+    absent,
     cohort,
     corrected_rounds,
     run_rounds,
@@ -58,7 +59,9 @@ class GridChannel:
     def train(self, asking: ScopedClients, task: TrainingTask) -> Updates:
         """Let clients train; see `strategy.Clients.train`."""
         weights, number, rate = task.weights, task.round, f"{task.work.lr(task.round):g}"
-        clients = self._cohort(asking, number) if task.who is None else task.who
+        clients = task.who if task.who is not None else self._replying(asking, task)
+        if not clients:
+            return Updates((), weights.new_empty(0, len(weights)), torch.empty(0).long())
         config: dict[str, ConfigRecordValues] = {
             "work": encode(task.work),
             "round": number,
@@ -120,6 +123,15 @@ class GridChannel:
         size = self.training.cohort_size(len(self.connection.nodes))
         return cohort(asking.ids, size, asking.seed, round)
 
+    def _replying(self, asking: ScopedClients, task: TrainingTask) -> tuple[ClientId, ...]:
+        """Return who of a round's cohort replies; the others are charged what they were sent."""
+        asked = self._cohort(asking, task.round)
+        away = absent(asked, self.training.dropout, asking.seed, task.round)
+        down = task.weights.nbytes * (1 if task.other is None else 2)
+        for client in sorted(away):
+            asking.ledger.charge(client, down=down, samples=0, seconds=0.0)
+        return tuple(client for client in asked if client not in away)
+
     def _exchange(
         self,
         asking: ScopedClients,
@@ -147,7 +159,7 @@ class GridChannel:
             if diverged and any(NOT_FINITE in line or TOO_LONG in line for line in lines):
                 lines.append(diverged)
             raise ClientFailed("\n".join(lines))
-        down = payload(contents[0].array_records["arrays"]) if contents else 0
+        down = payload(contents[0].array_records["arrays"])
         replies = {c: judged.good[nodes[c]] for c in clients if nodes[c] in judged.good}
         for client, reply in replies.items():
             asking.ledger.charge(

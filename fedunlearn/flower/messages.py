@@ -27,6 +27,7 @@ from fedunlearn.local import (
     Schedule,
     SensorAugmentation,
     Sgd,
+    Straggling,
     UnlearningCrossEntropy,
     VirtualTeacher,
 )
@@ -35,7 +36,7 @@ KINDS: frozenset[type] = frozenset(
     {
         *(LocalWork, Schedule, Ball, Sgd, Adam, DiagonalFisher),
         *(CrossEntropy, Corrected, Distillation, Proximal),
-        *(ImageAugmentation, SensorAugmentation),
+        *(ImageAugmentation, SensorAugmentation, Straggling),
         *(Ascent, PseudoLabels, UnlearningCrossEntropy, VirtualTeacher),
     }
 )

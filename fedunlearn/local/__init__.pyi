@@ -12,6 +12,7 @@ from .optimizers import DiagonalFisher as DiagonalFisher
 from .optimizers import Sgd as Sgd
 from .schedule import Schedule as Schedule
 from .sgd import train_locally as train_locally
+from .straggling import Straggling as Straggling
 from .trained import CohortWork as CohortWork
 from .trained import Trained as Trained
 from .trainers import Threads as Threads

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from fedunlearn.checks import Refused
-from fedunlearn.data import ClientId, Shards
+from fedunlearn.data import ClientId, Indices, Shards
 from fedunlearn.local.ball import Ball
 from fedunlearn.local.batches import Group, groups
 from fedunlearn.local.class_weights import shares
@@ -49,9 +49,9 @@ def train_cohort(
     if work.augmentation is not None:
         shards, clients = shown(shards, clients, work, rngs), range(len(clients))
     spans = [shards.span(client) for client in clients]
-    sizes = [work.sizes(len(span)) for span in spans]
+    sizes = [work.taken(len(span), rng) for span, rng in zip(spans, rngs, strict=True)]
     order = sorted(range(len(clients)), key=lambda row: -len(sizes[row]))
-    drawn = [work.order(len(spans[row]), rngs[row]) + spans[row].start for row in order]
+    drawn = [_drawn(work, spans[row], sum(sizes[row]), rngs[row]) for row in order]
     parameters, lr = network.layout.parameters, work.lr(round)
     begun = starts.expand(len(order), -1) if starts.dim() == 1 else starts[order]
     active, buffers = begun[:, parameters].clone(), begun[:, parameters.stop :]
@@ -77,6 +77,11 @@ def train_cohort(
         for row, taken in zip(order, held.taken.flatten().tolist(), strict=True):
             sizes[row] = sizes[row][:taken]
     return Trained(trained, [sum(each) for each in sizes])
+
+
+def _drawn(work: LocalWork, span: range, samples: int, rng: np.random.Generator) -> Indices:
+    """Return the numbers of the records that a client takes one after another, [samples]."""
+    return work.order(len(span), rng)[:samples] + span.start
 
 
 def _require_deterministic(network: Network) -> None:

@@ -34,10 +34,11 @@ def train_locally(
     weights, buffers = leaves.memory[parameters], leaves.memory[parameters.stop :]
     state = work.optimizer.start(weights)
     images, counts = work.shown(images, rng), work.counts(labels)
-    order = torch.from_numpy(work.order(len(labels), rng)).to(labels.device)
+    sizes = work.taken(len(labels), rng)
+    order = torch.from_numpy(work.order(len(labels), rng)[: sum(sizes)]).to(labels.device)
     net = network.in_training(rng)  # a stochastic net draws by it after the order of records
     processed = 0
-    for count, rows in enumerate(torch.split(order, work.sizes(len(labels))), start=1):
+    for count, rows in enumerate(torch.split(order, sizes), start=1):
         inputs, targets = images.index_select(0, rows), labels.index_select(0, rows)
         square = None
         share = None if counts is None else shares(counts[rows]).to(weights.dtype)

@@ -16,6 +16,7 @@ from fedunlearn.local.class_weights import ClassWeights
 from fedunlearn.local.objectives import CrossEntropy, Distillation, Objective
 from fedunlearn.local.optimizers import LocalOptimizer, Sgd
 from fedunlearn.local.schedule import Schedule
+from fedunlearn.local.straggling import Straggling
 from fedunlearn.randomness import Stream, sibling
 
 
@@ -43,6 +44,8 @@ class LocalWork:
     """What records of each class count: a list of numbers, or balanced; None: all the same."""
     augmentation: Augmentation | None = None
     """How records are changed before each round, for training alone; None: not at all."""
+    straggling: Straggling | None = None
+    """How some clients stop early; None: none does."""
 
     def __post_init__(self) -> None:
         """Raise `Refused` for values outside their range."""
@@ -84,6 +87,11 @@ class LocalWork:
         full, last = divmod(records, self.batch_size)
         return (([self.batch_size] * full + [last] * (last > 0)) * self.epochs)[: self.batches]
 
+    def taken(self, records: int, rng: np.random.Generator) -> list[int]:
+        """Return the records of each step that the client of ``rng`` takes before it stops."""
+        sizes = self.sizes(records)
+        return sizes if self.straggling is None else sizes[: self.straggling.steps(len(sizes), rng)]
+
     def samples(self, records: int) -> int:
-        """Return how many records all steps take together, a record counted once an epoch."""
+        """Return how many records all steps take, a record counted once an epoch."""
         return sum(self.sizes(records))

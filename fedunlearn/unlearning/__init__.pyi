@@ -38,6 +38,7 @@ from .strategy import Guarantee as Guarantee
 from .strategy import Second as Second
 from .strategy import UnlearningStrategy as UnlearningStrategy
 from .training import Training as Training
+from .training import absent as absent
 from .training import cohort as cohort
 from .training import run_rounds as run_rounds
 from .training import server_rng as server_rng

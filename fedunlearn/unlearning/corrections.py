@@ -98,11 +98,11 @@ class Scaffold:
     def check(self, work: LocalWork, server: ServerOptimizer) -> None:
         """Refuse work whose way is not its number of steps times their mean gradient."""
         plain = isinstance(work.optimizer, Sgd) and not work.optimizer.momentum
-        if not plain or work.clip_norm is not None or work.bound is not None:
+        if not plain or any((work.clip_norm, work.bound, work.straggling)):
             raise checks.Refused(
                 "SCAFFOLD reads clients' gradients out of their updates, which it can for plain "
-                "SGD only: set training.work.optimizer.momentum=0 and training.work.clip_norm="
-                "null, or choose training=feddyn."
+                "SGD of known steps only: set training.work.optimizer.momentum=0, training.work."
+                "clip_norm=null and training.work.straggling=null, or choose training=feddyn."
             )
 
     def corrected(self, work: LocalWork) -> LocalWork:

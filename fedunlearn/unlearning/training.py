@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from fedunlearn import checks, randomness
-from fedunlearn.checks import Count, CountFromZero, Positive, ShareAboveZero
+from fedunlearn.checks import Count, CountFromZero, Positive, ShareAboveZero, ShareBelowOne
 from fedunlearn.data import ClientId
 from fedunlearn.history import Updates
 from fedunlearn.local import LocalWork
@@ -26,6 +26,8 @@ class Training:
     """Rounds of training."""
     cohort: ShareAboveZero = 1.0
     """Share of the clients that a round asks."""
+    dropout: ShareBelowOne = 0.0
+    """Chance that a client who is asked in a round does not reply, which costs the message."""
     tolerated_failures: CountFromZero = 0
     """Clients of a round that may fail before the run stops."""
     timeout: Positive | None = None
@@ -62,6 +64,19 @@ def cohort(present: Collection[ClientId], size: int, seed: int, round: int) -> t
     # The i-th number of a stream does not depend on how many are drawn after it.
     draws = randomness.rng(seed, Stream.COHORT, round).random(ids[-1] + 1)
     return tuple(sorted(sorted(ids, key=draws.__getitem__)[:size]))
+
+
+def absent(
+    asked: Collection[ClientId], dropout: float, seed: int, round: int
+) -> frozenset[ClientId]:
+    """Return who of those ``asked`` in a round does not reply, each with chance ``dropout``.
+
+    As in `cohort`, it is a function of ``(seed, round, client)`` alone.
+    """
+    if not dropout or not asked:
+        return frozenset()
+    draws = randomness.rng(seed, Stream.DROPOUT, round).random(max(asked) + 1)
+    return frozenset(client for client in asked if draws[client] < dropout)
 
 
 def server_rng(seed: int, leavers: Collection[ClientId], round: int) -> np.random.Generator:

@@ -7,7 +7,7 @@ from fedunlearn.attacks import training_bank as bank_module
 from fedunlearn.attacks.training_bank import Member, train_bank
 from fedunlearn.data import Backdoor, Digits, Dirichlet, Scenario, build_federation
 from fedunlearn.flower import Local
-from fedunlearn.local import LocalWork, Sgd, Threads
+from fedunlearn.local import ImageAugmentation, LocalWork, Sgd, Straggling, Threads
 from fedunlearn.models import Mlp
 from fedunlearn.unlearning import Access, FedAvgM, Training
 from tests.support.grid_clients import scenario_clients
@@ -17,6 +17,15 @@ TRAININGS = {
     "all clients": Training(rounds=3, work=LocalWork(epochs=1)),
     "cohorts and server momentum": Training(
         rounds=4, cohort=0.4, work=LocalWork(1, optimizer=Sgd(0.05)), server=FedAvgM()
+    ),
+    "absences and changed records": Training(
+        rounds=4,
+        dropout=0.5,
+        work=LocalWork(
+            epochs=2,
+            straggling=Straggling(0.5),
+            augmentation=ImageAugmentation(shift=1, noise=0.1),
+        ),
     ),
 }
 

@@ -67,7 +67,7 @@ FEDDYN = Training(rounds=4, correction=FedDyn())
         (SCAFFOLD, FedRecover(), "sets against work that is not corrected .*of their day"),
         (SCAFFOLD, FedEraser(), "sets against work that is not corrected"),
         (SCAFFOLD, Sifu(), "certifies what it does for plain averages only"),
-        (SCAFFOLD, RapidRetrain(), "plain SGD only"),
+        (SCAFFOLD, RapidRetrain(), "plain SGD of known steps only"),
         (FEDDYN, FedAccum(), "adds up what clients sent .* not the mean of what they sent"),
         (FEDDYN, FedRecover(), "Choose another strategy, or set training=fedavg"),
     ],

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from fedunlearn.flower import Local, Ray
-from fedunlearn.local import CrossEntropy, ImageAugmentation, LocalWork, Schedule, Sgd
+from fedunlearn.local import CrossEntropy, ImageAugmentation, LocalWork, Schedule, Sgd, Straggling
 from fedunlearn.unlearning import FedDyn, Scaffold, Training
 from tests.support.small_federation import bytes_of, train_small
 
@@ -28,6 +28,9 @@ CHOICES = {
         cohort=0.75,
         work=LocalWork(epochs=2, optimizer=Sgd(0.05, momentum=0)),
         correction=Scaffold(),
+    ),
+    "dropping out and straggling": Training(
+        rounds=3, dropout=0.3, work=LocalWork(epochs=3, straggling=Straggling(0.5, 0.4))
     ),
     "feddyn": Training(rounds=3, cohort=0.75, work=LocalWork(epochs=2), correction=FedDyn(0.1)),
 }

@@ -170,7 +170,7 @@ def test_what_is_sent_along_is_charged():
         (lambda: Training(correction=Scaffold()), r"training\.work\.optimizer\.momentum=0"),
         (
             lambda: Training(work=LocalWork(optimizer=Adam()), correction=Scaffold()),
-            "plain SGD only",
+            "plain SGD of known steps only",
         ),
         (
             lambda: Training(

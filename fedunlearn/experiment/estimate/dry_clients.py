@@ -17,6 +17,7 @@ from fedunlearn.unlearning import (
     Second,
     Training,
     TrainingTask,
+    absent,
     cohort,
 )
 
@@ -159,7 +160,9 @@ class DryChannel:
 
     def train(self, asking: ScopedClients, task: TrainingTask) -> Updates:
         """Charge what messages would cost; the updates may be changed in place."""
-        clients = self._cohort(asking, task.round) if task.who is None else task.who
+        clients = task.who
+        if clients is None:
+            clients = self._replying(asking, task.round, task.weights, task.other)
         updates = self._charged(asking, clients, task.weights, task.work, task.other)
         return replace(updates, deltas=updates.deltas.clone())
 
@@ -169,7 +172,8 @@ class DryChannel:
         """Charge for ordinary rounds; the models, too, are one number in memory."""
         second = None if self.training.correction is None else weights
         for number in range(first, last + 1):
-            updates = self._charged(asking, self._cohort(asking, number), weights, work, second)
+            clients = self._replying(asking, number, weights, second)
+            updates = self._charged(asking, clients, weights, work, second)
             weights = (weights[:1] + NUDGE).expand_as(weights)
             yield updates, weights
 
@@ -182,9 +186,17 @@ class DryChannel:
             asking.ledger.charge(client, down=down, up=up, samples=held, seconds=0.0)
         return dict.fromkeys(sorted(asking.ids), nothing)
 
-    def _cohort(self, asking: ScopedClients, round: int) -> tuple[ClientId, ...]:
+    def _replying(
+        self, asking: ScopedClients, round: int, weights: Vector, other: Second | None
+    ) -> tuple[ClientId, ...]:
+        """Return who of a round's cohort replies, and charge what the others are sent."""
         size = self.training.cohort_size(len(self.records))
-        return cohort(asking.ids, size, asking.seed, round)
+        asked = cohort(asking.ids, size, asking.seed, round)
+        away = absent(asked, self.training.dropout, asking.seed, round)
+        down = weights.nbytes * (1 if other is None else 2)
+        for client in sorted(away):
+            asking.ledger.charge(client, down=down, samples=0, seconds=0.0)
+        return tuple(client for client in asked if client not in away)
 
     def _charged(
         self,
