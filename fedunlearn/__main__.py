@@ -13,7 +13,11 @@ ROOT = os.path.dirname(os.path.dirname(os.path.realpath(__file__)))
 
 def main() -> None:
     """Let the working directory be imported from, last of all, and run the command."""
-    admit(os.getcwd())
+    try:
+        admit(os.getcwd())
+    except SystemExit as refusal:
+        sys.stderr.write(f"{refusal}\n")
+        sys.exit(2)
     import_module("fedunlearn.simulations.__main__").main()
 
 

@@ -1,7 +1,10 @@
 """The `fedunlearn` command: pick a simulation, hand it the rest of the command line."""
 
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext, redirect_stdout
 from importlib import import_module
+from io import StringIO
 
 from fedunlearn import __version__
 
@@ -25,6 +28,9 @@ COMMANDS = {
 
 CONFIGURED = ("withdraw", "compare", "estimate", "doctor")
 """Those that take keys of the configuration."""
+
+ONLY_PRINT = ("--cfg", "-c", "--info", "-i", "--hydra-help", "--version")
+"""Hydra's flags that run nothing."""
 
 EXAMPLES = """\
 examples:
@@ -71,7 +77,13 @@ def run() -> None:
     if command not in COMMANDS:
         from fedunlearn.checks import nearest  # half the time of --help
 
-        sys.stderr.write(f"fedunlearn {command} is no command{nearest(command, COMMANDS)}\n")
+        word = command.lstrip("-")
+        instead = (
+            f". A command comes first: fedunlearn withdraw {word}."
+            if "=" in word
+            else nearest(command, COMMANDS)
+        )
+        sys.stderr.write(f"fedunlearn {command} is no command{instead}\n")
         sys.exit(2)
     arguments = sys.argv[2:]
     if command in CONFIGURED and {"-h", "--help"} & set(arguments):
@@ -87,7 +99,19 @@ def run() -> None:
             arguments = begun(command, arguments)
     sys.argv = [f"fedunlearn {command}", *arguments]
     # Each command imports what it needs: `plot` starts without torch's seconds.
-    import_module(f".{command}", __package__).main()
+    with printed_at_once() if any(a in ONLY_PRINT for a in arguments) else nullcontext():
+        import_module(f".{command}", __package__).main()
+
+
+@contextmanager
+def printed_at_once() -> Iterator[None]:
+    """Hold what Hydra prints until it is done: it has a traceback for readers that go away."""
+    held = StringIO()
+    try:
+        with redirect_stdout(held):
+            yield
+    finally:
+        sys.stdout.write(held.getvalue())
 
 
 if __name__ == "__main__":

@@ -31,7 +31,8 @@ def strategies(cfg: DictConfig, chosen: str) -> dict[str, DictConfig]:
     named = cfg.strategies
     if named != "all" and not (OmegaConf.is_list(named) and len(named)):
         raise Refused(
-            f"strategies must be all, or a list such as [none,retrain], not {short(str(named))}."
+            f"strategies must be all, or a list such as [none,retrain], not {short(str(named))}. "
+            "One strategy is a list as well: 'strategies=[federaser]'."
         )
     entries = ["all"] if named == "all" else OmegaConf.to_container(named, resolve=True)
     assert isinstance(entries, list)

@@ -93,7 +93,7 @@ def experiment(cfg: DictConfig, strategies: Mapping[str, DictConfig]) -> experim
         recovery=made("recovery", cfg.recovery),
         store=made("store", keeping, "history"),
         policy=made("policy", cfg.policy),
-        budget=None if allowed is None else history.budget.parse(allowed),
+        budget=None if allowed is None else history.byte_amounts.parse(allowed),
         thresholds=made("thresholds", cfg.certificate, "certificate"),
         margins=made("margins", cfg.answer, "answer"),
         engine=made("engine", cfg.engine),

@@ -17,7 +17,9 @@ from pathlib import Path
 from typing import Any
 
 from fedunlearn import checks
-from fedunlearn.checks import FieldRefused
+from fedunlearn.checks import FieldRefused, Refused
+
+from .search_path import not_found
 
 OURS = ("fedunlearn", "strategies")
 
@@ -48,6 +50,7 @@ def require(where: str, part: Any) -> None:
     built first.
     """
     for place, inside in _parts(where, part):
+        require_module(place, str(inside["_target_"]))
         found = described(str(inside["_target_"]))
         values = {key: value for key, value in inside.items() if key != "_target_"}
         if found is None or not found.checked or not values.keys() <= found.fields.keys():
@@ -56,6 +59,17 @@ def require(where: str, part: Any) -> None:
             if name in values and not any(_parts("", values[name])):
                 for key, rest in checks.wrong(annotation, name, values[name]):
                     raise FieldRefused(place, key, rest)
+
+
+def require_module(where: str, target: str) -> None:
+    """Raise `Refused` where the package of a class is nowhere."""
+    try:
+        absent = find_spec(target.partition(".")[0]) is None
+    except (ImportError, ValueError):
+        return
+    if absent:
+        error = ImportError(f"Error locating target '{target}'")
+        raise Refused(f"{where} cannot be built: {not_found(error)}")
 
 
 def _parts(where: str, part: Any) -> Iterator[tuple[str, Mapping[str, Any]]]:

@@ -1,13 +1,15 @@
 """What a user got wrong is one sentence and exit code 2, before any training."""
 
+import argparse
 import contextlib
 import re
 import sys
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
+import yaml
 from hydra import compose, version
 from hydra._internal.hydra import Hydra
 from hydra._internal.utils import create_config_search_path, get_args_parser
@@ -52,7 +54,7 @@ def check_command_line(command: str, check: Callable[[Any], object]) -> None:
 
     Raises `Refused`. Hydra's own flags that only print something are left to Hydra.
     """
-    args = get_args_parser().parse_args()
+    args = _parsed()
     only_prints = args.help or args.hydra_help or args.cfg or args.info or args.shell_completion
     if only_prints or args.config_path or args.config_name or args.experimental_rerun:
         return
@@ -62,22 +64,33 @@ def check_command_line(command: str, check: Callable[[Any], object]) -> None:
         for overrides in _alternatives(args.overrides if args.multirun else None, args.overrides):
             cfg = composed(overrides)
             unheeded.require_used(command, overrides, cfg)
+            place = Path(cfg.hydra.sweep.dir if args.multirun else cfg.hydra.run.dir)
+            require_space(place)
             check(cfg)
             tuning.prepare(cfg)
-        place = Path(cfg.hydra.sweep.dir if args.multirun else cfg.hydra.run.dir)
         if not (cfg.resume or cfg.overwrite):
             experiment.require_free(place, below=args.multirun)
-        require_space(place)
 
 
 def require_one_configuration(command: str) -> None:
     """Raise `Refused` for flags that sweep or compose otherwise, in a command that runs nothing."""
-    args = get_args_parser().parse_args()
+    args = _parsed()
     if args.multirun or args.config_path or args.config_name or args.experimental_rerun:
         raise Refused(
             f"fedunlearn {command} examines one configuration: leave out -m, --config-path, "
             "--config-name and --experimental-rerun."
         )
+
+
+def _parsed() -> argparse.Namespace:
+    """Read Hydra's own flags; raise `Refused` for one that is none."""
+    parser: argparse.ArgumentParser = get_args_parser()
+
+    def refuse(message: str) -> NoReturn:
+        raise Refused(f"{message}. Keys are written KEY=VALUE, without --. --hydra-help has flags.")
+
+    parser.error = refuse  # type: ignore[method-assign]
+    return parser.parse_args()
 
 
 @contextlib.contextmanager
@@ -137,7 +150,11 @@ def composed(overrides: list[str]) -> DictConfig:
             warnings.simplefilter("ignore")
             return compose("config", overrides=overrides, return_hydra_config=True)
     except MissingConfigException as error:
-        group, _, name = str(error.missing_cfg_file).rpartition("/")
+        missing = str(error.missing_cfg_file)
+        group, _, name = missing.rpartition("/")
+        path = next((o for o in overrides if o.endswith(missing.partition("/")[2])), "")
+        if "/" in key_and_value(path)[1]:
+            raise Refused(remedies.no_path(*key_and_value(path))) from None
         raise Refused(
             f"{group}={name} does not exist{nearest(name, error.options or [])} "
             f"{search_path.looked(group)}"
@@ -150,5 +167,10 @@ def composed(overrides: list[str]) -> DictConfig:
             raise Refused(remedies.first_line(error)) from None
         others = [o for o in overrides if key_and_value(o)[0] != key.group(1)]
         raise Refused(remedies.absent(key.group(1), others)) from None
+    except yaml.YAMLError as error:
+        raise Refused(remedies.unreadable(error)) from None
+    except UnicodeDecodeError as error:
+        own = search_path.own_folder()
+        raise Refused(f"A file of conf/ in {own} is no text in UTF-8: {error}.") from None
     except ValueError as error:
         raise Refused(remedies.no_choice(overrides, error)) from None

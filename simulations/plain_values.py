@@ -6,12 +6,14 @@ A wrong value is told in the sentence in which its class would tell it.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from fedunlearn import checks, data, unlearning
+from fedunlearn import checks, data, history, unlearning
 from fedunlearn.checks import Refused
+from fedunlearn.results.certificates import private_key
 
 from . import field_ranges, withdrawals
 from .withdrawals import value
@@ -64,6 +66,10 @@ def require(cfg: DictConfig, strategies: Mapping[str, DictConfig]) -> None:
         if group == "history":
             part.pop("budget", None)  # the experiment's own
         field_ranges.require(group, part)
+    if cfg.history.get("budget") is not None:
+        history.byte_amounts.parse(cfg.history.budget)
+    if cfg.signing_key is not None:
+        private_key(Path(cfg.signing_key).expanduser().absolute())
     for key in {"seed", "seeds"} & set(cfg):
         seeds(cfg[key], key)
 

@@ -3,14 +3,21 @@
 import contextlib
 import re
 
+import yaml
 from hydra import compose
 from hydra.errors import HydraException, OverrideParseException
 from omegaconf.errors import OmegaConfBaseException
 
-from fedunlearn.checks import nearest
+from fedunlearn.checks import nearest, short
 
 from . import settings
 from .overrides import key_and_value
+
+SHOWN = 4
+"""Keys of one name that a sentence lists."""
+
+MAIN_KEYS = ("seed", "seeds", "strategies", "heldout", "proxy", "references", "cache", "run")
+"""Keys of no group."""
 
 
 def choose(group: str) -> str:
@@ -32,10 +39,16 @@ def no_choice(overrides: list[str], error: ValueError) -> str:
 def unparsed(error: OverrideParseException) -> str:
     """Say that one word of the command line is no ``KEY=VALUE``, and why."""
     text, reason = str(error.override), first_line(error)
+    name, _, value = text.partition(":")
+    if "=" not in text and name in {*settings.known_groups(), *MAIN_KEYS}:
+        return f"{text} is no KEY=VALUE. Write {name}={value or 'VALUE'}."
     if "=" not in text:
         return f"{text} is no KEY=VALUE. fedunlearn explain {text} says whether it is a word here."
     if reason.startswith(text.partition("=")[0]):
         return reason  # of several values for one key
+    pairs = (("[", "]"), ("{", "}"), ("(", ")"))
+    if any(text.count(opening) != text.count(closing) for opening, closing in pairs):
+        reason = "a bracket is not closed, or not opened"
     return f"{text} cannot be read ({reason}). Lists are [1,2]; quote the whole for the shell."
 
 
@@ -56,12 +69,35 @@ def absent(key: str, others: list[str]) -> str:
             return (
                 f"{group}={chosen} has no {inside}. Choose {' or '.join(sorted(offering))} as well."
             )
-    paths = settings.ending_in(key)
+    paths = sorted(settings.ending_in(key), key=_distance)
     if paths:
-        return f"{key} does not exist by that name. Write {' or '.join(paths)}."
+        more = "" if len(paths) <= SHOWN else f" fedunlearn explain {key} says what each is."
+        written = " or ".join(paths[:SHOWN])
+        return f"{key} does not exist by that name. Write {written}.{more}"
     parent, _, name = key.rpartition(".")
     known = [] if parent else [*settings.known_groups()]
     return f"{key} does not exist{nearest(name, {*known, *_keys(parent, others)})}"
+
+
+def _distance(path: str) -> tuple[bool, int, int]:
+    """Order keys of one name by how often somebody means them: those of training come first."""
+    first = ("training.work.optimizer.", "partition.", "training.")
+    place = next((n for n, begin in enumerate(first) if path.startswith(begin)), len(first))
+    return "[" in path, place, path.count(".")
+
+
+def no_path(group: str, value: str) -> str:
+    """Say that a group takes a name, not a path."""
+    own = " Your own images: dataset=imagefolder dataset.root=FOLDER." if group == "dataset" else ""
+    return f"{group}={short(value)} is no name.{own} {choose(group)}"
+
+
+def unreadable(error: yaml.YAMLError) -> str:
+    """Say where a YAML file is none, and why."""
+    mark = getattr(error, "problem_mark", None)
+    place = f"{mark.name}, line {mark.line + 1}," if mark is not None else "A file of conf/"
+    problem = getattr(error, "problem", None) or first_line(error)
+    return f"{place} is no YAML: {problem}."
 
 
 def _keys(parent: str, overrides: list[str]) -> list[str]:

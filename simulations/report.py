@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from omegaconf import OmegaConf
 
+from fedunlearn import results
 from fedunlearn.checks import Refused
 from fedunlearn.results import MANIFEST_FILE, PersistentConsole, read_manifest
 from fedunlearn.results import report as pages
@@ -33,6 +34,7 @@ def main() -> None:
     console = PersistentConsole(highlight=False, markup=False)
     with sentences():
         for folder in folders:
+            results.find_runs(folder)
             page, *others = pages.write(folder, declared(folder))
             console.print(str(page), soft_wrap=True)
             console.print(f"  and {len(others)} files beside it: report.md, tables/, figures/")

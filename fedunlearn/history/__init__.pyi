@@ -1,4 +1,4 @@
-from . import budget as budget
+from . import byte_amounts as byte_amounts
 from . import encodings as encodings
 from . import round_files as round_files
 from .budget import Demand as Demand

@@ -1,13 +1,17 @@
 """What a strategy asks training to record, and what the server is willing to keep."""
 
+from __future__ import annotations
+
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from fedunlearn import checks
 from fedunlearn.checks import Count
-from fedunlearn.models import Layout
+
+if TYPE_CHECKING:
+    from fedunlearn.models import Layout
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +54,7 @@ class Needs:
         return self.rounds and (number - 1) % self.every == 0
 
     @staticmethod
-    def union(wanted: Iterable["Needs"]) -> "Needs":
+    def union(wanted: Iterable[Needs]) -> Needs:
         """Return what serves all of ``wanted``; intervals meet in their greatest divisor."""
         needs = list(wanted)
         return Needs(

@@ -22,7 +22,8 @@ from fedunlearn.history import (
     encodings,
     fit,
 )
-from fedunlearn.history.budget import FILE, ROW, parse, written
+from fedunlearn.history.budget import FILE, ROW
+from fedunlearn.history.byte_amounts import parse, written
 from fedunlearn.history.round_files import write
 from fedunlearn.simulations import estimate as entry
 from fedunlearn.unlearning import Plain, Request

@@ -19,7 +19,7 @@ REFUSED = {
     "withdraw =3": "=3 names no key. Write KEY=3.",
     "withdraw seed=[1,": "seed=[1, cannot be read",
     "withdraw lr=0.1": "lr does not exist by that name. Write ",
-    "withdraw alpha=3": "by that name. Write partition.alpha or strategy.alpha.",
+    "withdraw alpha=3": "by that name. Write partition.alpha or ",
     "withdraw partition.alpha=3": "partition=iid has no alpha. Choose partition=dirichlet or",
     "withdraw partition=dirichlet strategy.alpha=1": "Choose strategy=fast_fedul as well.",
     "withdraw datset=mnist": "datset does not exist; did you mean dataset?",
@@ -49,6 +49,17 @@ REFUSED = {
     "withdraw seed=-1": "seed must be a whole number of at least 0, not -1.",
     "compare strategies=[{puf:{eta:x}}]": "strategies.puf(eta=x).eta must be a number above 0",
     "estimate evaluators.every=0": "evaluators.every must be a whole number of at least 1, not 0.",
+    "withdraw dataset:mnist": "dataset:mnist is no KEY=VALUE. Write dataset=mnist.",
+    "withdraw seed 3": "seed is no KEY=VALUE. Write seed=VALUE.",
+    "withdraw --strategy pga": "unrecognized arguments: --strategy. Keys are written KEY=VALUE",
+    "withdraw dataset=./photos": "Your own images: dataset=imagefolder dataset.root=FOLDER.",
+    "withdraw rounds=5": "Write training.rounds or training.work.schedule.rounds or",
+    "withdraw compare seed=[1,": "compare is no KEY=VALUE.",
+    "withdraw history.budget=lots": "history.budget must be an amount such as 2GB or 500 MB",
+    "withdraw signing_key=no.pem": "no.pem cannot be read: No such file or directory.",
+    "withdraw strategy._target_=my.M": "strategy cannot be built: my.M is not found: there is no",
+    "withdraw hydra.run.dir=/proc/run": "/proc/run cannot be written: ",
+    "strategy=pga": "A command comes first: fedunlearn withdraw strategy=pga.",
     "wthdraw": "fedunlearn wthdraw is no command; did you mean withdraw?",
     "cache ls nowhere": "There is no cache in nowhere",
     "explain federazer": "did you mean federaser?",
@@ -181,3 +192,33 @@ def test_a_run_loads_nothing_that_it_does_not_need(tmp_path):
         check=True,
     )
     assert ran.stdout.splitlines()[-1] == ""
+
+
+@pytest.mark.parametrize(
+    ("content", "sentence"),
+    [
+        (b"a: [", "line 1, is no YAML: "),
+        (b"a: 1\n b: 2\n", "line 2, is no YAML: "),
+        (b"a: \xff\n", "of conf/ in "),
+    ],
+)
+def test_a_file_of_conf_that_cannot_be_read_is_a_sentence(
+    tmp_path, monkeypatch, capsys, content, sentence
+):
+    (tmp_path / "conf/strategy").mkdir(parents=True)
+    (tmp_path / "conf/strategy/mine.yaml").write_bytes(content)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["fedunlearn", "withdraw", "strategy=mine"])
+    with pytest.raises(SystemExit) as left:
+        main()
+    assert left.value.code == 2
+    error = capsys.readouterr().err
+    assert sentence in error
+    assert len(error.splitlines()) == 1
+
+
+def test_a_reader_of_the_configuration_that_goes_away_sees_no_traceback(tmp_path):
+    with started(tmp_path, "compare", "--cfg", "job") as run:
+        run.stdout.close()
+        assert run.wait(timeout=60) == 0
+        assert run.stderr.read() == ""
