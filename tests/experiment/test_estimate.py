@@ -26,10 +26,10 @@ from fedunlearn.experiment.estimate.dry_clients import NUDGE, DryServerData, dry
 from fedunlearn.experiment.estimate.dry_run import DryRun
 from fedunlearn.flower import client_app
 from fedunlearn.history import Needs, OnDisk
-from fedunlearn.local import Distillation, LocalWork, Sgd, Trained
+from fedunlearn.local import Distillation, LocalWork, Sgd, Straggling, Trained
 from fedunlearn.models import Mlp
 from fedunlearn.simulations import __main__ as command
-from fedunlearn.unlearning import SERVER_ID, Ledger, Plain, ProxyData, Request, Training
+from fedunlearn.unlearning import SERVER_ID, FedDyn, Ledger, Plain, ProxyData, Request, Training
 from strategies.fedaccum import FedAccum
 from strategies.federaser import FedEraser
 from strategies.finetune import FineTune
@@ -211,9 +211,16 @@ class TestAgainstRuns:
 class TestDryClients:
     """Next to clients over a grid: the same answers and charges, but nobody trains."""
 
-    @pytest.fixture
-    def both(self):
-        world = World(training=Training(rounds=6, cohort=0.5, work=LocalWork(epochs=3)))
+    @pytest.fixture(params=["plain", "with absences", "corrected"])
+    def both(self, request):
+        work = LocalWork(epochs=3)
+        changes = {
+            "plain": {},
+            "with absences": {"dropout": 0.4, "work": replace(work, straggling=Straggling(0.5))},
+            "corrected": {"correction": FedDyn()},
+        }
+        training = Training(rounds=6, cohort=0.5, work=work)
+        world = World(training=replace(training, **changes[request.param]))
         with world.open() as real:
             records = {client: len(held) for client, held in enumerate(world.here.train)}
             unlabelled = replace(real.channel.proxy, ledger=Ledger())
@@ -279,7 +286,7 @@ class TestDryClients:
             assert weights.untyped_storage().nbytes() == 4
             assert weights.tolist() == pytest.approx([1 + number * NUDGE] * 6)
             assert (updates.deltas == NUDGE).all()
-        fresh = both[0].train(start, round=1).deltas
+        fresh = both[0].train(start, [1, 3], round=1).deltas
         fresh[0] = 7  # a strategy's own
         assert fresh[1].tolist() == pytest.approx([NUDGE] * 6)
 

@@ -5,16 +5,17 @@ from dataclasses import dataclass, replace
 
 import torch
 
+from fedunlearn import randomness
 from fedunlearn.data import ClientId
 from fedunlearn.history import Encoding, Needs, Round, Updates
 from fedunlearn.local import LocalWork
 from fedunlearn.models import Vector
+from fedunlearn.randomness import Stream
 from fedunlearn.unlearning import (
     SERVER_ID,
     Access,
     ProxyData,
     ScopedClients,
-    Second,
     Training,
     TrainingTask,
     absent,
@@ -160,20 +161,17 @@ class DryChannel:
 
     def train(self, asking: ScopedClients, task: TrainingTask) -> Updates:
         """Charge what messages would cost; the updates may be changed in place."""
-        clients = task.who
-        if clients is None:
-            clients = self._replying(asking, task.round, task.weights, task.other)
-        updates = self._charged(asking, clients, task.weights, task.work, task.other)
+        updates = self._charged(asking, task)
         return replace(updates, deltas=updates.deltas.clone())
 
     def rounds(
         self, asking: ScopedClients, weights: Vector, first: int, last: int, work: LocalWork
     ) -> Iterator[tuple[Updates, Vector]]:
         """Charge for ordinary rounds; the models, too, are one number in memory."""
-        second = None if self.training.correction is None else weights
+        corrected = self.training.correction is not None
         for number in range(first, last + 1):
-            clients = self._replying(asking, number, weights, second)
-            updates = self._charged(asking, clients, weights, work, second)
+            other = weights if corrected else None
+            updates = self._charged(asking, TrainingTask(weights, None, work, number, other))
             weights = (weights[:1] + NUDGE).expand_as(weights)
             yield updates, weights
 
@@ -186,29 +184,31 @@ class DryChannel:
             asking.ledger.charge(client, down=down, up=up, samples=held, seconds=0.0)
         return dict.fromkeys(sorted(asking.ids), nothing)
 
-    def _replying(
-        self, asking: ScopedClients, round: int, weights: Vector, other: Second | None
-    ) -> tuple[ClientId, ...]:
-        """Return who of a round's cohort replies, and charge what the others are sent."""
+    def _charged(self, asking: ScopedClients, task: TrainingTask) -> Updates:
+        """Charge the round of ``task``, and return updates that are made up."""
+        back = task.weights.nbytes
+        sent = back if task.other is None else 2 * back
+        clients = self._replying(asking, task.round, sent) if task.who is None else task.who
+        examples = [self.records[client] for client in clients]
+        for client, held in zip(clients, examples, strict=True):
+            samples = self._samples(asking, task, client, held)
+            asking.ledger.charge(client, down=sent, up=back, samples=samples, seconds=0.0)
+        return made_up(clients, examples, len(task.weights))
+
+    def _samples(
+        self, asking: ScopedClients, task: TrainingTask, client: ClientId, held: int
+    ) -> int:
+        """Return how many records a client takes before it stops."""
+        if task.work.straggling is None:
+            return task.work.samples(held)
+        words = asking.access.stream, task.round, client
+        return sum(task.work.taken(held, randomness.rng(asking.seed, Stream.CLIENT, *words)))
+
+    def _replying(self, asking: ScopedClients, round: int, sent: int) -> tuple[ClientId, ...]:
+        """Return who of a round's cohort replies; the others are charged what they were sent."""
         size = self.training.cohort_size(len(self.records))
         asked = cohort(asking.ids, size, asking.seed, round)
         away = absent(asked, self.training.dropout, asking.seed, round)
-        down = weights.nbytes * (1 if other is None else 2)
         for client in sorted(away):
-            asking.ledger.charge(client, down=down, samples=0, seconds=0.0)
+            asking.ledger.charge(client, down=sent, samples=0, seconds=0.0)
         return tuple(client for client in asked if client not in away)
-
-    def _charged(
-        self,
-        asking: ScopedClients,
-        clients: Sequence[ClientId],
-        weights: Vector,
-        work: LocalWork,
-        other: Second | None = None,
-    ) -> Updates:
-        back, examples = weights.nbytes, [self.records[client] for client in clients]
-        sent = back if other is None else 2 * back
-        for client, held in zip(clients, examples, strict=True):
-            samples = work.samples(held)
-            asking.ledger.charge(client, down=sent, up=back, samples=samples, seconds=0.0)
-        return made_up(clients, examples, len(weights))
