@@ -95,6 +95,13 @@ def described(target: str) -> Class | None:
     return None
 
 
+def source(target: str) -> ast.ClassDef | None:
+    """Return the statement that defines a class; None where none is found."""
+    module, _, name = target.rpartition(".")
+    found = _found(module, name)
+    return found[1] if found is not None and isinstance(found[1], ast.ClassDef) else None
+
+
 def _class(module: str, cls: ast.ClassDef) -> Class | None:
     fields: dict[str, Any] = {}
     checked = False

@@ -15,7 +15,7 @@ from fedunlearn import checks, data, history, unlearning
 from fedunlearn.checks import Refused
 from fedunlearn.results.certificates import private_key
 
-from . import field_ranges, withdrawals
+from . import declared_needs, field_ranges, withdrawals
 from .withdrawals import value
 
 PLAIN = ("figures", "resume", "overwrite", "withdrawal.cooperates")
@@ -66,6 +66,7 @@ def require(cfg: DictConfig, strategies: Mapping[str, DictConfig]) -> None:
         if group == "history":
             part.pop("budget", None)  # the experiment's own
         field_ranges.require(group, part)
+    declared_needs.require_compatible(cfg, strategies)
     if cfg.history.get("budget") is not None:
         history.byte_amounts.parse(cfg.history.budget)
     if cfg.signing_key is not None:

@@ -1,3 +1,4 @@
+from . import compatible as compatible
 from .branch_start import before_training as before_training
 from .branch_start import recorded_by as recorded_by
 from .branch_start import server_data as server_data

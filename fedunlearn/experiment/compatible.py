@@ -3,21 +3,26 @@
 Each rule raises `Refused` with a sentence that names both settings and the remedy.
 """
 
+from __future__ import annotations
+
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import fields, is_dataclass, replace
+from typing import TYPE_CHECKING
 
+from fedunlearn import history, local, models, unlearning
 from fedunlearn.checks import Refused
-from fedunlearn.data import Federation
-from fedunlearn.history import Needs, OnDisk, Policy, Store
-from fedunlearn.local import LocalWork
-from fedunlearn.models import PartlyFrozen
 from fedunlearn.results import RETRAIN, SHARED_TRAINING, is_reference
-from fedunlearn.unlearning import Correction, FedAvg, Request, Training, UnlearningStrategy
+
+if TYPE_CHECKING:
+    from fedunlearn.data import Federation
+    from fedunlearn.history import Needs, Policy, Store
+    from fedunlearn.local import LocalWork
+    from fedunlearn.unlearning import Correction, Request, Training, UnlearningStrategy
 
 
 def budget_and_store(budget: float | None, store: Store) -> None:
     """Refuse a budget where nothing is on disk: there is no encoding to pick."""
-    if budget is not None and not isinstance(store, OnDisk):
+    if budget is not None and not isinstance(store, history.OnDisk):
         raise Refused("history.budget picks an encoding: set history=auto or history=disk.")
 
 
@@ -32,7 +37,7 @@ def strategy_and_policy(name: str, needs: Needs, policy: Policy, cohort: int) ->
 
 def strategy_and_training(name: str, strategy: UnlearningStrategy, training: Training) -> None:
     """Refuse methods whose mathematics does not cover how the federation trains."""
-    if strategy.guarantee == "certified" and training.server != FedAvg():
+    if strategy.guarantee == "certified" and training.server != unlearning.FedAvg():
         raise Refused(
             f"strategy={name} certifies what it does for plain averages only, but "
             "training.server takes other steps. Set training=fedavg."
@@ -106,7 +111,7 @@ def work_and_data(part: object, federation: Federation) -> None:
                 "classes. List one for each, or set class_weights=balanced."
             )
         augmentation = work.augmentation
-        if augmentation and isinstance(federation.scenario.model, PartlyFrozen):
+        if augmentation and isinstance(federation.scenario.model, models.PartlyFrozen):
             raise Refused(
                 f"{type(augmentation).__name__} changes records anew in every round, but what the "
                 "frozen part of the model makes of them is computed once. Set augmentation=null, "
@@ -122,7 +127,7 @@ def work_and_data(part: object, federation: Federation) -> None:
 
 def _works(part: object) -> Iterator[LocalWork]:
     """Yield all work that is asked of anybody in a training, a strategy, a recovery or many."""
-    if isinstance(part, LocalWork):
+    if isinstance(part, local.LocalWork):
         yield part
     elif isinstance(part, Mapping):
         for value in part.values():

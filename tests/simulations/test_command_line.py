@@ -55,6 +55,10 @@ REFUSED = {
     "withdraw dataset=./photos": "Your own images: dataset=imagefolder dataset.root=FOLDER.",
     "withdraw rounds=5": "Write training.rounds or training.work.schedule.rounds or",
     "withdraw compare seed=[1,": "compare is no KEY=VALUE.",
+    "withdraw history=none": "strategy=federaser needs stored updates, but history.updates=false",
+    "withdraw strategy=pga withdrawal.cooperates=false": "strategy=pga lets those who leave work",
+    "withdraw strategy=subtraction proxy=0": "strategy=subtraction needs unlabelled records on the",
+    "withdraw strategy.interval=30": "strategy=federaser keeps one round in 30, but the request",
     "withdraw history.budget=lots": "history.budget must be an amount such as 2GB or 500 MB",
     "withdraw signing_key=no.pem": "no.pem cannot be read: No such file or directory.",
     "withdraw strategy._target_=my.M": "strategy cannot be built: my.M is not found: there is no",
@@ -165,6 +169,28 @@ def test_a_stopped_run_says_how_to_go_on_and_does(tmp_path, number, many):
     again.send_signal(signal.SIGINT)
     _, error = again.communicate(timeout=60)
     assert (again.returncode, "Go on with" in error) == (130, True)
+
+
+@pytest.mark.slow
+def test_a_finished_run_is_replaced_by_overwrite_alone(tmp_path):
+    command = ("withdraw", "strategy=none", *TINY, "hydra.run.dir=run")
+    metrics = tmp_path / "run/metrics.csv"
+
+    def ended(*more):
+        with started(tmp_path, *command, *more) as run:
+            _, error = run.communicate(timeout=120)
+        return run.returncode, error
+
+    assert ended() == (0, "")
+    before = metrics.read_bytes()
+    code, error = ended("seed=1")
+    assert code == 2
+    assert "run holds a finished run, which would be lost." in error
+    assert "overwrite=true" in error
+    assert metrics.read_bytes() == before
+    assert ended("seed=1", "overwrite=true") == (0, "")
+    assert metrics.read_bytes() != before
+    assert b"\n1,shared" in metrics.read_bytes()
 
 
 @pytest.mark.slow
