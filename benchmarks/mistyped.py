@@ -1,7 +1,7 @@
 """What a hundred mistyped, contradictory or stopped command lines say, and what they cost.
 
 `python -m benchmarks.mistyped --page docs/results/mistyped.md` gives each of `LINES` in a folder of
-its own and writes what came of it: exit code, the sentence, seconds of CPU, and memory. It ends
+its own and writes what came of it: exit code, the sentence and seconds of CPU. It ends
 with 1 where one prints a traceback or more than a sentence, or takes more than a second of CPU
 though no data had to be read.
 """
@@ -26,6 +26,8 @@ LONGEST = 120
 MOST = 1.0
 """Seconds of CPU that a refusal may take."""
 
+ROOT = Path(__file__).parents[1]
+
 STOPPED = 130
 
 PROGRAM = ("timeout", "--foreground", str(LONGEST), sys.executable, "-m", "fedunlearn")
@@ -39,7 +41,6 @@ class Said:
     error: str
     seconds: float
     """Of CPU."""
-    megabytes: float
 
     def fault(self, line: Line) -> str:
         """Return what is wrong with it; empty if nothing is."""
@@ -88,11 +89,11 @@ def said(line: Line) -> Said:
             errors.seek(0)
             text = errors.read().replace(f"{folder}", "FOLDER")
     seconds = used.ru_utime + used.ru_stime
-    return Said(process.returncode, text, seconds, used.ru_maxrss * 1024 / 1e6)
+    return Said(process.returncode, text.replace(f"{ROOT}", "PACKAGE"), seconds)
 
 
 def _started(line: Line, folder: Path, errors: int) -> "subprocess.Popen[bytes]":
-    paths = [str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", "")]
+    paths = [str(ROOT), os.environ.get("PYTHONPATH", "")]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths))}
     read, write = os.pipe()
     os.close(read)
@@ -125,26 +126,28 @@ def page(told: Iterable[tuple[Line, Said]]) -> str:
         "# Mistyped commands",
         f"What {len(told)} command lines say that are mistyped, contradictory, stopped, or read by "
         "nobody, each given in an empty folder (`python -m benchmarks.mistyped`). Each is refused "
-        "in one sentence with exit code 2, before anything is trained or written; one that is "
+        "with exit code 2, in one sentence (all bad files of a folder are listed), before anything "
+        "is trained or written; one that is "
         f"stopped ends with {STOPPED}, and a reader that goes away stops no run. Where no data "
         f"must be read that takes at most {max(quick):.1f} seconds of CPU, with Python's start.",
-        f"{report.machine()} FOLDER is where the command was given.",
+        f"{report.machine()} FOLDER is where the command was given, PACKAGE "
+        "where fedunlearn is installed.",
     ]
     for kind in dict.fromkeys(line.kind for line, _ in told):
         rows = [_row(line, found) for line, found in told if line.kind == kind]
-        head = "| fedunlearn … | code | says | CPU seconds | MB |\n|---|---:|---|---:|---:|"
+        head = "| fedunlearn … | code | says | CPU seconds |\n|---|---:|---|---:|"
         parts.append("\n".join([f"## {kind.capitalize()}", "", head, *rows]))
     return "\n\n".join(parts) + "\n"
 
 
 def _row(line: Line, found: Said) -> str:
-    sentence = found.error.strip().replace("|", "\\|").replace("<", "&lt;").replace("*", "\\*")
+    lines = (" ".join(one.split()) for one in found.error.strip().splitlines())
+    sentence = "<br>".join(one.replace("|", "\\|").replace("<", "&lt;") for one in lines)
     cells = (
         f"`{line.words}`".replace("|", "\\|"),
         str(found.code),
-        sentence.replace("…", "…") or "(nothing)",
+        sentence.replace("*", "\\*") or "(nothing)",
         f"{found.seconds:.2f}",
-        f"{found.megabytes:.0f}",
     )
     return f"| {' | '.join(cells)} |"
 
