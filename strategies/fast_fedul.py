@@ -47,6 +47,8 @@ class FastFedUL:
         """Yield the model without what is left of the leavers' updates."""
         removed = history.final.new_zeros(history.final.shape)
         for stored in history:
+            if not stored.clients:
+                continue  # nobody replied: nobody added anything, nor undid it
             leaving = stored.only(request.clients).updates
             others = 1 - float(leaving.examples.sum()) / stored.cohort_examples
             removed = (1 - self.alpha * others) * removed - stored.share(request.clients)
