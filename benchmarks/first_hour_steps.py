@@ -136,9 +136,10 @@ STEPS = (
     Step(
         "A report",
         "A page that opens in a browser, with Markdown, LaTeX tables and figures beside it:",
-        ("fedunlearn report outputs/demo", "fedunlearn verify outputs/demo"),
+        ("fedunlearn report outputs/demo",),
         then="What stands in it: [the report](report.md). What each strategy cost in time and "
-        "money: `fedunlearn cost outputs/demo devices=phones`, [costs](costs.md). All guides: "
-        "[index](index.md).",
+        "money: `fedunlearn cost outputs/demo devices=phones`, [costs](costs.md). What was "
+        "promised to the leaver: `fedunlearn verify outputs/demo`, "
+        "[certificates](certificates.md). All guides: [index](index.md).",
     ),
 )

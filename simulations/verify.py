@@ -16,8 +16,10 @@ from fedunlearn.results import certificates
 def listed(chain: certificates.Chain) -> Table:
     """Return a row a certificate, in the order of the chain."""
     table = results.terminal_table("Seed")
-    for heading in ("Request", "Left", "Strategy", "Verdict"):
+    for heading in ("Request", "Left", "Strategy"):
         table.add_column(heading, overflow="fold")
+    table.add_column("Verdict", overflow="fold", ratio=1, min_width=24)
+    table.expand = True
     for made in chain.certificates:
         table.add_row(str(made.seed), str(made.request), made.who, made.strategy, made.verdict)
     return table
