@@ -67,19 +67,16 @@ class FeatureStore:
 
     def _add(self, keys: list[bytes], inputs: Tensor) -> None:
         started = time.perf_counter()
-        if len(keys) > PIECE:
-            log.info("Computing what %s makes of %s records, once.", self._name, f"{len(keys):,}")
+        tell = log.warning if len(keys) > PIECE else log.info
+        kept = f"it is kept in {self._folder}" if self._folder else "model.cache=FOLDER keeps it"
+        tell("Computing what %s makes of %s records, once: %s.", self._name, f"{len(keys):,}", kept)
         for begin in range(0, len(keys), PIECE):
             piece = keys[begin : begin + PIECE]
             features = self._computed(inputs[begin : begin + PIECE])
             self._rows.update(zip(piece, features, strict=True))
             if self._folder:
                 self._keep(self._folder, piece, features)
-        where = f"kept in {self._folder}" if self._folder else "kept in memory"
-        log.info(
-            "Computed what %s makes of %s records in %.0f s; %s.",
-            *(self._name, f"{len(keys):,}", time.perf_counter() - started, where),
-        )
+        tell("Computed it in %.0f s.", time.perf_counter() - started)
 
     def _keep(self, folder: Path, keys: list[bytes], features: Tensor) -> None:
         from safetensors.torch import save

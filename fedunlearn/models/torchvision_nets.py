@@ -61,7 +61,7 @@ class TorchvisionNet:
 @cache
 def _tell(name: str, count: int) -> None:
     """Say once a process what became of the normalisation."""
-    log.info(
+    log.warning(
         "All %d BatchNorm layers of %s became GroupNorm: running statistics cannot be unlearned.",
         *(count, name),
     )

@@ -197,7 +197,7 @@ class TestStore:
     def test_a_folder_serves_the_next_process(self, tmp_path, caplog):
         with caplog.at_level("INFO"):
             first = FeatureStore(Counting(), "a net", tmp_path)(self.INPUTS)
-        assert "Computed what a net makes of 70 records" in caplog.text
+        assert f"what a net makes of 70 records, once: it is kept in {tmp_path}." in caplog.text
         again = Counting()
         store = FeatureStore(again, "a net", tmp_path)
         assert torch.equal(store(self.INPUTS), first)
