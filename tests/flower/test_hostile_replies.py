@@ -11,7 +11,7 @@ from flwr.clientapp import ClientApp
 from flwr.serverapp.strategy import FedAvg
 
 from fedunlearn.checks import Refused
-from fedunlearn.data import Backdoor, Digits, Dirichlet, Scenario, build_federation
+from fedunlearn.data import build_federation
 from fedunlearn.flower import (
     InProcessGrid,
     Local,
@@ -21,18 +21,14 @@ from fedunlearn.flower import (
     kinds_in,
     replies,
 )
-from fedunlearn.flower.engines import local as local_engine
-from fedunlearn.flower.engines import ray as ray_engine
 from fedunlearn.local import LocalWork
-from fedunlearn.models import Mlp
 from fedunlearn.unlearning import ClientFailed, Training
 from strategies.fedaccum import FedAccum
 from tests.support import plain_app as plain
 from tests.support.grid_clients import scenario_clients, with_training
-from tests.support.hostile import LIAR, NO_SUMS, WRONG, Hostile
+from tests.support.hostile import LIAR, NO_SUMS, SCENARIO, WRONG, Hostile, in_every_engine, times
 
 OTHERS = (0, 1, 3)
-SCENARIO = Scenario(Digits(), Dirichlet(clients=4), Backdoor(), Mlp(), (1,), seed=5)
 
 LIES = {
     "id 1.5": r"The client on node \d+ says that it is client 1\.5\.",
@@ -59,13 +55,7 @@ def hostile(monkeypatch, tmp_path, kind):
     """Let `LIAR` do what the yielded function is told, when asked for ``kind``."""
     case = tmp_path / "case"
     case.write_text("")
-    for engine in (local_engine, ray_engine):
-        real = engine.build_client_app
-        monkeypatch.setattr(
-            engine,
-            "build_client_app",
-            lambda *args, real=real: Hostile(real(*args), kind, str(case)),
-        )
+    in_every_engine(monkeypatch, lambda honest: Hostile(honest, kind, str(case)))
     yield case.write_text
 
 
@@ -97,8 +87,7 @@ WORK = LocalWork(epochs=1)
 @pytest.mark.parametrize("engine", ENGINES)
 class TestOurClients:
     def test_a_late_reply_is_never_taken_for_another(self, engine, monkeypatch, tmp_path):
-        # A process of Ray's may be at a late client's work when it gets another's message.
-        in_time, late = (5.0, 6.0) if isinstance(engine, Ray) else (0.5, 1.0)
+        in_time, late = times(engine)
         with hostile(monkeypatch, tmp_path, "train") as now:
 
             def check(clients, initial):

@@ -15,7 +15,7 @@ from flwr.app import ConfigRecord
 from flwr.serverapp.strategy import FedAvg
 
 from fedunlearn.checks import Refused
-from fedunlearn.data import Backdoor, Digits, Dirichlet, Scenario, build_federation
+from fedunlearn.data import build_federation
 from fedunlearn.flower import (
     InProcessGrid,
     Local,
@@ -24,18 +24,24 @@ from fedunlearn.flower import (
     handshake,
     kinds_in,
 )
-from fedunlearn.flower.engines import local as local_engine
-from fedunlearn.flower.engines import ray as ray_engine
 from fedunlearn.local import LocalWork
-from fedunlearn.models import Mlp, mean
+from fedunlearn.models import mean
 from fedunlearn.unlearning import ClientFailed, Training
 from strategies.fedaccum import FedAccum
 from tests.support import plain_app as plain
 from tests.support.grid_clients import scenario_clients, with_training
-from tests.support.hostile import LIAR, WRONG, Hostile, Meddling, Quitting
+from tests.support.hostile import (
+    LIAR,
+    SCENARIO,
+    WRONG,
+    Hostile,
+    Meddling,
+    Quitting,
+    in_every_engine,
+    times,
+)
 
 DOCS = Path(__file__).parents[2] / "docs" / "flower.md"
-SCENARIO = Scenario(Digits(), Dirichlet(clients=4), Backdoor(), Mlp(), (1,), seed=5)
 
 TABLE = {
     "NaN or infinity in an array": ["nan", "inf"],
@@ -95,15 +101,11 @@ class OurClients:
 
     def __init__(self, engine, monkeypatch, case):
         self.engine, self.case = engine, case
-        # A process of Ray's may be at a late client's work when it gets another's message.
-        self.in_time, self.late = (5.0, 6.0) if isinstance(engine, Ray) else (0.5, 1.0)
-        for built in (local_engine, ray_engine):
-            real = built.build_client_app
-
-            def app(*args, real=real):
-                return Hostile(Hostile(real(*args), "train", str(case)), "query", f"{case}.id")
-
-            monkeypatch.setattr(built, "build_client_app", app)
+        self.in_time, self.late = times(engine)
+        in_every_engine(
+            monkeypatch,
+            lambda honest: Hostile(Hostile(honest, "train", str(case)), "query", f"{case}.id"),
+        )
 
     def run(self, check):
         """Call ``check`` with this while the engine runs."""

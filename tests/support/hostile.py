@@ -13,10 +13,35 @@ import numpy as np
 from flwr.app import Array, ArrayRecord, MetricRecord, RecordDict
 from flwr.clientapp import ClientApp
 
+from fedunlearn.data import Backdoor, Digits, Dirichlet, Scenario
+from fedunlearn.flower import Ray
+from fedunlearn.flower.engines import local as local_engine
+from fedunlearn.flower.engines import ray as ray_engine
 from fedunlearn.flower.scoped_grid import Present
 from fedunlearn.local import CrossEntropy
+from fedunlearn.models import Mlp
 
 LIAR = 2
+
+SCENARIO = Scenario(Digits(), Dirichlet(clients=4), Backdoor(), Mlp(), (1,), seed=5)
+"""A federation of four, `LIAR` among them."""
+
+
+def in_every_engine(monkeypatch, spoiled):
+    """Let engines build the apps of clients as ``spoiled`` makes them of honest ones."""
+    for engine in (local_engine, ray_engine):
+        real = engine.build_client_app
+        monkeypatch.setattr(
+            engine, "build_client_app", lambda *args, real=real: spoiled(real(*args))
+        )
+
+
+def times(engine):
+    """Return the seconds that clients have, and those after which a late one answers.
+
+    A process of Ray's may be at a late client's work when it gets another's message.
+    """
+    return (5.0, 6.0) if isinstance(engine, Ray) else (0.5, 1.0)
 
 
 def array(value):
