@@ -123,6 +123,26 @@ def work_and_data(part: object, federation: Federation) -> None:
             )
 
 
+def optimizers_and_model(parts: Mapping[str, object], network: models.Network) -> None:
+    """Refuse an optimizer that squares single records' gradients where torch has none of them."""
+    for name, part in parts.items():
+        for held in _held(part):
+            if getattr(held, "squares", False) and network.alone:
+                raise Refused(
+                    f"{name} uses {type(held).__name__}, which squares the gradients of single "
+                    "records, but torch cannot compute many at once for the model "
+                    f"({network.alone}). Choose another strategy, training or model."
+                )
+
+
+def _held(part: object) -> Iterator[object]:
+    """Yield ``part``, if it is a dataclass, and all that it is made of."""
+    if is_dataclass(part) and not isinstance(part, type):
+        yield part
+        for each in fields(part):
+            yield from _held(getattr(part, each.name))
+
+
 def _works(part: object) -> Iterator[LocalWork]:
     """Yield all work that is asked of anybody in a training, a strategy, a recovery or many."""
     if isinstance(part, local.LocalWork):

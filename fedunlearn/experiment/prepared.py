@@ -70,6 +70,7 @@ def prepare(experiment: Experiment, seeds: Sequence[int]) -> Prepared:
         splits[seed] = split_hash(federation)
     parts = {**experiment.branches, "training": experiment.training}
     compatible.work_and_data(parts, federation)
+    compatible.optimizers_and_model(parts, federation.network)
     images = federation.dataset.train.inputs[:2]
     try_model(federation.network, images, experiment.engine.device)  # the same for every seed
     size = federation.network.layout.size

@@ -19,6 +19,7 @@ from strategies.rapid_retrain import RapidRetrain
 from strategies.retrain import Retrain
 from strategies.sifu import Sifu
 from tests.support.frozen_parts import Quadrants
+from tests.support.recurrent import Recurrent
 from tests.support.small_experiment import SMALL
 
 
@@ -40,11 +41,15 @@ def with_work(**changes):
             "changes records anew in every round, but what the frozen part",
         ),
         (
+            replace(SMALL, model=Recurrent(), strategies={**SMALL.strategies, "r": RapidRetrain()}),
+            r"^r uses DiagonalFisher, which squares .*Batching rule not implemented .*gru",
+        ),
+        (
             replace(SMALL, strategies={"pga": PGA(work=LocalWork(class_weights=[1]))}),
             "lists 1 numbers",
         ),
     ],
-    ids=["too few weights", "sensors", "a large shift", "frozen part", "a strategy's"],
+    ids=["too few weights", "sensors", "a large shift", "frozen part", "squares", "a strategy's"],
 )
 def test_it_is_refused_in_a_sentence(experiment, sentence):
     with pytest.raises(Refused, match=sentence):

@@ -28,6 +28,7 @@ from fedunlearn.local import Ball, LocalWork, memory_chunks
 from fedunlearn.models import Cnn, Mlp, Network
 from fedunlearn.unlearning import ClientFailed, Ledger, Training
 from tests.support.grid_clients import scenario_clients
+from tests.support.recurrent import Recurrent
 from tests.support.small_federation import SMALL, bytes_of, train_small
 from tests.support.world import Fragile
 
@@ -49,23 +50,6 @@ class Stochastic:
 
     def __call__(self, shape, classes):
         return nn.Sequential(nn.Flatten(), nn.Linear(64, 32), nn.ReLU(), nn.Dropout(0.5), Noisy())
-
-
-@dataclass(frozen=True)
-class Recurrent:
-    """torch's own recurrent layer, which has no rule for many clients."""
-
-    def __call__(self, shape, classes):
-        return Rows()
-
-
-class Rows(nn.Module):
-    def __init__(self):
-        super().__init__()
-        self.cells, self.last = nn.GRU(8, 8, batch_first=True), nn.Linear(8, 10)
-
-    def forward(self, images):
-        return self.last(self.cells(images[:, 0])[0][:, -1])
 
 
 class Noisy(nn.Module):
