@@ -7,7 +7,8 @@ from t on draw their cohorts anew: as a client's place in the queue of a round i
 seed, the round and the client, others keep theirs and the next in line steps in. So the result is
 that of retraining bit for bit, for the price of T - t + 1 rounds; with full participation t = 1.
 Where the server's optimizer or a correction of local work (SCAFFOLD, FedDyn) carries a state,
-retraining would arrive at t with one, while this begins afresh: free of the leavers all the same, but only with plain averaging the same bits.
+retraining would arrive at t with one, while this begins afresh: free of the leavers all the same,
+but only with plain averaging the same bits.
 
 Tao, Wang, Pan, Yu, Cheng, Wang. Communication Efficient and Provable Federated Unlearning. PVLDB
 17(5), 2024, arXiv 2401.11018 (FATS; here without its bound on how often one must go back). Public
