@@ -63,13 +63,14 @@ class TableFile:
             unset = "label" if self.path else "path"
             what = "column of the classes" if self.path else "file"
             raise Refused(f"dataset.{unset} is not set: name the {what}.")
-        seen = self._read(self.path, self.label)
+        seen = self._read(self.path, self.label, self.owner)
         if self.test_path:
-            test = self._read(self.test_path, self.label)
-            _check_alike(seen, test)
+            test = self._read(self.test_path, self.label, None)  # nobody owns test records
+            known = _only(seen, {*seen.columns} - {self.owner or ""})
+            _check_alike(known, test)
             names = _classes(seen, self.label, self.most_levels)
             labels, tested = (_numbered(t, self.label, names) for t in (seen, test))
-            train, everything = seen, _joined(seen, test)
+            train, everything = seen, _joined(known, test)
         else:
             names = _classes(seen, self.label, self.most_levels)
             every = _numbered(seen, self.label, names)
@@ -89,7 +90,7 @@ class TableFile:
         ]
         return Dataset(sides[0], sides[1], names, encoding.levels, self._owners(train))
 
-    def _read(self, path: str, label: str) -> Table:
+    def _read(self, path: str, label: str, owner: str | None) -> Table:
         """Read a file, and look whether it has the columns that are named."""
         file = Path(path).expanduser()
         saved = sorted(file.glob("*.arrow")) if file.is_dir() else []
@@ -102,7 +103,7 @@ class TableFile:
             table = read_arrow(saved or [file], file)
         else:
             table = read_csv(file, self.separator, self.encoding)
-        named = {"label": [label], "owner": [self.owner] if self.owner else []}
+        named = {"label": [label], "owner": [owner] if owner else []}
         named |= {"drop": [*self.drop], "categories": [*self.categories]}
         for key, columns in named.items():
             for column in columns:
@@ -111,7 +112,9 @@ class TableFile:
                         f"{file} has no column {checks.short(column)}; set dataset.{key}"
                         f"{nearest(column, table.columns)}"
                     )
-        if self.owner == label:
+        if {label, owner} & {*self.drop}:
+            raise Refused("dataset.drop names the column of labels or of owners; leave it there.")
+        if owner == label:
             raise Refused(f"dataset.owner and dataset.label both name {label}; they must differ.")
         return _only(table, {*table.columns} - {*self.drop})
 

@@ -65,6 +65,11 @@ def _training_rows(raw):
     return split_rows(codes, 0.2, ("no", "yes"), "")[0]
 
 
+def _unowned(line):
+    *cells, _, label = line.split(",")
+    return ",".join([*cells, label])
+
+
 def test_what_the_test_records_hold_moves_nothing(tmp_path):
     lines = visits()
     train, test = lines[:301], [lines[0], *lines[301:]]
@@ -73,7 +78,7 @@ def test_what_the_test_records_hold_moves_nothing(tmp_path):
         table(
             tmp_path,
             train,
-            test_path=written(tmp_path, held, f"{number}.csv"),
+            test_path=written(tmp_path, [_unowned(line) for line in held], f"{number}.csv"),
         ).load()
         for number, held in enumerate((test, other))
     )
@@ -156,6 +161,7 @@ MALFORMED = {
     "rows without a label": (replaced(5, "?", slice(9, 10)), {}, "1 rows without.*its label"),
     "infinite numbers": (replaced(0, "inf", slice(5, 6)), {}, "infinite numbers"),
     "gaps that are refused": (visits(), {"missing": "refuse"}, r"lacks values in stay \(24\)"),
+    "a label that is dropped": (visits(), {"drop": ["readmitted"]}, "drop names the column of l"),
     "label and owner in one": (visits(), {"owner": "readmitted"}, "they must differ"),
     "nothing to learn from": (
         [line[line.index("H") :] if "H" in line else "hospital,readmitted" for line in visits()],
