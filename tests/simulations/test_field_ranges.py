@@ -147,5 +147,17 @@ def test_a_class_of_one_s_own_is_held_to_what_it_checks_itself(
 def test_a_module_that_cannot_be_read_is_left_to_whoever_imports_it(tmp_path, monkeypatch, text):
     (tmp_path / "own_broken.py").write_text(text)
     monkeypatch.syspath_prepend(tmp_path)
-    for target in ("own_broken.Thing", "own_broken", "", ".", "a..b", "fedunlearn.nothing.Thing"):
+    for target in (
+        "own_broken.Thing",
+        "own_broken",
+        "",
+        ".",
+        "own_broken..b",
+        "fedunlearn.nothing.Thing",
+    ):
         field_ranges.require("strategy", {"_target_": target, "count": 0})
+
+
+def test_a_class_of_a_package_that_is_nowhere_is_refused_with_the_place():
+    said_of = said(field_ranges.require, "strategy", {"work": {"_target_": "nowhere_at_all.Thing"}})
+    assert said_of.startswith("strategy.work cannot be built: nowhere_at_all.Thing is not found")
