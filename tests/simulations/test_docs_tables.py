@@ -1,11 +1,14 @@
 """The tables of strategies in README.md and docs/ say what the code declares."""
 
 import re
+from pathlib import Path
 
 import pytest
 
 from fedunlearn.simulations import docs_tables as tables
 from strategies.fedaccum import FedAccum
+
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.mark.parametrize("path", sorted(tables.pages()), ids=lambda path: path.name)
@@ -50,3 +53,28 @@ def test_every_strategy_has_one_place_in_the_table_of_cases():
     assert placed["subtraction"] == ("updates", 2)
     assert placed["pga"] == ("updates", 4)
     assert placed["ridge_head"] == ("sums of features", 1)
+
+
+ELSEWHERE = {"strategy", "debug", "hydra"}
+"""Groups that the README describes in other places."""
+A_CHOICE_EACH = {"sweep": "one a strategy"}
+
+
+def _rows_of_groups():
+    text = (ROOT / "README.md").read_text()
+    return dict(
+        re.findall(r"^\| `(\w+)` \| (.*) \|$", text.partition("| group |")[2], re.MULTILINE)
+    )
+
+
+@pytest.mark.parametrize(
+    "group",
+    sorted({path.parent.name for path in (ROOT / "conf").glob("*/*.yaml")} - ELSEWHERE),
+)
+def test_the_readme_names_every_choice_of_a_group(group):
+    row = _rows_of_groups()[group]
+    if group in A_CHOICE_EACH:
+        assert A_CHOICE_EACH[group] in row
+        return
+    choices = {path.stem for path in (ROOT / "conf" / group).glob("*.yaml")}
+    assert choices - set(re.findall(r"`(\w+)`", row)) == set()
