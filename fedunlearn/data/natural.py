@@ -64,9 +64,13 @@ class Natural:
     """Seed of who is drawn: the same client is the same owner in all runs."""
 
     def __post_init__(self) -> None:
-        """Turn a list from a config into a tuple; raise `Refused` for values out of range."""
+        """Turn a list from a config, where names may be numbers, into a tuple of text.
+
+        Raises `Refused` for values outside their range.
+        """
         if isinstance(self.owners, Sequence) and not isinstance(self.owners, str):
-            object.__setattr__(self, "owners", tuple(map(str, self.owners)))
+            names = (str(each) if type(each) is int else each for each in self.owners)
+            object.__setattr__(self, "owners", tuple(names))
         checks.fields(self)
 
     def of(self, source: DatasetSource) -> ByOwner:

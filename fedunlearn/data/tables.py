@@ -28,8 +28,7 @@ class TableFile:
     """
 
     path: str | None = None
-    """The file, whose first row names the columns; must be set. Parquet ends in .parquet; a folder
-    is one side of what `datasets.save_to_disk` wrote."""
+    """The file, CSV or Parquet, or a folder that `datasets.save_to_disk` wrote; must be set."""
     label: str | None = None
     """Column of the classes; must be set."""
     owner: str | None = None

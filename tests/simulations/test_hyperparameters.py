@@ -76,8 +76,11 @@ def first_places():
 
 PLACES = first_places()
 
-ALLOWED = [("strategies.weight_negation.WeightNegation", "layers", "text")]
-"""One name may stand for a list of one."""
+ALLOWED = [
+    ("strategies.weight_negation.WeightNegation", "layers", "text"),
+    ("fedunlearn.data.Natural", "owners", [1]),
+]
+"""One name may stand for a list of one, and a number for the name of an owner."""
 
 
 def wrong(fits, optional):
