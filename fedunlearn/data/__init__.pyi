@@ -13,6 +13,7 @@ from .federation import unchanged as unchanged
 from .imagefolder import ImageFolder as ImageFolder
 from .natural import ByOwner as ByOwner
 from .natural import Natural as Natural
+from .packaged import PackagedTable as PackagedTable
 from .parquet import Parquet as Parquet
 from .partitions import Dirichlet as Dirichlet
 from .partitions import Iid as Iid
@@ -35,6 +36,7 @@ from .recordings import Watch as Watch
 from .sources import Digits as Digits
 from .sources import Torchvision as Torchvision
 from .speeches import Speeches as Speeches
-from .tables import TableFile as TableFile
+from .tables import CsvTable as CsvTable
+from .tables import ParquetTable as ParquetTable
 from .triggers import Blended as Blended
 from .triggers import Stripes as Stripes

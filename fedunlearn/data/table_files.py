@@ -3,7 +3,7 @@
 import csv
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,9 @@ DATE = r"\s*(\d{4}[-/.]\d{1,2}[-/.]\d{1,2}|\d{1,2}[-/.]\d{1,2}[-/.]\d{2,4})([T ]
 
 TIME = r"\s*\d{1,2}:\d{2}(:\d{2}(\.\d+)?)?\s*([ap]m)?\s*"
 """What times of day look like."""
+
+ODD = (complex, np.complexfloating, bytes, Collection)
+"""Cells that are neither numbers nor text, but for text itself."""
 
 Values = npt.NDArray[Any]
 """A column [n]: float64 with NaN where there is nothing, or text with None."""
@@ -129,6 +132,46 @@ def from_arrow(table: Any, where: str) -> Table:
             columns[name] = column.cast(pyarrow.string()).to_numpy(zero_copy_only=False)
             dates |= {name} if _dated(columns[name]) else set()
     return Table(columns, frozenset(dates), where)
+
+
+def from_frame(frame: pd.DataFrame, where: str, unread: Collection[str] = ()) -> Table:
+    """Return the columns of a data frame; raise `Refused` for lists, bytes and complex numbers.
+
+    Columns that are ``unread`` may hold those, and are empty then.
+    """
+    _check_twice([str(name) for name in frame.columns], where)
+    if not len(frame):
+        raise Refused(f"{where} holds no rows.")
+    columns: dict[str, Values] = {}
+    dates = set()
+    for label, column in frame.items():
+        name = str(label)
+        if name in unread:
+            columns[name] = np.full(len(frame), None)
+            continue
+        columns[name] = _values(column, f"The column {name} of {where}", name)
+        period = isinstance(column.dtype, pd.PeriodDtype)
+        timed = period or pd.api.types.is_datetime64_any_dtype(column) or column.dtype.kind == "m"
+        dates |= {name} if timed or _dated(columns[name]) else set()
+    return Table(columns, frozenset(dates), where)
+
+
+def _values(column: "pd.Series[Any]", what: str, name: str) -> Values:
+    """Return a data frame's column as a `Table` holds it."""
+    if isinstance(column.dtype, pd.CategoricalDtype):
+        column = column.astype(column.cat.categories.dtype)
+    cells = [None if missing else cell for cell, missing in zip(column, column.isna(), strict=True)]
+    kinds = {type(cell) for cell in cells if cell is not None}
+    odd = [kind for kind in kinds - {str} if issubclass(kind, ODD)]
+    if odd:
+        raise Refused(
+            f"{what} holds {odd[0].__name__}, and a table's cells are numbers or text. Leave it "
+            f"out by dataset.drop=[{name}]."
+        )
+    if all(issubclass(kind, (int, float, np.number, np.bool_)) for kind in kinds):
+        return np.array([np.nan if cell is None else float(cell) for cell in cells])
+    text = ["" if cell is None else str(cell).strip() for cell in cells]
+    return np.array([cell or None for cell in text], object)
 
 
 def _check_header(names: list[str], rows: int, path: Path, separator: str) -> None:

@@ -1,26 +1,24 @@
 """Tables of a user's own: CSV and Parquet files with a column of labels, and one of owners."""
 
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-import numpy as np
-import pandas as pd
-import torch
-
 from fedunlearn import checks
-from fedunlearn.checks import Count, Refused, nearest
-from fedunlearn.data.dataset import Dataset, Owners, Records
-from fedunlearn.data.listed import listed
-from fedunlearn.data.parts import Indices
-from fedunlearn.data.stored import SplitShare, split_rows
-from fedunlearn.data.table_encoding import Encoding, as_text, in_order, require_complete
-from fedunlearn.data.table_files import Table, Values, read_arrow, read_csv
+from fedunlearn.checks import Count, Refused
+from fedunlearn.data.dataset import Dataset
+from fedunlearn.data.stored import SplitShare
+from fedunlearn.data.table_files import Table, read_arrow, read_csv
+from fedunlearn.data.table_roles import Roles
+
+PARQUET = (".parquet", ".pq", ".arrow")
+"""How the names of files end that are no CSV."""
 
 
 @dataclass(frozen=True, slots=True)
-class TableFile:
-    """A CSV or Parquet file: one record a row, of which one column is the label.
+class CsvTable:
+    """A CSV file: one record a row, of which one column is the label.
 
     Numbers are standardised by mean and deviation of the training records. Text is a category, and
     so are numbers in ``categories``: 0 stands for a value that no training record has. A missing
@@ -28,7 +26,7 @@ class TableFile:
     """
 
     path: str | None = None
-    """The file, CSV or Parquet, or a folder that `datasets.save_to_disk` wrote; must be set."""
+    """The file, whose first row names the columns; must be set."""
     label: str | None = None
     """Column of the classes; must be set."""
     owner: str | None = None
@@ -46,9 +44,9 @@ class TableFile:
     test_share: SplitShare = 0.2
     """Share of the rows to test on, each class in proportion, the same ones in every run."""
     separator: str = ","
-    """What stands between the cells of a CSV file."""
+    """What stands between the cells."""
     encoding: str = "utf-8-sig"
-    """How a CSV file's letters are written."""
+    """How the file's letters are written."""
 
     def __post_init__(self) -> None:
         """Turn lists from a config into tuples; raise `Refused` for values out of range."""
@@ -58,143 +56,75 @@ class TableFile:
 
     def load(self) -> Dataset:
         """Read the data set; raise `Refused` for a file or a column that cannot serve."""
-        if not self.path or not self.label:
-            unset = "label" if self.path else "path"
-            what = "column of the classes" if self.path else "file"
-            raise Refused(f"dataset.{unset} is not set: name the {what}.")
-        seen = self._read(self.path, self.label, self.owner)
-        if self.test_path:
-            test = self._read(self.test_path, self.label, None)  # nobody owns test records
-            known = _only(seen, {*seen.columns} - {self.owner or ""})
-            _check_alike(known, test)
-            names = _classes(seen, self.label, self.most_levels)
-            labels, tested = (_numbered(t, self.label, names) for t in (seen, test))
-            train, everything = seen, _joined(known, test)
-        else:
-            names = _classes(seen, self.label, self.most_levels)
-            every = _numbered(seen, self.label, names)
-            rows = split_rows(every, self.test_share, names, seen.where)
-            train, test = (_taken(seen, chosen) for chosen in rows)
-            (labels, tested), everything = (every[chosen] for chosen in rows), seen
-        shown = {*train.columns} - {self.label, self.owner}
-        if not shown:
-            raise Refused(f"{seen.where} has no column beside label and owner to learn from.")
-        inputs = [_only(table, shown) for table in (train, test, everything)]
-        if self.missing == "refuse":
-            require_complete(inputs[2])
-        encoding = Encoding.of(inputs[0], inputs[2], self.categories, self.most_levels)
-        sides = [
-            Records(encoding(table), torch.from_numpy(numbers))
-            for table, numbers in zip(inputs[:2], (labels, tested), strict=True)
-        ]
-        return Dataset(sides[0], sides[1], names, encoding.levels, self._owners(train))
+        return _loaded(self, self._read)
 
-    def _read(self, path: str, label: str, owner: str | None) -> Table:
-        """Read a file, and look whether it has the columns that are named."""
+    def _read(self, path: str) -> Table:
         file = Path(path).expanduser()
-        saved = sorted(file.glob("*.arrow")) if file.is_dir() else []
-        if not file.is_file() and not saved:
+        if file.is_dir() or file.suffix in PARQUET:
             raise Refused(
-                f"dataset.path={path} is no file; name a CSV or a Parquet file, or a folder of "
-                "Arrow files, one side of what datasets.save_to_disk wrote."
+                f"dataset.path={path} is no CSV file. Parquet files, and folders that "
+                "datasets.save_to_disk wrote, are read by dataset=table_parquet."
             )
-        if saved or file.suffix in (".parquet", ".pq"):
-            table = read_arrow(saved or [file], file)
-        else:
-            table = read_csv(file, self.separator, self.encoding)
-        named = {"label": [label], "owner": [owner] if owner else []}
-        named |= {"drop": [*self.drop], "categories": [*self.categories]}
-        for key, columns in named.items():
-            for column in columns:
-                if column not in table.columns:
-                    raise Refused(
-                        f"{file} has no column {checks.short(column)}; set dataset.{key}"
-                        f"{nearest(column, table.columns)}"
-                    )
-        if {label, owner} & {*self.drop}:
-            raise Refused("dataset.drop names the column of labels or of owners; leave it there.")
-        if owner == label:
-            raise Refused(f"dataset.owner and dataset.label both name {label}; they must differ.")
-        return _only(table, {*table.columns} - {*self.drop})
-
-    def _owners(self, train: Table) -> Owners | None:
-        """Return whose the training records are."""
-        if self.owner is None:
-            return None
-        values = train.columns[self.owner]
-        _require_all(values, self.owner, train.where, "owner")
-        text = as_text(values)
-        names = in_order([name for name in text if name is not None])
-        codes = pd.Index(names).get_indexer(pd.Index(text))
-        return Owners(torch.from_numpy(codes.astype(np.int64)), names)
+        if not file.is_file():
+            raise Refused(f"dataset.path={path} is no file; name a CSV file.")
+        return read_csv(file, self.separator, self.encoding)
 
 
-def _classes(table: Table, label: str, most: int) -> tuple[str, ...]:
-    """Return the names of the classes; raise `Refused` where the column holds something else."""
-    values, where = table.columns[label], f"The column {label} of {table.where}"
-    _require_all(values, label, table.where, "label")
-    if values.dtype != object and (values != np.floor(values)).any():
+@dataclass(frozen=True, slots=True)
+class ParquetTable:
+    """A Parquet file: one record a row, of which one column is the label.
+
+    Its columns become inputs as those of a CSV file do.
+    """
+
+    path: str | None = None
+    """The file, or a folder that is one side of what `datasets.save_to_disk` wrote; must be set."""
+    label: str | None = None
+    """Column of the classes; must be set."""
+    owner: str | None = None
+    """Column that says whose record it is, for partition=natural; None: nobody's."""
+    drop: tuple[str, ...] = ()
+    """Columns to leave out."""
+    categories: tuple[str, ...] = ()
+    """Columns of numbers that are codes of categories."""
+    missing: Literal["fill", "refuse"] = "fill"
+    """What is done about cells without a value, outside label and owner."""
+    most_levels: Count = 100
+    """The most categories of a column, and the most classes."""
+    test_path: str | None = None
+    """A file or folder of the same columns with the test records; None: a share of the rows is."""
+    test_share: SplitShare = 0.2
+    """Share of the rows to test on, each class in proportion, the same ones in every run."""
+
+    def __post_init__(self) -> None:
+        """Turn lists from a config into tuples; raise `Refused` for values out of range."""
+        checks.fields(self)
+        for name in ("drop", "categories"):
+            object.__setattr__(self, name, tuple(getattr(self, name)))
+
+    def load(self) -> Dataset:
+        """Read the data set; raise `Refused` for a file or a column that cannot serve."""
+        return _loaded(self, _read_parquet)
+
+
+def _read_parquet(path: str) -> Table:
+    file = Path(path).expanduser()
+    saved = sorted(file.glob("*.arrow")) if file.is_dir() else []
+    if not file.is_file() and not saved:
         raise Refused(
-            f"{where} holds numbers such as {values[values != np.floor(values)][0]:g}: amounts are "
-            "not predicted (regression), only classes. Cut them into classes, below and above the "
-            "median say, or name another label."
+            f"dataset.path={path} is no file; name a Parquet file, or a folder of Arrow files, one "
+            "side of what datasets.save_to_disk wrote."
         )
-    names = in_order([name for name in as_text(values) if name is not None])
-    if len(names) < 2:
-        raise Refused(f"{where} holds {names[0]!r} alone; there is nothing to tell apart.")
-    if len(names) > most:
-        raise Refused(
-            f"{where} holds {len(names)} different values: is it an amount, or a name? Cut amounts "
-            f"into classes, name another label, or raise dataset.most_levels={most}."
-        )
-    return names
+    if file.suffix in (".csv", ".tsv", ".txt"):
+        raise Refused(f"dataset.path={path} is no Parquet file; CSV files are read by dataset=csv.")
+    return read_arrow(saved or [file], file)
 
 
-def _numbered(table: Table, label: str, names: tuple[str, ...]) -> Indices:
-    """Return the labels' numbers among ``names``."""
-    _require_all(table.columns[label], label, table.where, "label")
-    text = as_text(table.columns[label])
-    codes = pd.Index(names).get_indexer(pd.Index(text)).astype(np.int64)
-    if (codes < 0).any():
-        new = sorted({str(text[row]) for row in np.flatnonzero(codes < 0).tolist()})
-        raise Refused(f"{table.where} has labels {listed(new)}, which no training record has.")
-    return codes
-
-
-def _require_all(values: Values, column: str, where: str, what: str) -> None:
-    rows = np.flatnonzero(pd.isna(values))
-    if len(rows):
-        raise Refused(
-            f"{where} has {len(rows)} rows without a value in the column {column}: "
-            f"{listed(str(row + 2) for row in rows)}. Every record needs its {what}: leave them "
-            "out or fill them in."
-        )
-
-
-def _check_alike(train: Table, test: Table) -> None:
-    lacking = [name for name in train.columns if name not in test.columns]
-    if lacking:
-        raise Refused(f"{test.where} has no column {listed(lacking)}, which {train.where} has.")
-    for name, values in train.columns.items():
-        if (values.dtype == object) != (test.columns[name].dtype == object):
-            raise Refused(
-                f"The column {name} is numbers in one of {train.where} and {test.where} and text in"
-                " the other; make them alike."
-            )
-
-
-def _joined(train: Table, test: Table) -> Table:
-    columns = {
-        name: np.concatenate([values, test.columns[name]]) for name, values in train.columns.items()
-    }
-    return Table(columns, train.dates | test.dates, train.where)
-
-
-def _only(table: Table, names: set[str]) -> Table:
-    return replace(
-        table, columns={name: held for name, held in table.columns.items() if name in names}
-    )
-
-
-def _taken(table: Table, rows: Indices) -> Table:
-    return replace(table, columns={name: held[rows] for name, held in table.columns.items()})
+def _loaded(source: CsvTable | ParquetTable, read: Callable[[str], Table]) -> Dataset:
+    if not source.path or not source.label:
+        unset = "label" if source.path else "path"
+        what = "column of the classes" if source.path else "file"
+        raise Refused(f"dataset.{unset} is not set: name the {what}.")
+    roles = Roles.of(source, source.label)
+    test = read(source.test_path) if source.test_path else None
+    return roles.dataset(read(source.path), test)

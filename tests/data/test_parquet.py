@@ -10,7 +10,7 @@ from PIL import Image
 from pyarrow import parquet
 
 from fedunlearn.checks import Refused
-from fedunlearn.data import Parquet, TableFile
+from fedunlearn.data import Parquet, ParquetTable
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (12, 4, 4, 3), np.uint8)
 LABELS = np.arange(12) % 3
@@ -215,7 +215,7 @@ def test_saved_folders_and_owners(tmp_path, owners, caplog):
     with pytest.raises(Refused, match=r"no column writers; set dataset\.owner; did you mean writ"):
         load(tmp_path / "saved", owner="writers")
     with pytest.raises(Refused, match=r"image of .* cells are numbers or text"):
-        TableFile(str(tmp_path / "saved" / "train"), "label").load()
+        ParquetTable(str(tmp_path / "saved" / "train"), "label").load()
 
 
 def test_a_saved_table_is_read(tmp_path):
@@ -227,7 +227,7 @@ def test_a_saved_table_is_read(tmp_path):
         pa.ipc.new_stream(file, table.schema) as out,
     ):
         out.write_table(table)
-    one = TableFile(str(tmp_path / "train"), "label", owner="who").load()
-    other = TableFile(str(tmp_path / "train.parquet"), "label", owner="who").load()
+    one = ParquetTable(str(tmp_path / "train"), "label", owner="who").load()
+    other = ParquetTable(str(tmp_path / "train.parquet"), "label", owner="who").load()
     assert torch.equal(one.train.inputs, other.train.inputs)
     assert torch.equal(one.owners.of, other.owners.of)

