@@ -69,7 +69,8 @@ class Natural:
         Raises `Refused` for values outside their range.
         """
         if isinstance(self.owners, Sequence) and not isinstance(self.owners, str):
-            names = (str(each) if type(each) is int else each for each in self.owners)
+            given: Sequence[object] = self.owners
+            names = (str(each) if type(each) is int else each for each in given)
             object.__setattr__(self, "owners", tuple(names))
         checks.fields(self)
 
