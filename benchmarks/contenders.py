@@ -31,6 +31,7 @@ CONTENDERS = {
     OURS: Contender("benchmarks.ours:contend", {"mode": "auto"}),
     "cohort": Contender("benchmarks.ours:contend", {"mode": "cohort"}),
     "workers": Contender("benchmarks.ours:contend", {"mode": "workers"}),
+    "halves": Contender("benchmarks.ours:contend", {"mode": "halves"}),
     LOOPS[0]: Contender("benchmarks.plain:loop", {"threads": 1}),
     LOOPS[1]: Contender("benchmarks.plain:loop", {"threads": 2}),
     RAY: Contender("benchmarks.flower_ray:contend"),

@@ -25,7 +25,7 @@ from fedunlearn.data import ClientId, Scenario, build_federation, shards_on
 from fedunlearn.flower.arrays import OTHER, SUMS, WEIGHTS, TensorArray, unpack
 from fedunlearn.flower.identity import introduction, partition_of
 from fedunlearn.flower.messages import client_kinds, decode
-from fedunlearn.local import ChunkedTrainer, CohortWork, LocalWork, train_locally
+from fedunlearn.local import ChunkedTrainer, CohortWork, Halves, LocalWork, train_locally
 from fedunlearn.methods import ridge
 from fedunlearn.models import Vector
 from fedunlearn.randomness import Entropy, Stream, entropy, generator
@@ -71,12 +71,16 @@ def _work(text: str, kinds: frozenset[type]) -> LocalWork:
 
 
 def build_client_app(
-    scenario: Scenario, device: str = "cpu", kinds: Iterable[type] = ()
+    scenario: Scenario,
+    device: str = "cpu",
+    kinds: Iterable[type] = (),
+    halves: Halves | None = None,
 ) -> ClientApp:
     """Return the app that plays every client of ``scenario`` on ``device``.
 
     ``kinds`` are classes of a user's own that describe work; see `messages.kinds_in`. They and
     ``scenario`` are all that travels to other processes; each divides the data once for itself.
+    With ``halves``, each client trains on two threads.
     """
     app, work_kinds = ClientApp(mods=[_stay_alive]), frozenset(kinds)
 
@@ -90,7 +94,7 @@ def build_client_app(
         order = Order.of(message, work_kinds)
         client = partition_of(context)
         records = shards_on(scenario, device)[client]
-        weights, samples = train_locally(
+        weights, samples = (halves or train_locally)(
             build_federation(scenario).network,
             order.weights.to(device),
             records.inputs,

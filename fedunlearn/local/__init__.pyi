@@ -2,6 +2,7 @@ from .augmentation import Augmentation as Augmentation
 from .augmentation import ImageAugmentation as ImageAugmentation
 from .augmentation import SensorAugmentation as SensorAugmentation
 from .ball import Ball as Ball
+from .halves import Halves as Halves
 from .memory_chunks import ChunkedTrainer as ChunkedTrainer
 from .objectives import Corrected as Corrected
 from .objectives import CrossEntropy as CrossEntropy

@@ -6,6 +6,7 @@ from typing import Protocol
 import torch
 
 from fedunlearn.data import Shards
+from fedunlearn.local.halves import Halves
 from fedunlearn.local.sgd import train_locally
 from fedunlearn.local.trained import CohortWork, Trained
 from fedunlearn.models import Network
@@ -31,17 +32,20 @@ class Threads:
     network: Network
     shards: Shards
     workers: int
+    halves: Halves | None = None
+    """What trains a client on two threads; None: each has one."""
 
     def train(self, cohort: CohortWork) -> Trained[list[int]]:
-        """See `Trainer.train`; row i is what `train_locally` returns, bit for bit."""
+        """See `Trainer.train`; row i is what `train_locally` or `halves` returns, bit for bit."""
         device = self.shards.records.labels.device
         other = None if cohort.other is None else cohort.other.to(device)
+        train_one = self.halves or train_locally
 
         def one(row: int) -> Trained[int]:
             records, starts = self.shards[cohort.clients[row]], cohort.starts
             start = starts if starts.dim() == 1 else starts[row]
             second = other if other is None or other.dim() == 1 else other[row]
-            weights, processed = train_locally(
+            weights, processed = train_one(
                 *(self.network, start.to(device), records.inputs, records.labels),
                 *(cohort.work, cohort.round, generator(cohort.seeds[row]), second),
             )

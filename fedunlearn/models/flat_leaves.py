@@ -14,11 +14,11 @@ class Leaves:
     views of ``memory``, and autograd adds their gradients in place to views of one vector.
     """
 
-    def __init__(self, layout: Layout, like: Vector) -> None:
-        """Make room for weights that are shaped ``like``; they have no values yet."""
-        self.memory = torch.empty_like(like)
+    def __init__(self, layout: Layout, memory: Vector) -> None:
+        """Look at the weights in ``memory`` [d], which others may look at as well."""
+        self.memory = memory
         """The weights [d], to be changed in place between steps."""
-        self._gradient = torch.empty_like(like)
+        self._gradient = torch.empty_like(memory)
         self.whole = self._leaf(self.memory, self._gradient)
         """The same weights [d] as one leaf, for those who compute with all of them."""
         self.parts = tuple(

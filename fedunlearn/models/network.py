@@ -40,6 +40,18 @@ class _Own(threading.local):
         self.copies: dict[tuple[torch.device, bool], Copy] = {}
         """By device, and by whether the module is in training mode."""
 
+    def leaves_like(self, layout: Layout, weights: Vector) -> Leaves:
+        leaves = self.leaves
+        if leaves is None or not leaves.fits(weights):
+            leaves = self.leaves_on(layout, torch.empty_like(weights))
+        leaves.memory.copy_(weights)
+        return leaves
+
+    def leaves_on(self, layout: Layout, memory: Vector) -> Leaves:
+        if self.leaves is None or self.leaves.memory is not memory:
+            self.leaves = Leaves(layout, memory)
+        return self.leaves
+
 
 class Network:
     """A net as a pure function of its weights: ``logits = network(weights, images)``.
@@ -119,11 +131,11 @@ class Network:
         The net takes their `whole` for weights and then computes with their `parts`. A thread has
         one, which it uses again for every client: what it held before is gone.
         """
-        leaves = self._own.leaves
-        if leaves is None or not leaves.fits(weights):
-            leaves = self._own.leaves = Leaves(self.layout, weights)
-        leaves.memory.copy_(weights)
-        return leaves
+        return self._own.leaves_like(self.layout, weights)
+
+    def leaves_on(self, memory: Vector) -> Leaves:
+        """Return this thread's `Leaves` that look at ``memory`` [d], in place of those it had."""
+        return self._own.leaves_on(self.layout, memory)
 
     def together(self, weights: Tensor, images: Tensor) -> Tensor:
         """Return the logits [k, n, classes] of k clients, each with its own weights.

@@ -103,12 +103,12 @@ class TestMeasure:
 
 
 class TestContenders:
-    def test_both_modes_as_configured_otherwise(self):
+    def test_all_modes_as_configured_otherwise(self):
         engine = Local(workers=3, mode="cohort", device="cpu")
         assert contenders(engine) == {mode: replace(engine, mode=mode) for mode in MODES}
         assert library.local(engine) is engine
 
-    def test_another_engine_comes_third_and_only_then(self):
+    def test_another_engine_comes_last_and_only_then(self):
         engine = Ray()
         found = contenders(engine)
         assert list(found) == [*MODES, "ray"]
@@ -157,8 +157,16 @@ class TestVerdict:
         assert verdict("workers", "", fast, "workers").endswith(": set engine.mode=cohort.")
         assert set_to not in verdict("workers", "", slow, "workers")
 
+    def test_of_three_modes_the_pick_is_held_against_the_faster_of_the_others(self):
+        speeds = {"workers": speed(100), "cohort": speed(300), "halves": speed(200)}
+        assert verdict("cohort", "", speeds).endswith("it is 1.5x as fast as halves.")
+        assert verdict("halves", "", speeds).endswith(
+            "cohort is 1.5x as fast: set engine.mode=cohort."
+        )
+
     def test_another_engine_is_compared_with_the_faster_mode(self):
-        speeds = {"workers": speed(100), "cohort": speed(400), "ray": speed(50, start=16.04)}
+        speeds = {mode: speed(100) for mode in MODES}
+        speeds |= {"cohort": speed(400), "ray": speed(50, start=16.04)}
         assert aside("ray", speeds) == (
             "engine=ray took 16.0 s to start; after that it is slower than cohort, which is 8.0x "
             "as fast."
@@ -264,13 +272,13 @@ class TestCommand:
             seen.append((scenario.seed, training.cohort))
             return speed(rates[engine.mode])
 
-        seen, rates = [], {"workers": 100, "cohort": 140}
+        seen, rates = [], {"workers": 100, "cohort": 140, "halves": 120}
         monkeypatch.setattr(estimate, "measure", measured)
         run("model=cnn", "engine.device=cpu", "training.cohort=0.5", "seed=4")
         said = " ".join(capsys.readouterr().out.split())
         assert "engine.mode=auto picks workers: convolutions" in said
         assert said.endswith("cohort is 1.4x as fast: set engine.mode=cohort.")
-        assert seen == [(4, 0.5)] * 2
+        assert seen == [(4, 0.5)] * len(MODES)
         run("model=cnn", "engine.device=cpu", "engine.mode=cohort")
         assert capsys.readouterr().out.endswith("keep engine.mode=cohort.\n")
 

@@ -14,7 +14,7 @@ from fedunlearn.data import Scenario, build_federation, shards_on
 from fedunlearn.flower.client_app import build_client_app, train_together
 from fedunlearn.flower.in_process_grid import InProcessGrid
 from fedunlearn.flower.server_app import Job, build_server_app
-from fedunlearn.local import ChunkedTrainer, Threads, Trainer
+from fedunlearn.local import ChunkedTrainer, Halves, Threads
 from fedunlearn.models import Network
 from fedunlearn.threads import cores, one_torch_thread
 
@@ -26,13 +26,14 @@ SMALL = 100_000
 class Local:
     """Work in this process, on ``device``, with ``workers`` threads.
 
-    Mode ``workers`` gives the same bits for any number of threads; ``auto`` chooses by `choose`.
+    Every mode gives the same bits for any number of threads; ``auto`` chooses by `choose`.
     """
 
     workers: Count | None = None
     """Threads; None: as many as this process may use cores."""
-    mode: Literal["auto", "workers", "cohort"] = "auto"
-    """How clients train: each by itself (workers), as one batch (cohort), or the faster (auto)."""
+    mode: Literal["auto", "workers", "cohort", "halves"] = "auto"
+    """How clients train: each by itself (workers), as one batch (cohort), each on two threads, its
+    batches in halves (halves), or as `choose` has it (auto)."""
     device: str = "auto"
     """Where to compute, as torch names it: cpu, cuda, cuda:1; auto: a GPU if there is one."""
 
@@ -69,23 +70,31 @@ class Local:
         how = {
             "workers": f"each client by itself, on {threads} threads",
             "cohort": f"many clients as one batch, on up to {threads} threads",
+            "halves": f"each client's batches in halves, on {threads} threads",
         }
         return f"Clients train on {self.device} in mode {mode} ({how[mode]}): {why}."
 
-    def trainer(self, scenario: Scenario) -> Trainer:
+    def trainer(self, scenario: Scenario) -> ChunkedTrainer | Threads:
         """Return what trains the clients of ``scenario`` without messages, for a bank."""
         network, shards = build_federation(scenario).network, shards_on(scenario, self.device)
         workers = self.workers or cores()
-        if self.choice(network)[0] == "cohort":
-            return ChunkedTrainer(network, shards, workers)
-        return Threads(network, shards, workers)
+        match self.choice(network)[0]:
+            case "cohort":
+                return ChunkedTrainer(network, shards, workers)
+            case "halves":
+                halves = Halves(together=workers > 1)
+                return Threads(network, shards, -(-workers // 2), halves)
+            case _:
+                return Threads(network, shards, workers)
 
     def run(self, scenario: Scenario, job: Job, kinds: Iterable[type] = ()) -> None:
         """Run ``job`` to its end."""
         clients = scenario.partition.clients
-        trainer, app = self.trainer(scenario), build_client_app(scenario, self.device, kinds)
+        trainer = self.trainer(scenario)
         together = partial(train_together, trainer) if isinstance(trainer, ChunkedTrainer) else None
-        grid = InProcessGrid(app, clients, self.workers or cores(), together)
+        halves = None if isinstance(trainer, ChunkedTrainer) else trainer.halves
+        app = build_client_app(scenario, self.device, kinds, halves)
+        grid = InProcessGrid(app, clients, trainer.workers, together)
         context = Context(run_id=1, node_id=1, node_config={}, state=RecordDict(), run_config={})
         try:
             with one_torch_thread():  # a batch of clients is trained in this thread
