@@ -4,6 +4,7 @@ from .augmentation import SensorAugmentation as SensorAugmentation
 from .ball import Ball as Ball
 from .halves import Halves as Halves
 from .memory_chunks import ChunkedTrainer as ChunkedTrainer
+from .memory_chunks import fitting_clients as fitting_clients
 from .objectives import Corrected as Corrected
 from .objectives import CrossEntropy as CrossEntropy
 from .objectives import Distillation as Distillation

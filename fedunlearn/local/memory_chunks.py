@@ -10,6 +10,7 @@ from torch import Tensor
 
 from fedunlearn.data import Records, Shards
 from fedunlearn.local.cohort import train_cohort
+from fedunlearn.local.objectives import CrossEntropy, Objective
 from fedunlearn.local.trained import CohortWork, Trained
 from fedunlearn.local.work import LocalWork
 from fedunlearn.models import Network, Vector
@@ -139,6 +140,28 @@ def step_bytes(
     What is kept for the backward pass is counted twice, since that pass makes gradients of the
     same shapes.
     """
+    longest = max(shards, key=len)
+    batch = Records(longest.inputs[: work.batch_size].clone(), longest.labels[: work.batch_size])
+    return _bytes(network, start, work.objective, batch, other)
+
+
+def fitting_clients(network: Network, records: int = 32) -> int:
+    """Return how many clients a piece on a CPU has room for, each with a batch of ``records``."""
+    with torch.random.fork_rng(devices=[]):
+        inputs = network.shape.drawn(records)
+    drawn = Records(inputs, torch.arange(records) % network.classes)
+    row = _bytes(network, network.initial(0), CrossEntropy(), drawn)
+    return max(1, min(CPU_ROWS, CPU_BUDGET // row))
+
+
+def _bytes(
+    network: Network,
+    start: Vector,
+    objective: Objective,
+    batch: Records,
+    other: Vector | None = None,
+) -> int:
+    """See `step_bytes`, of which this is the step on ``batch``."""
     kept: dict[int, int] = {}
 
     def note(tensor: Tensor) -> Tensor:
@@ -146,12 +169,10 @@ def step_bytes(
         kept[storage.data_ptr()] = storage.nbytes()
         return tensor
 
-    longest = max(shards, key=len)
-    start = start.to(longest.labels.device)
+    start = start.to(batch.labels.device)
     sent = start[None] if other is None else torch.stack([start, other.to(start.device)])
-    batch = Records(longest.inputs[: work.batch_size].clone(), longest.labels[: work.batch_size])
     with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
         leaf = start.clone().requires_grad_()
-        alive = work.objective(network, leaf, batch.inputs, batch.labels, sent)
+        alive = objective(network, leaf, batch.inputs, batch.labels, sent)
     del alive
     return 2 * sum(kept.values()) + VECTORS * start.nbytes

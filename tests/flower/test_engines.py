@@ -25,7 +25,20 @@ from fedunlearn.flower.arrays import TensorArray
 from fedunlearn.flower.engines import ray as ray_engine
 from fedunlearn.flower.engines.local import choose
 from fedunlearn.local import Ball, LocalWork, memory_chunks
-from fedunlearn.models import Cnn, Mlp, Network
+from fedunlearn.models import (
+    Cnn,
+    Conv1d,
+    GroupNormCnn,
+    Gru,
+    LeNet5,
+    Lstm,
+    McMahanCnn,
+    Mlp,
+    Network,
+    Shape,
+    Tabular,
+    Transformer,
+)
 from fedunlearn.unlearning import ClientFailed, Ledger, Training
 from tests.support.grid_clients import scenario_clients
 from tests.support.recurrent import Recurrent
@@ -207,7 +220,34 @@ class TestRefusals:
             Local(mode="batch")
 
 
+SERIES, WORDS, IMAGE = Shape((3, 100)), Shape((40,), torch.int64, (60,)), Shape((3, 32, 32))
+SHIPPED = {
+    "mlp": (Mlp(), (1, 8, 8), "cohort"),
+    "a wide mlp": (Mlp((2048,)), (1, 8, 8), "workers"),
+    "tabular": (Tabular(), Shape((5,), torch.float32, (0, 4, 0, 11, 2)), "cohort"),
+    "gru of series": (Gru(), SERIES, "cohort"),
+    "gru of words": (Gru(), WORDS, "cohort"),
+    "lstm of words": (Lstm(), WORDS, "cohort"),
+    "transformer of words": (Transformer(), WORDS, "cohort"),
+    "transformer of short series": (Transformer(), Shape((3, 20)), "cohort"),
+    "transformer of long series": (Transformer(), SERIES, "workers"),
+    "cnn": (Cnn(), (1, 8, 8), "workers"),
+    "conv1d": (Conv1d(), SERIES, "workers"),
+    "lenet5": (LeNet5(), (1, 28, 28), "workers"),
+    "mcmahan": (McMahanCnn(), (1, 28, 28), "workers"),
+    "groupnorm_cnn": (GroupNormCnn(), IMAGE, "workers"),
+}
+
+
 class TestChoice:
+    @pytest.mark.parametrize(("model", "shape", "mode"), SHIPPED.values(), ids=SHIPPED)
+    def test_of_the_models_that_ship(self, model, shape, mode):
+        network = Network(model, shape, 6)
+        before = torch.random.get_rng_state()
+        assert choose(network, "cpu")[0] == Local(device="cpu").choice(network)[0] == mode
+        assert torch.equal(torch.random.get_rng_state(), before)
+        assert choose(network, "cuda")[0] == "cohort"
+
     @pytest.mark.parametrize(
         ("model", "device", "mode", "why"),
         [

@@ -4,7 +4,7 @@ import torch
 from fedunlearn.data import Records, Shards
 from fedunlearn.local import Adam, ChunkedTrainer, CohortWork, LocalWork
 from fedunlearn.local import memory_chunks as pieces_module
-from fedunlearn.local.memory_chunks import budget, in_pieces, step_bytes
+from fedunlearn.local.memory_chunks import budget, fitting_clients, in_pieces, step_bytes
 from fedunlearn.models import Cnn, Mlp, Network
 
 WORK = LocalWork(epochs=2, batch_size=16)
@@ -135,6 +135,13 @@ class TestEstimate:
         more = step_bytes(small, start, four_times, shards)
         assert more > step_bytes(small, start, WORK, shards)
         assert step_bytes(large, large.initial(0), WORK, shards) > more
+
+    def test_fewer_clients_fit_where_a_step_keeps_more(self):
+        assert fitting_clients(Network(Mlp((16,)), (1, 8, 8), 10)) == pieces_module.CPU_ROWS
+        network = Network(Cnn(), (1, 8, 8), 10)
+        fitting = [fitting_clients(network, records) for records in (32, 320, 32_000)]
+        assert fitting == sorted(fitting, reverse=True)
+        assert fitting[0] > fitting[1] > fitting[2] == 1
 
     def test_counts_what_the_backward_pass_keeps(self, shards):
         """A convolution keeps its input and, before pooling and ReLU, its large outputs."""

@@ -14,12 +14,15 @@ from fedunlearn.data import Scenario, build_federation, shards_on
 from fedunlearn.flower.client_app import build_client_app, train_together
 from fedunlearn.flower.in_process_grid import InProcessGrid
 from fedunlearn.flower.server_app import Job, build_server_app
-from fedunlearn.local import ChunkedTrainer, Halves, Threads
+from fedunlearn.local import ChunkedTrainer, Halves, Threads, fitting_clients
 from fedunlearn.models import Network
 from fedunlearn.threads import cores, one_torch_thread
 
 SMALL = 100_000
 """Weights up to which a CPU trains dense nets faster together than each client by itself."""
+
+FEWEST = 4
+"""Clients that must fit into a piece of a cohort: calls that two or three share are not cheaper."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +120,8 @@ def choose(network: Network, device: str) -> tuple[str, str]:
             "workers",
             f"the weights of many clients, {network.layout.size:,} each, outgrow a CPU's caches",
         )
+    if fitting_clients(network) < FEWEST:
+        return "workers", "what a step of one client keeps outgrows a CPU's caches with a few more"
     return "cohort", "small dense nets spend their time on calls, which a batch of clients shares"
 
 
