@@ -38,7 +38,7 @@ def requests(
                 f"{checks.shown(entry)}."
             )
         asking = entry["clients"]
-        one = isinstance(asking, int) or bool(names and isinstance(asking, str))
+        one = isinstance(asking, int) or bool(names and isinstance(asking, (str, float)))
         clients = [asking] if one else asking
         if not isinstance(clients, list):
             raise Refused(
@@ -55,7 +55,9 @@ def requests(
 
 
 def _numbered(client: object, names: Sequence[str]) -> object:
-    """Return the number of the client whom somebody calls by its owner's name."""
+    """Return the number of the client whom somebody calls by its owner's name, 5.2 say."""
+    if isinstance(client, float) and names:
+        client = f"{client:g}"
     if not names or not isinstance(client, str):
         return client
     checks.member("withdrawal.clients", client, names)

@@ -70,8 +70,7 @@ class Natural:
         """
         if isinstance(self.owners, Sequence) and not isinstance(self.owners, str):
             given: Sequence[object] = self.owners
-            names = (str(each) if type(each) is int else each for each in given)
-            object.__setattr__(self, "owners", tuple(names))
+            object.__setattr__(self, "owners", tuple(map(_called, given)))
         checks.fields(self)
 
     def of(self, source: DatasetSource) -> ByOwner:
@@ -133,6 +132,13 @@ class Natural:
             )
         drawn = randomness.rng(self.seed, Stream.OWNERS).permutation(large)[: self.clients]
         return np.sort(drawn)
+
+
+def _called(owner: object) -> object:
+    """Return a number as owners are called by it: 7, 5.2."""
+    if type(owner) is float:
+        return f"{owner:g}"
+    return str(owner) if type(owner) is int else owner
 
 
 @lru_cache(maxsize=2)

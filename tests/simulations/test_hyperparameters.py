@@ -79,6 +79,7 @@ PLACES = first_places()
 ALLOWED = [
     ("strategies.weight_negation.WeightNegation", "layers", "'text'"),
     ("fedunlearn.data.Natural", "owners", "[1]"),
+    ("fedunlearn.data.Natural", "owners", "[0.5]"),
 ]
 """One name may stand for a list of one, and a number for the name of an owner."""
 

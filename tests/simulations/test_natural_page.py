@@ -65,3 +65,17 @@ def test_a_leaver_may_be_called_by_its_owner_s_name(tmp_path):
     assert set(found.summary["clients"]) == {"1+4"}
     with pytest.raises(ValueError, match=r"withdrawal.clients=H44 does not exist; did you mean H4"):
         whole([*words, "withdrawal.clients=H44"], tmp_path)
+
+
+def test_codes_that_are_numbers_name_leavers_and_owners_too(tmp_path):
+    lines = [re.sub(r",H(\d)", r",\1.5", line) for line in visits()]
+    Path(tmp_path / "visits.csv").write_text("\n".join(lines))
+    words = [*COMMANDS[0][2:], *SMALL, f"dataset.path={tmp_path / 'visits.csv'}"]
+    found = whole(
+        [*words, "withdrawal.clients=[4.5,1]", "partition.owners=[1.5,4.5,0.5]"], tmp_path
+    )
+    assert set(found.owners.values()) == {"0.5", "1.5", "4.5"}
+    assert set(found.summary["clients"]) == {"1+2"}
+    for asked in ("4.25", "[4.25]"):
+        with pytest.raises(ValueError, match=r"clients=4.25 does not exist; did you mean 4.5"):
+            whole([*words, f"withdrawal.clients={asked}"], tmp_path)
