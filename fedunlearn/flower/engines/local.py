@@ -36,7 +36,7 @@ class Local:
     """Threads; None: as many as this process may use cores."""
     mode: Literal["auto", "workers", "cohort", "halves"] = "auto"
     """How clients train: each by itself (workers), as one batch (cohort), each on two threads, its
-    batches in halves (halves), or as `choose` has it (auto)."""
+    batches in halves (halves), or one of the first two, by net and device (auto)."""
     device: str = "auto"
     """Where to compute, as torch names it: cpu, cuda, cuda:1; auto: a GPU if there is one."""
 
