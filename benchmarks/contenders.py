@@ -5,7 +5,9 @@ from dataclasses import dataclass, field
 from statistics import median
 from typing import Any
 
-from benchmarks.processes import Lap, Player
+from benchmarks.processes import Lap, Player, Playing
+from benchmarks.rivals.environments import Environment
+from benchmarks.rivals.player import RivalPlayer
 from benchmarks.workloads import Workload
 from fedunlearn.threads import cores
 
@@ -27,7 +29,30 @@ class Contender:
         return Player(self.function, workload=workload, **self.arguments, **place)
 
 
-CONTENDERS = {
+@dataclass(frozen=True, slots=True)
+class Rival:
+    """Another simulator, in an environment of its own."""
+
+    environment: Environment
+    function: str
+    """``module:function``, as `processes` describes it."""
+    settings: Mapping[str, str] = field(default_factory=dict)
+    """Environment variables of its process."""
+
+    def start(self, workload: Workload, device: str | None = None) -> Playing:
+        """Start a process that plays it; raises LookupError where its Python is missing."""
+        return RivalPlayer(self.environment, self.function, workload, self.settings)
+
+
+BLAZEFL = Environment("blazefl==3.0.0", python="3.14")
+RIVALS = {
+    "BlazeFL": Rival(BLAZEFL, "benchmarks.rivals.blazefl:threads"),
+    "pfl": Rival(Environment("pfl==0.6.0"), "benchmarks.rivals.pfl:ranks"),
+    "fluke": Rival(Environment("fluke-fl==0.8.1"), "benchmarks.rivals.fluke:one_process"),
+}
+"""Simulators of others."""
+
+CONTENDERS: dict[str, Contender | Rival] = {
     OURS: Contender("benchmarks.ours:contend", {"mode": "auto"}),
     "cohort": Contender("benchmarks.ours:contend", {"mode": "cohort"}),
     "workers": Contender("benchmarks.ours:contend", {"mode": "workers"}),
@@ -36,6 +61,7 @@ CONTENDERS = {
     LOOPS[1]: Contender("benchmarks.plain:loop", {"threads": 2}),
     RAY: Contender("benchmarks.flower_ray:contend"),
     CEILING: Contender("benchmarks.plain:ceiling"),
+    **RIVALS,
 }
 """`auto` is what a user of fedunlearn gets."""
 
@@ -47,6 +73,13 @@ WANTED = {
     ("LeNet-5 600 x 20", BEST_LOOP): 1.25,
     ("LeNet-5 600 x 20", CEILING): 0.85,
     ("CNN 1.66M 600 x 10", CEILING): 0.85,
+    ("LeNet-5 60 x 20", CEILING): 0.9,
+    ("LeNet-5 60 x 20", "BlazeFL"): 1.5,
+    ("LeNet-5 600 x 20", "BlazeFL"): 1.3,
+    ("MLP 60 x 20", "BlazeFL"): 4.0,
+    ("MLP 600 x 20", "BlazeFL"): 4.0,
+    ("ResNet-18 64 x 4", BEST_LOOP): 1.2,
+    ("ResNet-18 64 x 4", CEILING): 0.9,
 }
 """Of workload and rival: the least multiple of the rival's speed."""
 
@@ -61,7 +94,7 @@ def ratios(speeds: Mapping[str, Sequence[float]]) -> dict[str, float]:
     """Return our median speed on a workload over each rival's, where both were measured."""
     medians = {name: median(values) for name, values in speeds.items()}
     loops = [medians[name] for name in LOOPS if name in medians]
-    rivals = {name: medians[name] for name in (RAY, CEILING) if name in medians}
+    rivals = {name: medians[name] for name in (RAY, CEILING, *RIVALS) if name in medians}
     if loops:
         rivals = {BEST_LOOP: max(loops), **rivals}
     if OURS not in medians:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
 from pkgutil import resolve_name
-from typing import Any, Self
+from typing import Any, Protocol, Self
 
 import torch
 
@@ -32,6 +32,20 @@ class Lap:
     """Seconds from the end of the contender's imports to the end of this lap."""
     gpu_bytes: int
     """Most bytes that the process had allocated on the GPU at once, so far."""
+
+
+class Playing(Protocol):
+    """A process that trains when it is on turn, and stands still otherwise."""
+
+    def lap(self, rounds: int) -> Lap:
+        """Let it run so many rounds."""
+
+    def close(self) -> None:
+        """Tell it that there are no more turns, and wait for its end."""
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(self, *_: object) -> None: ...
 
 
 class Player:
@@ -79,7 +93,7 @@ class Player:
 
 
 def interleaved(
-    players: Mapping[str, Player], repetitions: int, least: float = LEAST_SECONDS
+    players: Mapping[str, Playing], repetitions: int, least: float = LEAST_SECONDS
 ) -> dict[str, list[Lap]]:
     """Let everybody run one lap a repetition, in an order shuffled by a fixed seed.
 
@@ -98,7 +112,7 @@ def interleaved(
     return {name: kept for name, (_, *kept) in laps.items()}
 
 
-def _enough(player: Player, least: float) -> int:
+def _enough(player: Playing, least: float) -> int:
     lap = player.lap(1)
     while lap.seconds < least:
         lap = player.lap(math.ceil(1.2 * lap.rounds * least / lap.seconds))

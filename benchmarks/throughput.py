@@ -1,4 +1,4 @@
-"""Samples trained a second: fedunlearn's engine, a plain loop, Flower's Ray and the ceiling."""
+"""Samples trained a second: our engine, a plain loop, Flower's Ray, rivals and the ceiling."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
@@ -42,9 +42,12 @@ def measured(
 ) -> dict[str, list[Lap]]:
     """Start a process for each contender and let them take turns."""
     with ExitStack() as stack:
-        players = {
-            name: stack.enter_context(CONTENDERS[name].start(workload)) for name in contenders
-        }
+        players = {}
+        for name in contenders:
+            try:
+                players[name] = stack.enter_context(CONTENDERS[name].start(workload))
+            except LookupError as error:
+                print(error.args[0])
         return interleaved(players, repetitions)
 
 
