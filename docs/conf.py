@@ -3,6 +3,7 @@
 `make docs` writes it to site/, which opens from disk: nothing in it is fetched from elsewhere.
 """
 
+import re
 import shutil
 import sys
 from pathlib import Path
@@ -50,8 +51,14 @@ html_theme_options = {"navigation_with_keys": True}
 def setup(app: Any) -> None:
     """Write the pages of the API before anything is read; put a way in beside the pages."""
     app.connect("builder-inited", lambda app: api_pages.write(Path(app.srcdir) / "docs" / "api"))
+    app.connect("autodoc-process-docstring", _stars_as_text)
     app.connect("doctree-read", _folders_as_text)
     app.connect("build-finished", _way_in)
+
+
+def _stars_as_text(app: Any, what: str, name: str, of: Any, options: Any, lines: list[str]) -> None:
+    """Keep the star of a shape such as [n, *shape], which begins no emphasis."""
+    lines[:] = [re.sub(r"(\[[^]`]*)\*(\w+\])", r"\1\\*\2", line) for line in lines]
 
 
 def _way_in(app: Any, error: Exception | None) -> None:
