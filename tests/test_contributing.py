@@ -257,5 +257,5 @@ def test_what_is_not_found_is_a_sentence_that_names_where_was_looked(
 def test_an_init_file_that_would_hide_our_strategies_is_refused(installed, own):
     (own / "strategies/__init__.py").touch()
     done = run(installed / "fedunlearn", "withdraw", cwd=own)
-    assert done.returncode == 1
+    assert done.returncode == 2
     assert "hides the strategies of fedunlearn. Delete it" in done.stderr
