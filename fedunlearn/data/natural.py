@@ -69,8 +69,7 @@ class Natural:
         Raises `Refused` for values outside their range.
         """
         if isinstance(self.owners, Sequence) and not isinstance(self.owners, str):
-            given: Sequence[object] = self.owners
-            object.__setattr__(self, "owners", tuple(map(_called, given)))
+            object.__setattr__(self, "owners", _called_all(self.owners))
         checks.fields(self)
 
     def of(self, source: DatasetSource) -> ByOwner:
@@ -132,6 +131,11 @@ class Natural:
             )
         drawn = randomness.rng(self.seed, Stream.OWNERS).permutation(large)[: self.clients]
         return np.sort(drawn)
+
+
+def _called_all(names: Sequence[object]) -> tuple[object, ...]:
+    """Return names as text, as far as they are text or numbers."""
+    return tuple(map(_called, names))
 
 
 def _called(owner: object) -> object:

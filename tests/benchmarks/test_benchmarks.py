@@ -243,11 +243,13 @@ class TestNumbers:
         speeds = {"LeNet-5 60 x 20": {OURS: [5.0], LOOPS[0]: [5.0]}, "ResNet-18 64 x 4": {}}
         speeds["MLP 60 x 20"] = {OURS: [60.0], LOOPS[0]: [20.0], RAY: [1.0]}
         speeds["ResNet-18 64 x 4"] = {OURS: [1.0], CEILING: [2.0]}
+        speeds["CNN 1.66M 600 x 10"] = {OURS: [2.0], RAY: [1.0]}
         assert throughput.goals(speeds).splitlines()[2:] == [
             f"| LeNet-5 60 x 20 | {BEST_LOOP} | ≥ 1.25 | 1 | no |",
-            "| ResNet-18 64 x 4 | ceiling |  | 0.5 |  |",
+            "| ResNet-18 64 x 4 | ceiling | ≥ 0.9 | 0.5 | no |",
             f"| MLP 60 x 20 | {BEST_LOOP} | ≥ 3 | 3 | yes |",
             "| MLP 60 x 20 | Flower Ray | ≥ 30 | 60 | yes |",
+            "| CNN 1.66M 600 x 10 | Flower Ray |  | 2 |  |",
         ]
 
     def test_start_up_ends_with_the_first_round_and_begins_after_the_imports(self, monkeypatch):
