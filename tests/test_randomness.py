@@ -108,6 +108,7 @@ def test_only_this_file_makes_generators():
     ]
 
 
+@pytest.mark.slow
 def test_in_a_run_no_two_places_of_the_code_draw_the_same_numbers(tmp_path, monkeypatch):
     callers, real = defaultdict(set), np.random.default_rng
 

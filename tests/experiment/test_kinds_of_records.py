@@ -33,7 +33,7 @@ def experiment(kind, overrides=()):
     return replace(made, dataset=Synthetic(kind), model=SmallNet())
 
 
-@pytest.mark.parametrize("kind", ["table", SLOW("tokens"), SLOW("sensor")])
+@pytest.mark.parametrize("kind", [SLOW("table"), SLOW("tokens"), SLOW("sensor")])
 def test_all_strategies_evaluators_and_certificates_take_them(kind, tmp_path):
     run(experiment(kind), [0], tmp_path, {}, Console(file=io.StringIO()))
     found = load(tmp_path)

@@ -299,6 +299,7 @@ def carried_out(experiment, folder, seeds=(0,)):
     return run(experiment, seeds, folder, {}, Console(file=io.StringIO()))
 
 
+@pytest.mark.slow
 class TestWholeRuns:
     @pytest.mark.parametrize(
         ("policy", "nbytes"),

@@ -52,7 +52,14 @@ def variants(choice):
             yield key.path, value, changed
 
 
-@pytest.mark.parametrize("choice", CHOICES, ids=lambda c: f"{c.group}={c.name}")
+def by_cost(choice):
+    """Let the choices with the most fields be tried with the slow tests, but for one of a kind."""
+    dear = choice.group in ("training", "devices", "evaluators") and choice.name != "fedavg"
+    marks = [pytest.mark.slow] if dear else []
+    return pytest.param(choice, marks=marks, id=f"{choice.group}={choice.name}")
+
+
+@pytest.mark.parametrize("choice", [by_cost(choice) for choice in CHOICES])
 def test_no_value_is_refused_that_the_class_takes_and_the_sentence_is_its_own(choice):
     build = built_evaluation if choice.group == "evaluators" else configured.build
     found = {"early": 0, "late": 0}

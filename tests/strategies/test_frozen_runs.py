@@ -42,6 +42,7 @@ class PartlyFrozen:
         return nn.Sequential(nn.Flatten(), first, nn.Tanh(), frozen, nn.Tanh(), last)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", ["workers", "cohort", "halves"])
 def test_a_frozen_layer_is_the_same_in_every_pass_of_a_run(mode, tmp_path):
     strategies = {"federaser": FedEraser(interval=2), "pga": PGA(), "subtraction": SUBTRACTION}
