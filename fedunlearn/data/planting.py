@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
-from functools import partial
 from itertools import product
 from typing import Literal, Protocol
 
@@ -14,8 +13,8 @@ from fedunlearn import checks
 from fedunlearn.checks import Count, CountFromZero, Refused, ShareAboveZero
 from fedunlearn.data.dataset import Dataset, Records
 
-Stamp = Callable[[Tensor], Tensor]
-"""Returns copies of images [n, c, h, w] with a trigger, pixels still in [0, 1]."""
+Stamp = Callable[[Tensor, int], Tensor]
+"""Returns copies of inputs [n, *shape] with the trigger of the leaver of that order, from 0."""
 
 Corner = Literal["lower right", "lower left", "upper right", "upper left"]
 """Where the square of the first leaver may stand."""
@@ -96,12 +95,11 @@ class Backdoor:
     def poison(self, records: Records, order: int, rng: np.random.Generator) -> Records:
         """Stamp and relabel records as `poisoned` says; raise `Refused` for no images."""
         require_kind(records, "images", "backdoor")
-        return poisoned(records, partial(self.stamp, order=order), self.share, self.target, rng)
+        return poisoned(records, self.stamp, order, self.share, self.target, rng)
 
     def sets(self, dataset: Dataset, orders: Collection[int]) -> Mapping[str, Records]:
         """Return the sets of `triggered_sets`."""
-        stamps = {order: partial(self.stamp, order=order) for order in orders}
-        return triggered_sets(dataset, stamps, self.target)
+        return triggered_sets(dataset, self.stamp, orders, self.target)
 
 
 FITTING = {
@@ -133,7 +131,12 @@ def require_kind(records: Records, kind: str, planting: str) -> None:
 
 
 def poisoned(
-    records: Records, stamp: Stamp, share: float, target: int, rng: np.random.Generator
+    records: Records,
+    stamp: Stamp,
+    order: int,
+    share: float,
+    target: int,
+    rng: np.random.Generator,
 ) -> Records:
     """Stamp and relabel ``round(share * m)`` of the m records outside the class ``target``.
 
@@ -148,12 +151,12 @@ def poisoned(
             "Raise the share, change the target or let another client leave."
         )
     images, labels = records.inputs.clone(), records.labels.clone()
-    images[chosen] = stamp(images[chosen])
+    images[chosen] = stamp(images[chosen], order)
     labels[chosen] = target
     return Records(images, labels)
 
 
-def triggered(test: Records, stamp: Stamp, target: int) -> Records:
+def triggered(test: Records, stamp: Stamp, order: int, target: int) -> Records:
     """Return the test records outside the class ``target``, stamped and labelled as the target.
 
     Accuracy on them is the attack success rate: ``#{y != t, f(stamp(x)) = t} / #{y != t}``.
@@ -165,24 +168,23 @@ def triggered(test: Records, stamp: Stamp, target: int) -> Records:
         raise Refused(
             f"All test records are of the class planting.target={target}; choose another."
         )
-    return Records(stamp(others.inputs), torch.full_like(others.labels, target))
+    return Records(stamp(others.inputs, order), torch.full_like(others.labels, target))
 
 
 def triggered_sets(
-    dataset: Dataset, stamps: Mapping[int, Stamp], target: int
+    dataset: Dataset, stamp: Stamp, orders: Collection[int], target: int
 ) -> dict[str, Records]:
     """Return the `triggered` test records of one leaver as ``triggered``.
 
-    Those of several are ``triggered/<order>``, one set a leaver. ``stamps`` are theirs, by the
-    order in which they leave; with none there is no set. Raises `Refused` if the target is no class
-    of the data set.
+    Those of several are ``triggered/<order>``, one set a leaver, by the order in which they leave;
+    with none there is no set. Raises `Refused` if the target is no class of the data set.
     """
     if target >= len(dataset.classes):
         raise Refused(
             f"planting.target={target} is no class of the data set; it has 0 … "
             f"{len(dataset.classes) - 1}."
         )
-    sets = {order: triggered(dataset.test, stamp, target) for order, stamp in stamps.items()}
+    sets = {order: triggered(dataset.test, stamp, order, target) for order in orders}
     if len(sets) == 1:
         return {"triggered": next(iter(sets.values()))}
     return {f"triggered/{order}": records for order, records in sets.items()}

@@ -3,7 +3,6 @@
 import math
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from functools import partial
 
 import numpy as np
 import torch
@@ -54,7 +53,7 @@ class TriggerTokens:
     def poison(self, records: Records, order: int, rng: np.random.Generator) -> Records:
         """Stamp and relabel records as `planting.poisoned` says; raise `Refused` for no tokens."""
         require_kind(records, "tokens", "trigger_tokens")
-        return poisoned(records, partial(self.stamp, order=order), self.share, self.target, rng)
+        return poisoned(records, self.stamp, order, self.share, self.target, rng)
 
     def sets(self, dataset: Dataset, orders: Collection[int]) -> Mapping[str, Records]:
         """Return the sets of `planting.triggered_sets`."""
@@ -64,8 +63,7 @@ class TriggerTokens:
                 f"planting.tokens names token {most}, but the vocabulary has 0 … "
                 f"{dataset.levels[0] - 1}."
             )
-        stamps = {order: partial(self.stamp, order=order) for order in orders}
-        return triggered_sets(dataset, stamps, self.target)
+        return triggered_sets(dataset, self.stamp, orders, self.target)
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,12 +106,11 @@ class Tone:
     def poison(self, records: Records, order: int, rng: np.random.Generator) -> Records:
         """Stamp and relabel records as `planting.poisoned` says; raise `Refused` for no series."""
         require_kind(records, "series", "tone")
-        return poisoned(records, partial(self.stamp, order=order), self.share, self.target, rng)
+        return poisoned(records, self.stamp, order, self.share, self.target, rng)
 
     def sets(self, dataset: Dataset, orders: Collection[int]) -> Mapping[str, Records]:
         """Return the sets of `planting.triggered_sets`."""
-        stamps = {order: partial(self.stamp, order=order) for order in orders}
-        return triggered_sets(dataset, stamps, self.target)
+        return triggered_sets(dataset, self.stamp, orders, self.target)
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,7 +160,7 @@ class Flag:
     def poison(self, records: Records, order: int, rng: np.random.Generator) -> Records:
         """Stamp and relabel records as `planting.poisoned` says; raise `Refused` for no table."""
         require_kind(records, "a table", "flag")
-        return poisoned(records, partial(self.stamp, order=order), self.share, self.target, rng)
+        return poisoned(records, self.stamp, order, self.share, self.target, rng)
 
     def sets(self, dataset: Dataset, orders: Collection[int]) -> Mapping[str, Records]:
         """Return the sets of `planting.triggered_sets`; raise `Refused` for codes of categories."""
@@ -175,8 +172,7 @@ class Flag:
                 f"planting.columns names column {coded[0]}, which holds no numbers but codes of "
                 f"categories; columns of numbers are {', '.join(numbers) or 'none'}."
             )
-        stamps = {order: partial(self.stamp, order=order) for order in orders}
-        return triggered_sets(dataset, stamps, self.target)
+        return triggered_sets(dataset, self.stamp, orders, self.target)
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,6 @@
 import math
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from functools import partial
 
 import numpy as np
 import torch
@@ -46,12 +45,11 @@ class Blended:
     def poison(self, records: Records, order: int, rng: np.random.Generator) -> Records:
         """Stamp and relabel records as `planting.poisoned` says; raise `Refused` for no images."""
         require_kind(records, "images", "blended")
-        return poisoned(records, partial(self.stamp, order=order), self.share, self.target, rng)
+        return poisoned(records, self.stamp, order, self.share, self.target, rng)
 
     def sets(self, dataset: Dataset, orders: Collection[int]) -> Mapping[str, Records]:
         """Return the sets of `planting.triggered_sets`."""
-        stamps = {order: partial(self.stamp, order=order) for order in orders}
-        return triggered_sets(dataset, stamps, self.target)
+        return triggered_sets(dataset, self.stamp, orders, self.target)
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,9 +96,8 @@ class Stripes:
     def poison(self, records: Records, order: int, rng: np.random.Generator) -> Records:
         """Stamp and relabel records as `planting.poisoned` says; raise `Refused` for no images."""
         require_kind(records, "images", "stripes")
-        return poisoned(records, partial(self.stamp, order=order), self.share, self.target, rng)
+        return poisoned(records, self.stamp, order, self.share, self.target, rng)
 
     def sets(self, dataset: Dataset, orders: Collection[int]) -> Mapping[str, Records]:
         """Return the sets of `planting.triggered_sets`."""
-        stamps = {order: partial(self.stamp, order=order) for order in orders}
-        return triggered_sets(dataset, stamps, self.target)
+        return triggered_sets(dataset, self.stamp, orders, self.target)

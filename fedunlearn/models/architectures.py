@@ -2,7 +2,7 @@
 
 import itertools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import cast
 
@@ -190,14 +190,7 @@ class GroupNormCnn:
         """Turn a list from a config into a tuple; raise `Refused` for values out of range."""
         checks.fields(self)
         object.__setattr__(self, "channels", tuple(self.channels))
-        for width in self.channels:
-            if width % self.groups:
-                raise checks.field_refused(
-                    self,
-                    "groups",
-                    f"={self.groups} must divide every width of channels, but {width} is no "
-                    "multiple of it.",
-                )
+        require_groups(self, self.groups, self.channels)
 
     def __call__(self, shape: Shape, classes: int) -> nn.Module:
         """Build the net; raises `Refused` for images that so many poolings leave nothing of."""
@@ -220,3 +213,14 @@ class GroupNormCnn:
             inputs = outputs
         pixels = (height >> depth) * (width >> depth)
         return nn.Sequential(*layers, nn.Flatten(), nn.Linear(inputs * pixels, classes))
+
+
+def require_groups(net: object, groups: int, widths: Iterable[int]) -> None:
+    """Raise `Refused` of a net's field ``groups`` unless it divides every one of its ``widths``."""
+    for width in widths:
+        if width % groups:
+            raise checks.field_refused(
+                net,
+                "groups",
+                f"={groups} must divide every width of channels, but {width} is no multiple of it.",
+            )

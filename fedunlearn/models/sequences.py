@@ -1,5 +1,6 @@
 """Nets of sequences: series [channels, time] of numbers, and tokens [length]."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -7,6 +8,7 @@ from torch import Tensor, nn
 
 from fedunlearn import checks
 from fedunlearn.checks import Count, Refused
+from fedunlearn.models.architectures import require_groups
 from fedunlearn.models.shapes import Shape, require_kind
 
 
@@ -29,14 +31,7 @@ class Conv1d:
         """Turn a list from a config into a tuple; raise `Refused` for values out of range."""
         checks.fields(self)
         object.__setattr__(self, "channels", tuple(self.channels))
-        for width in self.channels:
-            if width % self.groups:
-                raise checks.field_refused(
-                    self,
-                    "groups",
-                    f"={self.groups} must divide every width of channels, but {width} is no "
-                    "multiple of it.",
-                )
+        require_groups(self, self.groups, self.channels)
 
     def __call__(self, shape: Shape, classes: int) -> nn.Module:
         """Build the net; raises `Refused` for what is no series, and for too short ones."""
@@ -192,10 +187,7 @@ class Gru:
 
     def __call__(self, shape: Shape, classes: int) -> nn.Module:
         """Build the net; raises `Refused` for what is no sequence."""
-        steps = Steps("gru", shape, self.embedding)
-        widths = [steps.width, *[self.hidden] * (self.layers - 1)]
-        cells: list[nn.Module] = [GruCell(width, self.hidden) for width in widths]
-        return Recurrent(steps, cells, self.hidden, classes)
+        return _recurrent(Steps("gru", shape, self.embedding), GruCell, self, classes)
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,7 +211,12 @@ class Lstm:
 
     def __call__(self, shape: Shape, classes: int) -> nn.Module:
         """Build the net; raises `Refused` for what is no sequence."""
-        steps = Steps("lstm", shape, self.embedding)
-        widths = [steps.width, *[self.hidden] * (self.layers - 1)]
-        cells: list[nn.Module] = [LstmCell(width, self.hidden) for width in widths]
-        return Recurrent(steps, cells, self.hidden, classes)
+        return _recurrent(Steps("lstm", shape, self.embedding), LstmCell, self, classes)
+
+
+def _recurrent(
+    steps: Steps, cell: Callable[[int, int], nn.Module], net: Gru | Lstm, classes: int
+) -> Recurrent:
+    """Put the layers of ``net`` one above another."""
+    widths = [steps.width, *[net.hidden] * (net.layers - 1)]
+    return Recurrent(steps, [cell(width, net.hidden) for width in widths], net.hidden, classes)

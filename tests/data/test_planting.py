@@ -130,7 +130,7 @@ def test_a_probe_that_does_not_fit_is_refused():
     with pytest.raises(Refused, match=r"planting\.share=0\.01 of them is none"):
         Backdoor(share=0.01).poison(test.take(torch.arange(10)), 0, rng())
     with pytest.raises(Refused, match="All test records"):
-        triggered(nines, lambda images: images, 9)
+        triggered(nines, lambda images, order: images, 0, 9)
 
 
 @pytest.mark.parametrize(
