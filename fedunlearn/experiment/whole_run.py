@@ -76,7 +76,8 @@ def run(
     manifest = {**prepared.manifest(config), "overrides": list(overrides)}
     with alone(path / LOCK, str(path)):
         checkpoint, loaded = Checkpoint(path, identity(manifest)), None
-        if resume and (path / MANIFEST_FILE).exists():
+        begun = resume and (path / MANIFEST_FILE).exists()
+        if begun:
             require_same(path, manifest)
             if finished(path):
                 require_written(path)
@@ -85,6 +86,8 @@ def run(
             loaded = checkpoint.load()
         _sweep(path, checkpoint, loaded, overwrite=overwrite)
         with run_log(path, console, resumed=resume):
+            if begun and loaded is None:
+                log.warning("%s holds no checkpoint: the run begins anew.", checkpoint.folder)
             _announce(prepared, console)
             work = _Work(prepared, path, config, manifest, console, checkpoint)
             rows = work.carried_out(loaded, resumed=resume)

@@ -73,8 +73,17 @@ def load(folder: Path) -> Run:
 
 
 def load_clients(folder: Path) -> pd.DataFrame:
-    """Read a run's clients.csv; raises `Refused` where it is missing or not as written."""
-    return _read(folder / "clients.csv", CLIENT_COLUMNS, _listed(folder))
+    """Read a run's clients.csv; raises `Refused` where it is missing or not as written.
+
+    It has a row for each label of each client, under each seed.
+    """
+    path = folder / "clients.csv"
+    table = _read(path, CLIENT_COLUMNS, _listed(folder))
+    rows = table["seed"].nunique() * table["client"].nunique() * table["label"].nunique()
+    cells = table.drop_duplicates(["seed", "client", "label"])
+    if not len(cells) == len(table) == rows:
+        raise Refused(f"{path} is cut off: it lacks rows of clients and labels.")
+    return table
 
 
 def load_answers(folder: Path) -> pd.DataFrame:

@@ -1,5 +1,6 @@
 """A run that is killed at any moment and resumed ends as one that nobody disturbed."""
 
+import logging
 import os
 import shutil
 from dataclasses import replace
@@ -212,6 +213,16 @@ class TestRefusals:
         run(tiny, (0,), tmp_path, {}, Console(quiet=True))
         assert not (tmp_path / "history").exists()
         assert not (tmp_path / "checkpoint").exists()
+
+
+def test_a_run_whose_checkpoint_is_gone_says_that_it_begins_anew(undisturbed, tmp_path, caplog):
+    kept, whole, _ = undisturbed
+    assert killed(tmp_path, kept, event=300)
+    shutil.rmtree(tmp_path / "checkpoint")
+    with caplog.at_level(logging.WARNING):
+        carry_out(tmp_path, kept)
+    assert "holds no checkpoint: the run begins anew" in caplog.text
+    require_equal(tmp_path, whole)
 
 
 def test_another_process_overwrites_no_round_that_is_still_wanted(tmp_path):

@@ -17,6 +17,7 @@ from fedunlearn.results import Case, find_runs, load, read_manifest, run_files, 
 from fedunlearn.results.run_files import load_many
 from fedunlearn.unlearning import Charge, Ledger, Moment
 
+LABELS = "seed,client,label,train,heldout\n"
 HEAD = "seed,strategy,request,phase,round,metric,value\n"
 
 AWKWARD = {"third": 1 / 3, "tiny": 5e-324, "huge": 1.7976931348623157e308, "sum": 0.1 + 0.2}
@@ -249,6 +250,8 @@ def test_a_missing_file_is_named(tmp_path, name):
         ("metrics.csv", "seed,strategy,request,phase,round,metric,value,more\n", "expected"),
         ("clients.csv", "seed,client,label,train,heldout\n0,0\n", "cut off: line 2 has 2 of 5"),
         ("clients.csv", "seed,client,label,train,heldout\n0,0,cat,many,0\n", "no number.*many"),
+        ("clients.csv", f"{LABELS}0,0,a,1,1\n0,0,b,1,1\n0,1,a,1,1\n", "cut off: it lacks rows"),
+        ("clients.csv", f"{LABELS}0,0,a,1,1\n0,0,a,1,1\n", "cut off: it lacks rows"),
         ("summary.csv", "seed,strategy,request,clients,probe\n", "expected"),
         ("manifest.json", "{", "cannot be read as a run's manifest"),
         ("summary.csv", "seed,seed\n", "expected"),
