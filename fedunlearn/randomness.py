@@ -83,6 +83,8 @@ class Stream(IntEnum):
     """Whether a client stops early: beside its order of records."""
     DROPOUT = 30
     """Who of a cohort does not reply: by round, the i-th draw is that of client i."""
+    SCOPE = 31
+    """Which of its records a client has erased or brings: by client and how many-th change."""
 
 
 def entropy(seed: int, stream: Stream, *more: int) -> Entropy:

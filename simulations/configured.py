@@ -69,6 +69,9 @@ def experiment(cfg: DictConfig, strategies: Mapping[str, DictConfig]) -> experim
     partition = _partition(cfg.partition, dataset)
     names = partition.names if isinstance(partition, data.ByOwner) else ()
     chosen = cfg.get("strategy")
+    asked = withdrawals.Reader(partition.clients, training.rounds, names, _scope).read(
+        cfg.withdrawal
+    )
     build("devices", cfg.devices, checks.Part(costing.Devices))  # which `fedunlearn cost` will want
     keeping = OmegaConf.to_container(cfg.history, resolve=True)
     assert isinstance(keeping, dict)
@@ -79,7 +82,8 @@ def experiment(cfg: DictConfig, strategies: Mapping[str, DictConfig]) -> experim
         planting=made("planting", cfg.planting),
         model=built_model(cfg.model),
         training=training,
-        requests=withdrawals.requests(cfg.withdrawal, training.rounds, names),
+        requests=asked.requests,
+        joins=asked.joins,
         strategies={
             name: build(
                 "strategy" if part is chosen else f"strategies.{name}",
@@ -182,6 +186,12 @@ def built_model(part: Any) -> Any:
     if not callable(model):
         raise Refused("model must be a part of its own, with a _target_ that builds a model.")
     return model
+
+
+def _scope(part: Mapping[str, Any]) -> data.Scope:
+    """Build a scope of a user's own."""
+    built: data.Scope = build("withdrawal.scope", part, checks.Part(data.Scope))
+    return built
 
 
 def build(where: str, part: Any, kind: checks.Bound | None = None) -> Any:

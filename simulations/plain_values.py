@@ -85,7 +85,8 @@ def _require_timeline(cfg: DictConfig) -> None:
     clients, rounds = cfg.partition.get("clients"), cfg.training.get("rounds")
     if checks.PLAIN[int].wrong(clients) or checks.PLAIN[int].wrong(rounds):
         return
-    unlearning.plan(withdrawals.requests(cfg.withdrawal, rounds), clients, rounds)
+    asked = withdrawals.Reader(clients, rounds).read(cfg.withdrawal)
+    unlearning.plan(asked.requests, clients, rounds, asked.joins)
 
 
 def _require_kinds(cfg: DictConfig) -> None:

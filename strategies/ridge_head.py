@@ -50,6 +50,6 @@ class RidgeHead:
             raise LookupError("No sums were gathered in training; declare Needs(statistics=True).")
         head, sums = Head.of(history.layout), history.statistics
         nothing = torch.zeros(head.sums, dtype=torch.float64)
-        gone = (sums[client] for client in sorted(request.clients & sums.keys()))
+        gone = (sums[client] for client in sorted(request.clients & sums.keys() - clients.ids))
         total = sum(sums.values(), nothing) - sum(gone, nothing)
         yield head.put(history.initial, ridge.solve(total, self.penalty))

@@ -1,7 +1,7 @@
 """Records, who holds them, and what is planted among them.
 
-Begin with `federation`: a `Scenario` says in a few values who holds what, a `Federation` is the
-arrays themselves.
+Begin with `scenario`: a `Scenario` says in a few values who holds what. A `Federation` is the
+arrays themselves, and its `Holdings` which of them clients hold in which round.
 """
 
 from lazy_loader import attach_stub

@@ -14,6 +14,7 @@ class Division:
 
     dataset: Dataset
     train: Shards
+    planted: tuple[Tensor, ...]
     clean: tuple[Records, ...]
     heldout: tuple[Records, ...]
     proxy: Tensor
@@ -30,6 +31,7 @@ class Division:
         return Division(
             dataset=dataset,
             train=Shards(of(self.train.records), self.train.bounds),
+            planted=self.planted,
             clean=tuple(map(of, self.clean)),
             heldout=tuple(map(of, self.heldout)),
             proxy=look(self.proxy),

@@ -1,6 +1,6 @@
-"""Who holds what: a `Scenario` says it in a few values, `Federation` is the arrays themselves."""
+"""Who holds what: the arrays that a `Scenario` describes."""
 
-from collections.abc import Iterable, Set
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -8,52 +8,18 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fedunlearn import checks, randomness
 from fedunlearn.checks import Refused
+from fedunlearn.data.changes import Held, erasures
 from fedunlearn.data.checking import check_values
 from fedunlearn.data.dataset import Dataset, DatasetSource, Records, Shards
 from fedunlearn.data.division import Division
+from fedunlearn.data.holdings import Holdings
 from fedunlearn.data.natural import ByOwner, read, reserve
-from fedunlearn.data.partitions import Partition
-from fedunlearn.data.parts import HELDOUT, PROXY, ClientId, Parts, holdout
-from fedunlearn.data.planting import Planting
-from fedunlearn.models import Build, Network, PartlyFrozen, Vector, feature_store
+from fedunlearn.data.parts import ClientId, Parts, holdout
+from fedunlearn.data.scenario import Scenario, rng_of
+from fedunlearn.data.scopes import Everything, Scope
+from fedunlearn.models import Network, PartlyFrozen, Vector, feature_store
 from fedunlearn.randomness import Stream
-
-
-@dataclass(frozen=True)
-class Scenario:
-    """All that determines who holds which records: hashable, small enough to send anywhere."""
-
-    dataset: DatasetSource
-    partition: Partition | ByOwner
-    """A `Natural` one is `ByOwner` here: `Natural.of` the data set."""
-    planting: Planting
-    model: Build
-    leavers: tuple[ClientId, ...]
-    """In the order in which they leave: the i-th is planted with the i-th pattern."""
-    seed: int
-    heldout: float = 0.2
-    """Share of each client's records that it does not train on."""
-    proxy: float = 0.1
-    """Share of the training records that the server owns, unlabelled; no client has them."""
-    split: int | None = None
-    """The seed of who holds what, and of what is planted there; None takes ``seed``."""
-
-    def __post_init__(self) -> None:
-        """Raise `Refused` for values outside their range."""
-        checks.whole("seed", self.seed, at_least=0)
-        if self.split is not None:
-            checks.whole("split", self.split, at_least=0)
-        checks.require("heldout", HELDOUT, self.heldout)
-        checks.require("proxy", PROXY, self.proxy)
-        for client in self.leavers:
-            if not 0 <= client < self.partition.clients:
-                raise Refused(
-                    f"withdrawal.clients names client {client}, but the federation has clients "
-                    f"0 to {self.partition.clients - 1} (partition.clients="
-                    f"{self.partition.clients})."
-                )
 
 
 @dataclass(frozen=True)
@@ -67,7 +33,9 @@ class Federation:
     dataset: Dataset
     """As it was read; its test records are the server's."""
     train: Shards
-    """What each client trains on, planted records included."""
+    """What each client has to train on, planted records included."""
+    holdings: Holdings
+    """Which of these it holds, by round, and what requests take of them."""
     clean: tuple[Records, ...]
     """The same without planted records."""
     heldout: tuple[Records, ...]
@@ -100,17 +68,61 @@ class Federation:
     def evaluation_sets(
         self, leavers: Set[ClientId], retained: Set[ClientId]
     ) -> dict[str, Records]:
-        """Return the record sets that evaluators look at; `Snapshot` says what each one is."""
+        """Return the record sets that evaluators look at; `Snapshot` says what each one is.
+
+        ``leavers`` forget all that they hold; those of a request are `request_sets`.
+        """
+        gone = {c: torch.ones(len(self.train[c]), dtype=torch.bool) for c in leavers}
+        return self._sets(gone, Everything(), dict.fromkeys(retained))
+
+    def request_sets(self, number: int) -> dict[str, Records]:
+        """Return the sets of request ``number``, from 1.
+
+        They hold what it takes, and what those keep who then take part.
+        """
+        change = erasures(self.scenario.changes)[number - 1]
+        members = self.holdings.since(number).items()
+        erased = self.holdings.erased(number)
+        retained = {client for client, since in members if since <= change.after}
+        scopes = {client: change.scope if client in erased else None for client in retained}
+        return self._sets(erased, change.scope, scopes)
+
+    def _sets(
+        self,
+        erased: Mapping[ClientId, Tensor],
+        scope: Scope,
+        retained: Mapping[ClientId, Scope | None],
+    ) -> dict[str, Records]:
+        """Return the sets of `evaluation_sets`.
+
+        ``erased`` marks what is to be forgotten; ``retained`` are those who then take part, each
+        with the scope in which it had something erased.
+        """
         sets = {"test": self.dataset.test}
-        if leavers:
-            gone = sorted(leavers)
-            sets["forget"] = Records.joined([self.train[client] for client in gone])
-            sets["forget_clean"] = Records.joined([self.clean[client] for client in gone])
-            sets["forget_heldout"] = Records.joined([self.heldout[client] for client in gone])
-            orders = [self.scenario.leavers.index(client) for client in gone]
-            planted = self.scenario.planting.sets(self.source.dataset, orders)
-            sets |= {self._of_client(name): self._seen(each) for name, each in planted.items()}
-        return sets | {f"retained/{client}": self.heldout[client] for client in sorted(retained)}
+        if erased:
+            gone = sorted(erased)
+            sets["forget"] = Records.joined([self.train[c].take(erased[c]) for c in gone])
+            clean = [erased[c] & ~self.source.planted[c] for c in gone]
+            sets["forget_clean"] = Records.joined(
+                [self.train[c].take(mask) for c, mask in zip(gone, clean, strict=True)]
+            )
+            held = [self.heldout[c].take(_like(scope, self.heldout[c])) for c in gone]
+            sets["forget_heldout"] = Records.joined(held)
+            sets |= self._probes(gone) if scope.probed else {}
+        kept = {client: self._kept(client, retained[client]) for client in sorted(retained)}
+        return sets | {f"retained/{client}": records for client, records in kept.items()}
+
+    def _probes(self, clients: Sequence[ClientId]) -> dict[str, Records]:
+        """Return the sets that show whether the probes of ``clients`` still work."""
+        orders = [self.scenario.leavers.index(c) for c in clients if c in self.scenario.leavers]
+        planted = self.scenario.planting.sets(self.source.dataset, orders)
+        return {self._of_client(name): self._seen(each) for name, each in planted.items()}
+
+    def _kept(self, client: ClientId, erased: Scope | None) -> Records:
+        """Return the held-out records that are not like those ``erased``; all, if all are."""
+        heldout = self.heldout[client]
+        other = None if erased is None else ~_like(erased, heldout)
+        return heldout if other is None or not bool(other.any()) else heldout.take(other)
 
     def _seen(self, records: Records) -> Records:
         """Return what the frozen part of the model, if there is one, makes of ``records``."""
@@ -123,6 +135,11 @@ class Federation:
         """Name a planted set ``<kind>/<order>`` after the client who is the order-th to leave."""
         kind, of_one, order = name.partition("/")
         return f"{kind}/{self.scenario.leavers[int(order)]}" if of_one else name
+
+
+def _like(scope: Scope, heldout: Records) -> Tensor:
+    """Mark which held-out records are like those of a scope, [n] bool."""
+    return torch.from_numpy(scope.like(heldout))
 
 
 @lru_cache(maxsize=2)
@@ -141,12 +158,17 @@ def build_federation(scenario: Scenario) -> Federation:
     source, model = _division(scenario), scenario.model
     here = source.seen(feature_store(model)) if isinstance(model, PartlyFrozen) else source
     network = Network(model, here.dataset.shape, len(here.dataset.classes))
+
+    def rng(client: ClientId, order: int) -> np.random.Generator:
+        return rng_of(scenario, Stream.SCOPE, client, order)
+
     return Federation(
         scenario=scenario,
         network=network,
         initial=network.initial(scenario.seed),
         dataset=here.dataset,
         train=here.train,
+        holdings=Holdings.of(scenario.changes, source.train, source.planted, rng),
         clean=here.clean,
         heldout=here.heldout,
         proxy=here.proxy,
@@ -159,24 +181,31 @@ def _division(scenario: Scenario) -> Division:
     dataset = read(scenario.dataset)
     proxy, rest, parts = _divided(scenario, dataset)
     splits = [
-        holdout(part, scenario.heldout, _rng(scenario, Stream.HELDOUT, client))
+        holdout(part, scenario.heldout, rng_of(scenario, Stream.HELDOUT, client))
         for client, part in enumerate(parts)
     ]
     training = [rest.take(torch.from_numpy(members)) for members, _ in splits]
     planted = {
         client: scenario.planting.poison(
-            training[client], place, _rng(scenario, Stream.PLANTING, client)
+            training[client], place, rng_of(scenario, Stream.PLANTING, client)
         )
         for place, client in enumerate(scenario.leavers)
     }
     train = Shards.of([planted.get(client, records) for client, records in enumerate(training)])
-    clean = [
-        records.take(unchanged(records, planted[client])) if client in planted else train[client]
+    marks = [
+        ~unchanged(records, train[client])
+        if client in planted
+        else torch.zeros(len(records), dtype=torch.bool)
         for client, records in enumerate(training)
+    ]
+    clean = [
+        train[client].take(~mark) if client in planted else train[client]
+        for client, mark in enumerate(marks)
     ]
     return Division(
         dataset=dataset,
         train=train,
+        planted=tuple(marks),
         clean=tuple(clean),
         heldout=tuple(rest.take(torch.from_numpy(others)) for _, others in splits),
         proxy=proxy,
@@ -185,7 +214,7 @@ def _division(scenario: Scenario) -> Division:
 
 def _divided(scenario: Scenario, dataset: Dataset) -> tuple[Tensor, Records, Parts]:
     """Return the server's inputs, the other records, and which of these each client holds."""
-    train, rng = dataset.train, _rng(scenario, Stream.RESERVE)
+    train, rng = dataset.train, rng_of(scenario, Stream.RESERVE)
     if isinstance(scenario.partition, ByOwner):
         if dataset.owners is None:
             raise Refused("The data set no longer names the owners that it had; read it anew.")
@@ -195,7 +224,7 @@ def _divided(scenario: Scenario, dataset: Dataset) -> tuple[Tensor, Records, Par
     order = torch.from_numpy(rng.permutation(len(train)))
     reserved = round(scenario.proxy * len(order))
     rest = train.take(order[reserved:])
-    parts = scenario.partition(rest.labels.numpy(), _rng(scenario, Stream.PARTITION))
+    parts = scenario.partition(rest.labels.numpy(), rng_of(scenario, Stream.PARTITION))
     return train.inputs[order[:reserved]], rest, parts
 
 
@@ -208,18 +237,28 @@ def checked_federation(scenario: Scenario) -> Federation:
     _check_values(scenario.dataset)
     here = build_federation(scenario)
     here.evaluation_sets(frozenset(scenario.leavers), frozenset())
+    for number in range(1, len(erasures(scenario.changes)) + 1):
+        here.request_sets(number)
     return here
 
 
 @lru_cache(maxsize=1)
 def shards_on(scenario: Scenario, device: str) -> Shards:
-    """Return what the clients train on, moved to ``device`` once."""
+    """Return what the clients have to train on, moved to ``device`` once."""
     return build_federation(scenario).train.to(torch.device(device))
 
 
-def _rng(scenario: Scenario, stream: Stream, *more: int) -> np.random.Generator:
-    divided_by = scenario.seed if scenario.split is None else scenario.split
-    return randomness.rng(divided_by, stream, *more)
+def held_shards(scenario: Scenario, device: str, held: Held) -> Shards:
+    """Return what clients may see on ``device`` as ``held`` says; `shards_on` where that is all."""
+    holdings = build_federation(scenario).holdings
+    if not holdings.touched:
+        return shards_on(scenario, device)
+    return _held_shards(scenario, device, holdings.stage(held))
+
+
+@lru_cache(maxsize=4)
+def _held_shards(scenario: Scenario, device: str, held: Held) -> Shards:
+    return build_federation(scenario).holdings.shards(shards_on(scenario, device), held)
 
 
 def unchanged(before: Records, after: Records) -> Tensor:

@@ -16,7 +16,7 @@ def before_training(federation: Federation, policy: Policy) -> FederationState:
     """Return where ``federation`` stands before round 1."""
     layout, initial = federation.network.layout, federation.initial
     history = History(layout, initial, initial, policy=policy)
-    return FederationState(history, frozenset(range(federation.clients)))
+    return FederationState(history, frozenset()).with_members(federation.holdings.since(0))
 
 
 def with_first_model(state: FederationState, federation: Federation, name: str) -> FederationState:

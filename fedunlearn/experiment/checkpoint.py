@@ -17,7 +17,7 @@ from fedunlearn.history import History
 from fedunlearn.results import MODELS_FOLDER, SHARED_TRAINING
 from fedunlearn.unlearning import FederationState
 
-VERSION = "4"
+VERSION = "5"
 """Of the format; a checkpoint of another one is refused."""
 
 HISTORY = "history"

@@ -48,6 +48,7 @@ class StateFiles:
         """
         plain = {
             "present": sorted(current.present),
+            "since": sorted(current.since.items()),
             "round": current.round,
             "request": current.request,
             "rounds": [self._described(kept) for kept in current.history.rounds],
@@ -90,7 +91,8 @@ class StateFiles:
             forgot=plain["forgot"],
         )
         present = frozenset(plain["present"])
-        return FederationState(history, present, plain["round"], plain["request"])
+        since = dict(plain["since"])
+        return FederationState(history, present, plain["round"], plain["request"], since)
 
     def sweep(self, plains: Iterable[Mapping[str, Any]], *folders: Path) -> None:
         """Delete the files in ``folders`` of rounds that none of ``plains`` describes."""

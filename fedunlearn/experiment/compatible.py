@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from typing import TYPE_CHECKING
 
-from fedunlearn import history, local, models, unlearning
+from fedunlearn import data, history, local, models, unlearning
 from fedunlearn.checks import Refused
 from fedunlearn.results import RETRAIN, SHARED_TRAINING, is_reference
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from fedunlearn.data import Federation
     from fedunlearn.history import Needs, Policy, Store
     from fedunlearn.local import LocalWork
-    from fedunlearn.unlearning import Correction, Request, Training, UnlearningStrategy
+    from fedunlearn.unlearning import Correction, Join, Request, Training, UnlearningStrategy
 
 
 def budget_and_store(budget: float | None, store: Store) -> None:
@@ -96,6 +96,33 @@ def strategy_and_requests(
                 f"strategy={name} keeps one round in {every}, but the "
                 f"request comes after round {request.after}: nothing would be stored. "
                 "Set strategy.interval or policy.rounds lower, or training.rounds higher."
+            )
+
+
+def strategy_and_members(
+    name: str,
+    needs: Needs,
+    requests: Sequence[Request],
+    joins: Sequence[Join],
+    clients: int,
+) -> None:
+    """Refuse what a strategy's mathematics does not cover: who joins late, all who ask at once."""
+    if needs.statistics and joins:
+        raise Refused(
+            f"strategy={name} adds up what all clients send before round 1, but some join later "
+            "(withdrawal.timeline). Choose another strategy."
+        )
+    left: frozenset[int] = frozenset()
+    for request in requests:
+        whole = request.scope == data.Everything()
+        left |= request.clients if whole else frozenset()
+        others = clients - len(left | request.clients)
+        if needs.updates and not needs.replaces and not whole and not others:
+            raise Refused(
+                f"strategy={name} needs updates of clients who ask for nothing, but after round "
+                f"{request.after} everybody asks ({request.scope.words}), and what they sent is "
+                "all made from records that are to be forgotten. Choose another strategy, "
+                "retrain, finetune or exact_rollback, say."
             )
 
 

@@ -10,7 +10,6 @@ from typing import Any
 from fedunlearn.experiment.checkpoint import RunState
 from fedunlearn.history import Purge, purged, to_purge
 from fedunlearn.history.audit import Fingerprints, Mark, audit, files_of
-from fedunlearn.unlearning import Request
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,9 +25,9 @@ class Erasure:
     roots: Mapping[str, object]
     """What the server keeps besides its state, by name."""
 
-    def due(self, state: RunState, request: Request, prints: Fingerprints) -> RunState:
+    def due(self, state: RunState, prints: Fingerprints) -> RunState:
         """Return the state from which `carried_out` goes on, if need be in another process."""
-        plan = to_purge(state.current.history, request.clients, self.rounds)
+        plan = to_purge(state.current.history, prints.leavers, self.rounds)
         steps = [
             {**asdict(step), "file": step.file.relative_to(self.folder).as_posix()} for step in plan
         ]

@@ -35,12 +35,14 @@ from fedunlearn.models import Build
 from fedunlearn.results import Margins, reference_name
 from fedunlearn.results.certificates import Thresholds, private_key
 from fedunlearn.unlearning import (
+    Join,
     Moment,
     NoRecovery,
     Recovery,
     Request,
     Training,
     UnlearningStrategy,
+    changes,
     plan,
 )
 
@@ -73,10 +75,13 @@ class Experiment:
     model: Build
     training: Training
     requests: tuple[Request, ...]
+    """Who asks for what to be forgotten, and when."""
     strategies: Mapping[str, UnlearningStrategy]
     reference: UnlearningStrategy
     """Retraining; it always runs, so that every number stands next to its own."""
     evaluation: Evaluation
+    joins: tuple[Join, ...] = ()
+    """Who takes part only from a round on, or again."""
     recovery: Recovery = field(default_factory=NoRecovery)
     store: Store = field(default_factory=InMemory)
     policy: Policy = field(default_factory=AsNeeded)
@@ -117,7 +122,8 @@ class Experiment:
             private_key(self.signing_key)
         if self.budget is not None:
             checks.number("history.budget", self.budget, above=0)
-        requests = plan(self.requests, self.partition.clients, self.training.rounds)
+        clients, rounds = self.partition.clients, self.training.rounds
+        requests = plan(self.requests, clients, rounds, self.joins)
         object.__setattr__(self, "requests", requests)
         compatible.budget_and_store(self.budget, self.store)
         for name, strategy in self.strategies.items():
@@ -128,6 +134,7 @@ class Experiment:
             compatible.strategy_and_leavers(name, needs, cooperates=self.cooperates)
             compatible.strategy_and_proxy(name, needs, self.proxy)
             compatible.strategy_and_requests(name, needs, self.policy, self.requests)
+            compatible.strategy_and_members(name, needs, self.requests, self.joins, clients)
         compatible.strategies_and_references(self.strategies, self.branches, self.reference)
 
     @property
@@ -150,17 +157,18 @@ class Experiment:
 
     def scenario(self, seed: int) -> Scenario:
         """Say who holds what under ``seed``."""
-        leavers = [client for r in self.requests for client in sorted(r.clients)]
+        leavers = [client for r in self.requests if r.scope.probed for client in sorted(r.clients)]
         return Scenario(
             dataset=self.dataset,
             partition=self.partition,
             planting=self.planting,
             model=self.model,
-            leavers=tuple(leavers),
+            leavers=tuple(dict.fromkeys(leavers)),
             seed=seed,
             heldout=self.heldout,
             proxy=self.proxy,
             split=self.split,
+            changes=changes(self.requests, self.joins),
         )
 
     def scenarios(self, seeds: Sequence[int]) -> dict[int, Scenario]:

@@ -7,14 +7,14 @@ from typing import Any
 
 import torch
 
-from fedunlearn.data import ClientId, Federation, Records
+from fedunlearn.data import Federation, Records
 from fedunlearn.evaluators import Evaluator, Snapshot
 from fedunlearn.experiment.experiment import Experiment
 from fedunlearn.experiment.progress import Progress
 from fedunlearn.experiment.run_folder import RunFolder
 from fedunlearn.experiment.seed_references import SeedReferences
 from fedunlearn.results import PLANTED_METRIC, overall
-from fedunlearn.unlearning import FederationState, Ledger, Moment, Phase, Request, Step, Steps
+from fedunlearn.unlearning import FederationState, Ledger, Moment, Phase, Step, Steps
 
 PROBE_MARGIN = 0.5
 """A backdoor probe took if attack success falls by this much from the original to retraining."""
@@ -106,7 +106,6 @@ class Measuring:
         self,
         name: str,
         number: int,
-        request: Request,
         measured: list[MeasuredModel],
         ledger: Ledger,
     ) -> dict[str, Any]:
@@ -118,7 +117,7 @@ class Measuring:
             "seed": self.seed,
             "strategy": name,
             "request": number,
-            "clients": "+".join(str(client) for client in sorted(request.clients)),
+            "clients": "+".join(map(str, sorted(self.federation.holdings.asking(number)))),
             "probe": self._probe(number, measured),
             **overall(measured[-1].values),
             **self._costs(ledger.of(number)),
@@ -168,11 +167,11 @@ class Measuring:
     def _sets(self, number: int) -> dict[str, Records]:
         """Return the records that models are measured on for a request, from 1."""
         if number not in self.sets:
-            requests = self.experiment.requests
-            leavers = requests[number - 1].clients if requests else frozenset[ClientId]()
-            gone = {client for request in requests[:number] for client in request.clients}
-            remaining = set(range(self.federation.clients)) - gone
-            sets = self.federation.evaluation_sets(leavers, remaining)
+            sets = (
+                self.federation.request_sets(number)
+                if self.experiment.requests
+                else self.federation.evaluation_sets(set(), set(range(self.federation.clients)))
+            )
             device = torch.device(self.experiment.engine.device)
             self.sets[number] = {name: records.to(device) for name, records in sets.items()}
         return self.sets[number]
@@ -185,11 +184,10 @@ class Measuring:
         return "took" if fell >= PROBE_MARGIN else "did not take"
 
     def _costs(self, ledger: Ledger) -> dict[str, float]:
-        records = {client: len(held) for client, held in enumerate(self.federation.train)}
         return {
             "bytes_down": ledger.bytes_down,
             "bytes_up": ledger.bytes_up,
-            "client_epochs": ledger.client_epochs(records),
+            "client_epochs": ledger.client_epochs,
             "samples": ledger.samples,
             "seconds": ledger.seconds,
         }

@@ -146,10 +146,10 @@ class SeedRun:
             for request in requests[state.current.request :]:
                 state = self._trained(state, clients, request.after, record, needs)
                 if last:
-                    prints = self._fingerprints(state, request)
+                    prints = self._fingerprints(state)
                     state = replace(state, shared=self._untrained)  # none is to start from it
                     state = self._forgotten(state, strategy, request, clients, stack)
-                    state = self._erased(self._erasure.due(state, request, prints))
+                    state = self._erased(self._erasure.due(state, prints))
                 else:
                     state = self._forgotten(state, strategy, request, clients, stack)
                     self._save_state(state)
@@ -170,12 +170,14 @@ class SeedRun:
         if recovery.rounds or needs.replaces:
             record = stack.enter_context(self._recorder(f"{name}/recovery{number}"))
             current = recorded_by(record, current)
-        steps = forget(current, request.clients, strategy, recovery, clients, needs)
+        served = self.federation.holdings.asking(number), strategy, recovery, clients, needs
+        members = self.federation.holdings.since(number)
+        steps = forget(current, *served, request.scope, members)
         current, measured = self.measuring.follow(steps, name, clients.ledger)
         self._save_model(name, number, current.history.final)
         if name == RETRAIN:
             self.measuring.refer(number, measured)
-        row = self.measuring.row(name, number, request, measured, clients.ledger)
+        row = self.measuring.row(name, number, measured, clients.ledger)
         self.summary.append({**row, "store_bytes": stored})
         self.folder.summary(with_gaps(self.summary))
         before = model_hash(self.federation.network.layout, measured[0].step.weights)
@@ -204,9 +206,12 @@ class SeedRun:
         self.measuring.progress.say()
         return state
 
-    def _fingerprints(self, state: RunState, request: Request) -> Fingerprints:
-        records = {client: self.federation.train[client].inputs for client in request.clients}
-        return taken(state.current.history, request.clients, records)
+    def _fingerprints(self, state: RunState) -> Fingerprints:
+        erased = self.federation.holdings.erased(state.current.request + 1)
+        records = {
+            client: self.federation.train[client].inputs[mask] for client, mask in erased.items()
+        }
+        return taken(state.current.history, records.keys(), records)
 
     @property
     def _erasure(self) -> Erasure:

@@ -14,7 +14,7 @@ from fedunlearn.experiment.provenance import versions
 from fedunlearn.experiment.run_folder import RunFolder
 from fedunlearn.history import History, RecordedRound, file_of, on_disk, round_files
 from fedunlearn.results import MODELS_FOLDER, RETRAIN, Case, reference_name, with_gaps
-from fedunlearn.unlearning import FederationState
+from fedunlearn.unlearning import FederationState, changes
 
 
 @dataclass(frozen=True)
@@ -101,7 +101,7 @@ def untrained(state: FederationState) -> FederationState:
     """Return where the federation stood before round 1."""
     history = state.history
     first = History(history.layout, history.initial, history.initial, policy=history.policy)
-    return FederationState(first, state.present)
+    return FederationState(first, state.present, since=state.since)
 
 
 def facts(experiment: Experiment, seed: int, split: str, engine: str) -> dict[str, dict[str, Any]]:
@@ -114,7 +114,7 @@ def facts(experiment: Experiment, seed: int, split: str, engine: str) -> dict[st
     values = ("store", "policy", "budget", "heldout", "proxy")
     training = {
         **{name: repr(getattr(experiment, name)) for name in (*parts, *values)},
-        "requests": [[sorted(request.clients), request.after] for request in experiment.requests],
+        "changes": repr(changes(experiment.requests, experiment.joins)),
         "statistics": experiment.needs.statistics,
         "seed": seed,
         "split": seed if experiment.split is None else experiment.split,

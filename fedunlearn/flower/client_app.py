@@ -3,15 +3,16 @@
 Messages, all with plain arrays and scalars:
 
 - ``query``: the reply's ``metrics`` hold ``partition-id``, which Flower tells clients only.
-- ``query.statistics``: ``arrays/weights`` [d], and ``config/seed``; the reply holds
+- ``query.statistics``: ``arrays/weights`` [d], ``config/seed`` and ``config/held``; the reply holds
   ``arrays/sums``, those of `ridge.sums` on that model, and ``metrics`` as for ``train``.
 - ``train``: ``arrays/weights`` [d], for some work also ``arrays/other`` [d], and a ``config`` of
-  ``work`` (JSON), ``round``, ``seed`` and ``stream``; the reply holds ``arrays/weights`` [d] after
-  training and ``metrics`` with ``num-examples``, ``samples`` (records processed) and ``seconds``.
+  ``work`` (JSON), ``round``, ``seed``, ``stream`` and ``held`` (the numbers of `Held`: on which of
+  its records a client works); the reply holds ``arrays/weights`` [d] after training and
+  ``metrics`` with ``num-examples``, ``samples`` (records processed) and ``seconds``.
 """
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -21,7 +22,7 @@ from flwr.clientapp import ClientApp
 from flwr.clientapp.typing import ClientAppCallable
 from torch import Tensor
 
-from fedunlearn.data import ClientId, Scenario, build_federation, shards_on
+from fedunlearn.data import ClientId, Held, Scenario, Shards, build_federation, held_shards
 from fedunlearn.flower.arrays import OTHER, SUMS, WEIGHTS, TensorArray, unpack
 from fedunlearn.flower.identity import introduction, partition_of
 from fedunlearn.flower.messages import client_kinds, decode
@@ -42,6 +43,8 @@ class Order:
     round: int
     stream: tuple[int, int, int]
     """Seed, stage and round: with the client's number they seed its random numbers."""
+    held: Held
+    """Which of its records a client is to train on."""
 
     @classmethod
     def of(cls, message: Message, kinds: Iterable[type] = ()) -> "Order":
@@ -53,12 +56,19 @@ class Order:
         work = _work(str(config["work"]), client_kinds(kinds))
         seed, stream, number = (int(str(config[name])) for name in ("seed", "stream", "round"))
         other = unpack(content, OTHER) if OTHER in arrays else None
-        return cls(unpack(content), other, work, number, (seed, stream, number))
+        return cls(unpack(content), other, work, number, (seed, stream, number), held_in(config))
 
     def seed(self, client: ClientId) -> Entropy:
         """Return what the random numbers of one client are made from."""
         seed, stage, number = self.stream
         return entropy(seed, Stream.CLIENT, stage, number, client)
+
+
+def held_in(config: ConfigRecord) -> Held:
+    """Return which records a message asks about."""
+    numbers = config["held"]
+    assert isinstance(numbers, list)
+    return Held(*map(int, numbers))
 
 
 @lru_cache(maxsize=16)
@@ -93,7 +103,7 @@ def build_client_app(
         started = time.perf_counter()
         order = Order.of(message, work_kinds)
         client = partition_of(context)
-        records = shards_on(scenario, device)[client]
+        records = held_shards(scenario, device, order.held)[client]
         weights, samples = (halves or train_locally)(
             build_federation(scenario).network,
             order.weights.to(device),
@@ -112,7 +122,9 @@ def build_client_app(
     def statistics(message: Message, context: Context) -> Message:
         started = time.perf_counter()
         weights = unpack(message.content).to(device)
-        records = shards_on(scenario, device)[partition_of(context)]
+        config = message.content["config"]
+        assert isinstance(config, ConfigRecord)
+        records = held_shards(scenario, device, held_in(config))[partition_of(context)]
         network = build_federation(scenario).network
         total = ridge.sums(network, weights, records.inputs, records.labels).cpu()
         metrics = _metrics(len(records), len(records), time.perf_counter() - started)
@@ -130,11 +142,15 @@ def _stay_alive(message: Message, context: Context, answer: ClientAppCallable) -
 
 
 def train_together(
-    pieces: ChunkedTrainer, messages: Sequence[Message], clients: Sequence[ClientId]
+    pieces: ChunkedTrainer,
+    records_of: Callable[[Held], Shards],
+    messages: Sequence[Message],
+    clients: Sequence[ClientId],
 ) -> list[Message]:
     """Answer ``train`` messages for several clients as one batch.
 
     They are of equal content but for the second model, which may be each client's own.
+    ``records_of`` returns on which records clients are to train.
 
     Each reply is the app's own, up to rounding; the time is shared out by records processed.
     """
@@ -145,8 +161,9 @@ def train_together(
     if other is not None and any(each.content is not messages[0].content for each in messages):
         other = torch.stack([unpack(message.content, OTHER) for message in messages])
     cohort = CohortWork(order.weights, clients, order.work, order.round, seeds, other)
-    matrix, processed = pieces.train(cohort)
-    records = [len(pieces.shards.span(client)) for client in clients]
+    held = pieces.over(records_of(order.held))
+    matrix, processed = held.train(cohort)
+    records = [len(held.shards.span(client)) for client in clients]
     each = (time.perf_counter() - started) / sum(processed)
     # Clients with as many records say the same, which is written once.
     sizes = list(zip(records, processed, strict=True))

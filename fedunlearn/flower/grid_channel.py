@@ -1,7 +1,7 @@
 """Clients asked by messages over any Flower Grid; every call is charged."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 
 import torch
 from flwr.app import ConfigRecord, ConfigRecordValues, Message, RecordDict
@@ -29,6 +29,9 @@ from fedunlearn.unlearning import (
     corrected_rounds,
     run_rounds,
 )
+
+FROM_THE_START = 1
+"""The round of whose members statistics are."""
 
 ADVICE = "lower the learning rate, or clip gradients by training.work.clip_norm"
 
@@ -67,6 +70,7 @@ class GridChannel:
             "round": number,
             "seed": asking.seed,
             "stream": asking.access.stream,
+            "held": [*astuple(asking.access.held(number))],
         }
         contents = self._contents(task, clients, ConfigRecord(config))
         moment = asking.ledger.moment
@@ -98,10 +102,11 @@ class GridChannel:
     def statistics(self, asking: ScopedClients, weights: Vector) -> dict[ClientId, Tensor]:
         """Ask everybody for sums over their records; see `strategy.Clients.statistics`."""
         head = self.proxy.network.head  # a model without one is refused before anybody works
-        config = ConfigRecord({"seed": asking.seed})
+        held = asking.access.held(FROM_THE_START)
+        config = ConfigRecord({"seed": asking.seed, "held": [*astuple(held)]})
         content = RecordDict({"arrays": pack(weights), "config": config})
         wanted = Wanted({SUMS: Form(head.sums, "float64")}, work=True, fault=_no_sum)
-        asked = tuple(sorted(asking.ids))
+        asked = tuple(sorted(asking.access.present(FROM_THE_START)))
         contents = [content] * len(asked)
         replies = self._exchange(asking, contents, asked, "query.statistics", wanted)
         return {client: reply.arrays[SUMS] for client, reply in replies.items()}
@@ -121,7 +126,7 @@ class GridChannel:
 
     def _cohort(self, asking: ScopedClients, round: int) -> tuple[ClientId, ...]:
         size = self.training.cohort_size(len(self.connection.nodes))
-        return cohort(asking.ids, size, asking.seed, round)
+        return cohort(asking.access.present(round), size, asking.seed, round)
 
     def _replying(self, asking: ScopedClients, task: TrainingTask) -> tuple[ClientId, ...]:
         """Return who of a round's cohort replies; the others are charged what they were sent."""
@@ -129,7 +134,7 @@ class GridChannel:
         away = absent(asked, self.training.dropout, asking.seed, task.round)
         down = task.weights.nbytes * (1 if task.other is None else 2)
         for client in sorted(away):
-            asking.ledger.charge(client, down=down, samples=0, seconds=0.0)
+            asking.ledger.charge(client, down=down, samples=0, seconds=0.0, records=0)
         return tuple(client for client in asked if client not in away)
 
     def _exchange(
@@ -163,7 +168,12 @@ class GridChannel:
         replies = {c: judged.good[nodes[c]] for c in clients if nodes[c] in judged.good}
         for client, reply in replies.items():
             asking.ledger.charge(
-                client, down=down, up=reply.nbytes, samples=reply.samples, seconds=reply.seconds
+                client,
+                down=down,
+                up=reply.nbytes,
+                samples=reply.samples,
+                seconds=reply.seconds,
+                records=reply.examples,
             )
         return replies
 

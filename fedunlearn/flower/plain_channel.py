@@ -256,6 +256,7 @@ class PlainChannel:
                 up=reply.nbytes,
                 samples=reply.examples * _epochs(message),
                 seconds=reply.seconds,
+                records=reply.examples,
             )
         examples = torch.tensor([reply.examples for reply in replies.values()], dtype=torch.int64)
         return Updates(tuple(replies), locals_ - weights, examples)

@@ -93,6 +93,10 @@ class History(Sequence[RecordedRound]):
         shown = tuple(r.reduced(needs) for r in rounds)
         return replace(self, rounds=shown, window=Window(), statistics=sums)
 
+    def with_sums(self, sums: Mapping[ClientId, Tensor]) -> "History":
+        """Put in the statistics of clients who were asked anew."""
+        return replace(self, statistics={**(self.statistics or {}), **sums})
+
     def without(self, clients: Set[ClientId]) -> "History":
         """Drop what ``clients`` sent, and the rounds in which nobody else took part."""
         rounds = tuple(kept.without(clients) for kept in self.rounds)

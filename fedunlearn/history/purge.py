@@ -27,16 +27,18 @@ class Purge:
 
 
 def to_purge(history: History, clients: Set[ClientId], folder: Path) -> list[Purge]:
-    """List what is to go from the disk when ``clients`` have left.
+    """List what is to go from the disk when ``clients`` were forgotten.
 
-    ``history`` is the one after they left, which shows nothing of theirs; every other round file
-    in ``folder`` goes. In memory there is nothing to do: what no history holds is gone.
+    ``history`` is the one after that: of theirs it shows what they have sent since, if they stay
+    with other records, and nothing else. Every other round file in ``folder`` goes. In memory
+    there is nothing to do: what no history holds is gone.
     """
-    shown = {stored.path for stored in map(on_disk, history.rounds) if stored is not None}
+    stored = (each for each in map(on_disk, history.rounds) if each is not None)
+    shown = {each.path: set(each.clients) for each in stored}
     purges = []
     for path in sorted(folder.rglob("round-*.safetensors")):
         held = round_files.open_round(path)
-        theirs = held.only(clients)
+        theirs = held.only(clients - shown.get(path, set()))
         if path not in shown:
             purges.append(Purge(path, theirs.clients, path.stat().st_size, True))
         elif theirs.clients:

@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -45,6 +45,10 @@ class ChunkedTrainer:
     """Threads that take pieces on a CPU, each with one torch thread."""
     most: dict[str, int] = field(default_factory=dict)
     """Clients of one piece, by their work: measured once, halved when memory runs out."""
+
+    def over(self, shards: Shards) -> "ChunkedTrainer":
+        """Return the same on other records, on the same device; what was measured counts on."""
+        return self if shards is self.shards else replace(self, shards=shards)
 
     def train(self, cohort: CohortWork) -> Trained[list[int]]:
         """Return what `cohort.train_cohort` returns, with weights [k, d] in host memory.

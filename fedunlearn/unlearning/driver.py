@@ -1,10 +1,10 @@
 """The driver: train, serve a request, unlearn, recover, train on."""
 
-from collections.abc import Generator, Set
-from dataclasses import dataclass, replace
+from collections.abc import Generator, Mapping, Set
+from dataclasses import dataclass, field, replace
 from typing import Protocol, Self
 
-from fedunlearn.data import ClientId
+from fedunlearn.data import ClientId, Everything, Scope
 from fedunlearn.history import History, Needs, Round
 from fedunlearn.models import Vector
 from fedunlearn.unlearning.ledger import Ledger, Moment
@@ -31,10 +31,22 @@ class FederationState:
 
     history: History
     present: frozenset[ClientId]
+    """Who holds records, now or from a round to come."""
     round: int = 0
     """Training rounds done."""
     request: int = 0
     """Requests served."""
+    since: Mapping[ClientId, int] = field(default_factory=dict)
+    """The first training round of those `present` who were not there from the start."""
+
+    def access(self) -> Access:
+        """Return access to those present, in each round to those who take part in it."""
+        return Access(self.present, since=self.since, served=self.request)
+
+    def with_members(self, members: Mapping[ClientId, int]) -> "FederationState":
+        """Let ``members`` take part, each from a round on."""
+        late = {client: first for client, first in members.items() if first > 1}
+        return replace(self, present=frozenset(members), since=late)
 
 
 @dataclass(frozen=True)
@@ -44,6 +56,9 @@ class Step:
     moment: Moment
     weights: Vector
 
+
+EVERYTHING = Everything()
+"""The scope of who leaves."""
 
 Steps = Generator[Step, None, FederationState]
 """Yields every model and returns where the federation stands then."""
@@ -56,7 +71,7 @@ def train(state: FederationState, clients: DrivenClients, last: int, needs: Need
     round. Raises `Refused` where ``needs`` do not fit the model.
     """
     needs.check(state.history.layout)
-    present = clients.scoped(Access(state.present))
+    present = clients.scoped(state.access())
     clients.ledger.moment = Moment("train", state.request, state.round + 1)
     if needs.statistics and state.history.statistics is None:
         sums = present.statistics(state.history.initial)
@@ -80,21 +95,37 @@ def forget(
     recovery: Recovery,
     clients: DrivenClients,
     needs: Needs,
+    scope: Scope = EVERYTHING,
+    members: Mapping[ClientId, int] | None = None,
 ) -> Steps:
-    """Serve a request by ``strategy`` and recover; what the leavers sent is purged.
+    """Serve a request by ``strategy`` and recover; what those ``asking`` sent is purged.
+
+    ``members`` are those who take part once it is served, each from a round on; None: all who did
+    but those asking. Of an asking member's records only ``scope`` goes, but all that it sent: it
+    was made from them. Statistics of such members are asked for anew.
 
     A request that names nobody changes nothing, whatever the strategy would do.
     """
-    request = Request(frozenset(asking), state.round)
+    request = Request(frozenset(asking), state.round, scope)
     number = state.request + 1
     original = weights = state.history.final
     yield Step(Moment("unlearn", number, 0), original)
-    state = replace(state, request=number, present=state.present - request.clients)
+    state = replace(state, request=number)
     if not request.clients:
         return state
-
+    if members is None:
+        members = {c: state.since.get(c, 1) for c in state.present - request.clients}
+    state = state.with_members(members)
+    now = state.access()
+    remaining = replace(now, ids=now.present(state.round), until=state.round)
+    clients.ledger.moment = Moment("unlearn", number, 1)
     shown = state.history.select(strategy.needs, state.round)
     history = state.history.without(request.clients)
+    if history.statistics is not None:
+        staying = replace(remaining, ids=request.clients & remaining.ids)
+        sums = clients.scoped(staying).statistics(history.initial) if staying.ids else {}
+        history = history.with_sums(sums)
+        shown = shown if shown.statistics is None else shown.with_sums(sums)
 
     def redo(done: Round, after: Vector) -> None:
         nonlocal history
@@ -102,17 +133,16 @@ def forget(
             history = history.redone(done, after, needs)
 
     record = redo if strategy.needs.replaces else None
-    access = Access(state.present, strategy.needs, request.clients, record=record)
-    clients.ledger.moment = Moment("unlearn", number, 1)
+    access = replace(remaining, declared=strategy.needs, gone=request.clients, record=record)
     for weights in strategy.unlearn(request, shown, clients.scoped(access)):
         yield Step(clients.ledger.moment, weights)
         clients.ledger.moment = Moment("unlearn", number, clients.ledger.moment.round + 1)
 
     history = replace(history, final=weights, forgot=state.round)
     clients.ledger.moment = Moment("recover", number, 1)
-    remaining = clients.scoped(Access(state.present, stream=number))
+    recovering = clients.scoped(replace(remaining, stream=number))
     before = weights
-    recovered = recovery.recover(weights, original, state.round, remaining)
+    recovered = recovery.recover(weights, original, state.round, recovering)
     for count, (updates, weights) in enumerate(recovered, start=1):
         done = Round.of(state.round + count, before, updates)
         history = history.then(done, weights, needs)

@@ -1,6 +1,6 @@
 """What unlearning costs: facts are recorded, totals are derived."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -40,6 +40,8 @@ class Charge:
     """Records processed: each record counts once an epoch."""
     seconds: float
     """Time that the client worked."""
+    records: int
+    """Records that it had to train on."""
 
 
 @dataclass(slots=True)
@@ -50,10 +52,17 @@ class Ledger:
     charges: list[Charge] = field(default_factory=list)
 
     def charge(
-        self, client: ClientId, *, down: int = 0, up: int = 0, samples: int, seconds: float
+        self,
+        client: ClientId,
+        *,
+        down: int = 0,
+        up: int = 0,
+        samples: int,
+        seconds: float,
+        records: int,
     ) -> None:
         """Record what ``client`` cost at the present moment."""
-        self.charges.append(Charge(self.moment, client, down, up, samples, seconds))
+        self.charges.append(Charge(self.moment, client, down, up, samples, seconds, records))
 
     def of(self, request: int, phases: Iterable[Phase] = ("unlearn", "recover")) -> "Ledger":
         """Return the charges of one request's phases."""
@@ -94,9 +103,11 @@ class Ledger:
         """Working time, added up over clients and the server."""
         return sum(charge.seconds for charge in self.charges)
 
-    def client_epochs(self, records: Mapping[ClientId, int]) -> float:
-        """Return the client epochs ``sum samples_k / n_k``: one is a pass over its own records.
+    @property
+    def client_epochs(self) -> float:
+        """The client epochs ``sum samples_k / n_k``: one is a pass over a client's own n_k records.
 
-        ``records`` is n_k, the training records of each client. Work of the server counts 0.
+        Work of the server counts 0.
         """
-        return sum(c.samples / records[c.client] for c in self.charges if c.client != SERVER_ID)
+        worked = (c for c in self.charges if c.client != SERVER_ID and c.samples)
+        return sum(charge.samples / charge.records for charge in worked)

@@ -1,9 +1,9 @@
 """What a strategy may ask of clients, whatever kind of clients they are."""
 
-from collections.abc import Callable, Collection, Iterable, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 
-from fedunlearn.data import ClientId
+from fedunlearn.data import ClientId, Held
 from fedunlearn.history import Needs, Round, Updates
 from fedunlearn.models import Vector
 
@@ -25,6 +25,26 @@ class Access:
     """Training and unlearning draw from stream 0, recovery after request r from stream r."""
     record: Callable[[Round, Vector], None] | None = None
     """Called with every ordinary round and the model [d] after it, before that is yielded."""
+    since: Mapping[ClientId, int] = field(default_factory=dict)
+    """The first training round of those of `ids` who were not there from the start."""
+    until: int | None = None
+    """The latest training round of whose members and records anything is shown; None: no limit."""
+    served: int = 0
+    """Requests whose records nobody shows any more."""
+    asked: int = 0
+    """From 1: each shows just what this request takes; 0: all but that."""
+
+    def present(self, round: int) -> frozenset[ClientId]:
+        """Return who of `ids` takes part in training round ``round``, by its number."""
+        now = self.held(round).round
+        late = {client for client, first in self.since.items() if first > now}
+        return self.ids - late if late else self.ids
+
+    def held(self, round: int) -> Held:
+        """Return which records clients train on in training round ``round``."""
+        return Held(
+            round if self.until is None else min(round, self.until), self.served, self.asked
+        )
 
     def chosen(self, who: Collection[ClientId]) -> tuple[ClientId, ...]:
         """Return ``who``, each once and ascending; raise PermissionError unless all are `ids`."""
@@ -50,7 +70,8 @@ class Access:
         """Access to `gone` alone; raises PermissionError unless their work was declared."""
         if not self.declared.leaver:
             raise PermissionError("Only a strategy with Needs(leaver=True) may ask the leavers.")
-        return Access(self.gone, stream=self.stream)
+        held = (self.until, self.served, self.served)
+        return Access(self.gone, ORDINARY_NEEDS, frozenset(), self.stream, None, {}, *held)
 
     def without(self, clients: Collection[ClientId]) -> "Access":
         """Let ``clients`` no longer be asked."""

@@ -1,47 +1,111 @@
-"""Who asks to be forgotten, and when."""
+"""Who asks for what to be forgotten, who joins, and when."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Literal
 
 from fedunlearn.checks import Refused
-from fedunlearn.data import ClientId
+from fedunlearn.data import Change, ClientId, Everything, Scope
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """Clients ask to be forgotten after a training round."""
+    """Clients ask for some of their records to be forgotten after a training round."""
 
     clients: frozenset[ClientId]
     after: int
+    scope: Scope = field(default_factory=Everything)
+    """Which of their records; those whose records all go leave, the others stay with the rest."""
 
 
-def plan(requests: Sequence[Request], clients: int, rounds: int) -> tuple[Request, ...]:
-    """Check a timeline of requests and return it in order of time.
+@dataclass(frozen=True, slots=True)
+class Join:
+    """Clients join after a training round, for the first time or again, under one identity.
 
-    Raises `Refused` for a client who does not exist, who left before or who leaves twice, for a
-    request outside the training rounds, and where nobody would remain.
+    They take part from the next round on; requests after the same round are served before.
     """
-    ordered = tuple(sorted(requests, key=lambda request: request.after))
-    left: frozenset[int] = frozenset()
-    for request in ordered:
+
+    clients: frozenset[ClientId]
+    after: int
+    """From 0: before the first round."""
+    scope: Scope = field(default_factory=Everything)
+    """Which of their records they bring."""
+    others: bool = False
+    """Whether only of those that they never held before."""
+
+
+def plan(
+    requests: Sequence[Request], clients: int, rounds: int, joins: Sequence[Join] = ()
+) -> tuple[Request, ...]:
+    """Check a timeline and return its requests in order of time.
+
+    Raises `Refused` for a client who does not exist, who asks for everything while it is not
+    there, or joins while it is; for a request or a join outside the training rounds, and where
+    nobody would remain.
+    """
+    for request in requests:
         if not 1 <= request.after <= rounds:
             raise Refused(
                 f"withdrawal.after={request.after} lies outside training: rounds are 1 to "
                 f"{rounds} (training.rounds={rounds})."
             )
-        unknown = sorted(client for client in request.clients if not 0 <= client < clients)
+    for join in joins:
+        if not 0 <= join.after < rounds:
+            raise Refused(
+                f"Clients cannot join after round {join.after}: a round must follow, and the last "
+                f"is {rounds} (training.rounds={rounds})."
+            )
+    both: list[Request | Join] = [*requests, *joins]
+    for change in both:
+        unknown = sorted(client for client in change.clients if not 0 <= client < clients)
         if unknown:
             raise Refused(
                 f"withdrawal.clients names {unknown}, but the federation has clients 0 to "
                 f"{clients - 1} (partition.clients={clients})."
             )
-        gone = sorted(request.clients & left)
+    _require_members(requests, clients, joins)
+    return tuple(sorted(requests, key=lambda request: request.after))
+
+
+def changes(requests: Sequence[Request], joins: Sequence[Join] = ()) -> tuple[Change, ...]:
+    """Return what requests and joins do to who holds what, in order of time."""
+    both: list[Request | Join] = [*requests, *joins]
+    ordered = sorted(both, key=lambda each: (each.after, isinstance(each, Join)))
+    return tuple(
+        Change(each.after, tuple(sorted(each.clients)), _kind(each), each.scope) for each in ordered
+    )
+
+
+def _kind(each: Request | Join) -> Literal["erase", "join", "join with others"]:
+    if isinstance(each, Request):
+        return "erase"
+    return "join with others" if each.others else "join"
+
+
+def _require_members(requests: Sequence[Request], clients: int, joins: Sequence[Join]) -> None:
+    """Raise `Refused` for whoever is not there, as far as whole clients tell.
+
+    What scopes leave of a client only its records tell; `Holdings` checks that.
+    """
+    ordered = changes(requests, joins)
+    first = {client: change.kind for change in reversed(ordered) for client in change.clients}
+    absent = {client for client, kind in first.items() if kind != "erase"}
+    for change in ordered:
+        asking = set(change.clients)
+        if change.kind != "erase":
+            absent -= asking
+            continue
+        gone = sorted(asking & absent)
         if gone:
-            raise Refused(f"Clients {gone} cannot leave after round {request.after}: they left.")
-        left |= request.clients
-        if len(left) == clients:
             raise Refused(
-                f"After round {request.after} nobody would remain. Let fewer clients leave, or "
+                f"Clients {gone} cannot leave after round {change.after}: they left."
+                if all(first[client] == "erase" for client in gone)
+                else f"Clients {gone} cannot ask after round {change.after}: they are not there."
+            )
+        if change.scope == Everything():
+            absent |= asking
+        if len(absent) == clients:
+            raise Refused(
+                f"After round {change.after} nobody would remain. Let fewer clients leave, or "
                 "raise partition.clients."
             )
-    return ordered

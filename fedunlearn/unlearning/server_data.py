@@ -48,5 +48,6 @@ class ProxyData:
         trained = train_locally(self.network, student, self.inputs, taught, work, round, rng)
         weights = trained.weights.cpu()
         samples = work.samples(len(self.inputs)) + len(self.inputs)
-        self.ledger.charge(SERVER_ID, samples=samples, seconds=self.clock() - started)
+        seconds, records = self.clock() - started, len(self.inputs)
+        self.ledger.charge(SERVER_ID, samples=samples, seconds=seconds, records=records)
         return weights

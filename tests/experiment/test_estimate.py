@@ -530,7 +530,7 @@ class TestCommand:
     SMALL = ("model=mlp", "engine.device=cpu", "training.rounds=4", "training.work.epochs=1")
 
     def test_it_counts_times_and_writes_nothing(self, told, capsys):
-        told(*self.SMALL, "withdrawal=last", "seeds=[3,4]", "strategies=[none,federaser]")
+        told(*self.SMALL, "withdrawal=client", "seeds=[3,4]", "strategies=[none,federaser]")
         said, errors = capsys.readouterr()
         assert errors == ""
         assert max(map(len, said.splitlines())) <= 100

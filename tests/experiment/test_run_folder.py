@@ -126,7 +126,7 @@ def test_the_ledger_file_adds_up_to_the_ledger(tmp_path):
     for round_number in range(1, 4):
         ledger.moment = Moment("unlearn", 1, round_number)
         for client in range(3):
-            ledger.charge(client, down=40, up=40, samples=client + 1, seconds=0.1)
+            ledger.charge(client, down=40, up=40, samples=client + 1, seconds=0.1, records=8)
     with RunFolder(tmp_path) as folder:
         folder.manifest({})
         folder.charges(0, "finetune", ledger)

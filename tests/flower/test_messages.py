@@ -103,7 +103,9 @@ def test_a_client_answers_with_an_error_and_goes_on(text):
         weights = world.start.history.initial
 
         def answer(work):
-            config = ConfigRecord({"work": work, "round": 1, "seed": 0, "stream": 0})
+            config = ConfigRecord(
+                {"work": work, "round": 1, "seed": 0, "stream": 0, "held": [1, 0, 0]}
+            )
             content = RecordDict({"arrays": pack(weights), "config": config})
             (reply,) = grid.send_and_receive([Message(content, node, "train")])
             return reply

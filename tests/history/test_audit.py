@@ -243,7 +243,7 @@ def test_a_model_that_only_the_leaver_trained_is_the_servers(tmp_path):
     assert kinds == {"update"}
     models = [history.final, *(kept.before for kept in history.rounds)]
     roots = {"history": history.without({LEAVER}), "models": models}
-    assert audit(tmp_path, fingerprints, set(), roots, expected=models).clean
+    assert audit(tmp_path, fingerprints, {}, roots, expected=models).clean
 
 
 def test_windows_of_a_local_model_are_of_what_was_trained():
@@ -293,7 +293,10 @@ def test_an_orphaned_round_is_named(on_disk):
     assert on_disk.audit(rounds=on_disk.stored).clean  # another seed's, say
     assert only(
         audit(
-            on_disk.folder, on_disk.fingerprints, {old, *files_of(on_disk.history.rounds[:4])}, {}
+            on_disk.folder,
+            on_disk.fingerprints,
+            {old: frozenset(), **files_of(on_disk.history.rounds[:4])},
+            {},
         )
     ).where.endswith("training/round-000005.safetensors")
 
@@ -389,7 +392,7 @@ def test_records_in_any_writing_are_found(pictures, tmp_path, dtype, way, order)
         number = picture.to(DTYPES[dtype])
     leak = WRITINGS[way](content(number), number.element_size())
     (tmp_path / "picture").write_bytes(b"x" + leak)
-    finding = only(audit(tmp_path, fingerprints, set(), {}))
+    finding = only(audit(tmp_path, fingerprints, {}, {}))
     assert finding.channel == "raw records"
     assert "record 7 of client 2 (" in finding.what
 
@@ -436,12 +439,12 @@ def test_statistics_of_a_client_are_found(tmp_path):
     before = replace(federation(), statistics=sums)
     fingerprints = taken(before, {LEAVER})
     after = before.without({LEAVER})
-    assert audit(tmp_path, fingerprints, set(), {"after": after}).clean
-    finding = only(audit(tmp_path, fingerprints, set(), {"after": after, "old": sums}))
+    assert audit(tmp_path, fingerprints, {}, {"after": after}).clean
+    finding = only(audit(tmp_path, fingerprints, {}, {"after": after, "old": sums}))
     assert finding.channel == "server state"
     assert finding.what == "old[2] still holds the statistics of client 2 (float64)."
     (tmp_path / "state.safetensors").write_bytes(content(sums[2]))
-    assert only(audit(tmp_path, fingerprints, set(), {"after": after})).channel == "other file"
+    assert only(audit(tmp_path, fingerprints, {}, {"after": after})).channel == "other file"
 
 
 def test_each_record_is_recognised(run):
@@ -465,11 +468,11 @@ def test_a_window_is_found_wherever_blocks_end(run, tmp_path, monkeypatch, longe
     reach = 512 + run.fingerprints.longest
     for before in range(0, 2 * reach, len(window) // 2 + 3):
         (folder / "a").write_bytes(b"\1" * before + window + bytes(2 * reach))
-        files, nbytes, found = search_files(folder, run.fingerprints, set())
+        files, nbytes, found = search_files(folder, run.fingerprints, {})
         assert (files, nbytes) == (1, before + len(window) + 2 * reach)
         assert len(found) == 1
     (folder / "a").write_bytes(bytes(2 * reach) + window[:-1])
-    assert search_files(folder, run.fingerprints, set())[2] == ()
+    assert search_files(folder, run.fingerprints, {})[2] == ()
 
 
 def test_an_unreadable_round_is_named(on_disk):

@@ -212,8 +212,7 @@ class TestFedEraser:
                 history = course.history.select(strategy.needs, rounds)
                 asked = replace(without_leavers(clients, [0]), ledger=ledger)
                 list(strategy.unlearn(Request(frozenset({0}), rounds), history, asked))
-            sizes = {i: len(world.here.train[i]) for i in range(4)}
-            spent[type(strategy)] = (ledger.client_epochs(sizes), ledger.messages)
+            spent[type(strategy)] = (ledger.client_epochs, ledger.messages)
         retrained, erased = spent[Retrain], spent[FedEraser]
         epochs, kept = WORK.epochs, rounds // interval
         assert retrained[0] / erased[0] == rounds * epochs / (

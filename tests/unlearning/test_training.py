@@ -54,7 +54,7 @@ def test_bytes_are_rounds_times_clients_times_twice_the_size():
     assert ledger.messages == 6 * 4 * 2
     sizes = {i: len(world.here.train[i]) for i in range(4)}
     assert ledger.samples == 6 * 3 * sum(sizes.values())
-    assert ledger.client_epochs(sizes) == 6 * 4 * 3
+    assert ledger.client_epochs == 6 * 4 * 3
 
 
 def test_scaling_all_record_counts_changes_nothing():

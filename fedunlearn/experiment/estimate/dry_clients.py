@@ -1,12 +1,12 @@
 """Clients and kept rounds that cost what real ones cost, but train nobody and take no memory."""
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence, Set
+from collections.abc import Callable, Collection, Iterator, Sequence, Set
 from dataclasses import dataclass, replace
 
 import torch
 
 from fedunlearn import randomness
-from fedunlearn.data import ClientId
+from fedunlearn.data import ClientId, Holdings, Shards
 from fedunlearn.history import Encoding, Needs, Round, Updates
 from fedunlearn.local import LocalWork
 from fedunlearn.models import Vector
@@ -21,6 +21,9 @@ from fedunlearn.unlearning import (
     absent,
     cohort,
 )
+
+FROM_THE_START = 1
+"""The round of whose members statistics are."""
 
 NUDGE = 1e-3
 """Every coordinate of a made-up update: not zero, since methods divide by lengths."""
@@ -132,24 +135,27 @@ class DryServerData:
         """Charge what `ProxyData.distil` would."""
         samples = work.samples(len(self.inputs)) + len(self.inputs)
         seconds = samples * self.seconds(self.real, work)
-        self.real.ledger.charge(SERVER_ID, samples=samples, seconds=seconds)
+        records = len(self.inputs)
+        self.real.ledger.charge(SERVER_ID, samples=samples, seconds=seconds, records=records)
         return student
 
 
 def dry_clients(
-    records: Mapping[ClientId, int], training: Training, unlabelled: DryServerData
+    records: Shards, holdings: Holdings, training: Training, unlabelled: DryServerData
 ) -> ScopedClients:
-    """Return all clients, who have so many ``records``, with the server's seed and ledger."""
-    channel, real = DryChannel(records, training, unlabelled), unlabelled.real
-    return ScopedClients(channel, real.seed, real.ledger, Access(frozenset(records)))
+    """Return all clients, who hold some of these ``records``, with the server's seed and ledger."""
+    channel, real = DryChannel(records, holdings, training, unlabelled), unlabelled.real
+    return ScopedClients(channel, real.seed, real.ledger, Access(frozenset(range(len(records)))))
 
 
 @dataclass(frozen=True, slots=True)
 class DryChannel:
     """Clients who are asked as over a grid, and charged for, but do not train (see `Channel`)."""
 
-    records: Mapping[ClientId, int]
-    """How many each client trains on, also those who left."""
+    records: Shards
+    """What each client has to train on, also those who left."""
+    holdings: Holdings
+    """Which of these it holds."""
     training: Training
     proxy: DryServerData
     """Unlabelled records on the server."""
@@ -179,21 +185,31 @@ class DryChannel:
         """Charge what messages would cost; the sums are all zero."""
         shape = self.proxy.real.network.head.sums
         nothing = torch.zeros((), dtype=torch.float64).expand(shape)
-        for client in sorted(asking.ids):
-            held, down, up = self.records[client], weights.nbytes, nothing.nbytes
-            asking.ledger.charge(client, down=down, up=up, samples=held, seconds=0.0)
-        return dict.fromkeys(sorted(asking.ids), nothing)
+        asked = sorted(asking.access.present(FROM_THE_START))
+        for client, held in zip(asked, self._held(asking, asked, FROM_THE_START), strict=True):
+            sent = {"down": weights.nbytes, "up": nothing.nbytes}
+            asking.ledger.charge(client, **sent, samples=held, seconds=0.0, records=held)
+        return dict.fromkeys(asked, nothing)
 
     def _charged(self, asking: ScopedClients, task: TrainingTask) -> Updates:
         """Charge the round of ``task``, and return updates that are made up."""
         back = task.weights.nbytes
         sent = back if task.other is None else 2 * back
         clients = self._replying(asking, task.round, sent) if task.who is None else task.who
-        examples = [self.records[client] for client in clients]
+        examples = self._held(asking, clients, task.round)
         for client, held in zip(clients, examples, strict=True):
             samples = self._samples(asking, task, client, held)
-            asking.ledger.charge(client, down=sent, up=back, samples=samples, seconds=0.0)
+            cost = {"down": sent, "up": back, "samples": samples, "records": held}
+            asking.ledger.charge(client, **cost, seconds=0.0)
         return made_up(clients, examples, len(task.weights))
+
+    def _held(self, asking: ScopedClients, clients: Collection[ClientId], round: int) -> list[int]:
+        """Return how many records each of ``clients`` trains on in a round."""
+        partial = self.holdings.partial(asking.access.held(round))
+        return [
+            int(partial[client].sum()) if client in partial else len(self.records.span(client))
+            for client in clients
+        ]
 
     def _samples(
         self, asking: ScopedClients, task: TrainingTask, client: ClientId, held: int
@@ -207,8 +223,8 @@ class DryChannel:
     def _replying(self, asking: ScopedClients, round: int, sent: int) -> tuple[ClientId, ...]:
         """Return who of a round's cohort replies; the others are charged what they were sent."""
         size = self.training.cohort_size(len(self.records))
-        asked = cohort(asking.ids, size, asking.seed, round)
+        asked = cohort(asking.access.present(round), size, asking.seed, round)
         away = absent(asked, self.training.dropout, asking.seed, round)
         for client in sorted(away):
-            asking.ledger.charge(client, down=sent, samples=0, seconds=0.0)
+            asking.ledger.charge(client, down=sent, samples=0, seconds=0.0, records=0)
         return tuple(client for client in asked if client not in away)

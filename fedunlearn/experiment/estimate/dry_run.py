@@ -14,7 +14,7 @@ from typing import Any
 import pandas as pd
 
 from fedunlearn.checks import Refused
-from fedunlearn.data import ClientId, Federation, build_federation
+from fedunlearn.data import Federation, build_federation
 from fedunlearn.experiment import Experiment, before_training, recorded_by, server_data
 from fedunlearn.experiment.estimate.dry_clients import DryServerData, MadeUpRound, dry_clients
 from fedunlearn.experiment.estimate.timing import Pace
@@ -98,12 +98,14 @@ class DryRun:
         """Count all requests, and the training between them and after them."""
         needs, recovery = strategy.needs, self.experiment.recovery
         clients = self._clients(name)
-        for request in self.experiment.requests:
+        holdings = self.federation.holdings
+        for number, request in enumerate(self.experiment.requests, start=1):
             steps = train(state, clients, request.after, needs)
             state, row = self._counted(name, steps, clients.ledger)
             yield row
             stored = state.history.select(strategy.needs, state.round).nbytes
-            steps = forget(state, request.clients, strategy, recovery, clients, needs)
+            served = holdings.asking(number), strategy, recovery, clients, needs
+            steps = forget(state, *served, request.scope, holdings.since(number))
             state, row = self._counted(name, steps, clients.ledger)
             yield {**row, "store_bytes": stored}
         steps = train(state, clients, self.experiment.training.rounds, needs)
@@ -136,22 +138,19 @@ class DryRun:
             "bytes_down": spent.bytes_down,
             "bytes_up": spent.bytes_up,
             "messages": spent.messages,
-            "client_epochs": spent.client_epochs(self._records),
+            "client_epochs": spent.client_epochs,
             "samples": spent.samples,
             "rounds": sum(moment.round > 0 for moment in moments),
             "seconds": seconds,
             "store_bytes": state.history.nbytes,
         }
 
-    @property
-    def _records(self) -> dict[ClientId, int]:
-        return {client: len(held) for client, held in enumerate(self.federation.train)}
-
     def _clients(self, name: str) -> ScopedClients:
         """Return all clients as the branch ``name`` asks them, charging a new ledger."""
         real = server_data(self.experiment, self.federation, name, Ledger())
         unlabelled = DryServerData(real, self.pace.distilling)
-        return dry_clients(self._records, self.experiment.training, unlabelled)
+        train, holdings = self.federation.train, self.federation.holdings
+        return dry_clients(train, holdings, self.experiment.training, unlabelled)
 
     def _record(self, done: Round) -> RecordedRound:
         """Keep a round in the encoding of a run: this is the only place where one counts."""

@@ -7,7 +7,7 @@ from statistics import median
 
 import torch
 
-from fedunlearn.data import ClientId, Federation, build_federation, checked_federation
+from fedunlearn.data import Federation, build_federation, checked_federation
 from fedunlearn.evaluators import Snapshot
 from fedunlearn.experiment import Experiment
 from fedunlearn.experiment.estimate.dry_clients import NUDGE
@@ -88,9 +88,12 @@ def _evaluating(
     experiment: Experiment, federation: Federation, clock: Clock
 ) -> tuple[float, float]:
     """Return the seconds in which a run measures one model, and their part for one record."""
-    leavers = experiment.requests[0].clients if experiment.requests else frozenset[ClientId]()
     device = torch.device(experiment.engine.device)
-    sets = federation.evaluation_sets(leavers, set(range(federation.clients)) - leavers)
+    sets = (
+        federation.request_sets(1)
+        if experiment.requests
+        else federation.evaluation_sets(set(), set(range(federation.clients)))
+    )
     sets = {name: records.to(device) for name, records in sets.items()}
     batch_size, times = experiment.evaluation.batch_size, list[float]()
     with pool(cores()) as threads:

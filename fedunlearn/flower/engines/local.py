@@ -10,7 +10,7 @@ from flwr.app import Context, RecordDict
 
 from fedunlearn import checks
 from fedunlearn.checks import Count, Refused
-from fedunlearn.data import Scenario, build_federation, shards_on
+from fedunlearn.data import Scenario, build_federation, held_shards, shards_on
 from fedunlearn.flower.client_app import build_client_app, train_together
 from fedunlearn.flower.in_process_grid import InProcessGrid
 from fedunlearn.flower.server_app import Job, build_server_app
@@ -94,7 +94,12 @@ class Local:
         """Run ``job`` to its end."""
         clients = scenario.partition.clients
         trainer = self.trainer(scenario)
-        together = partial(train_together, trainer) if isinstance(trainer, ChunkedTrainer) else None
+        records_of = partial(held_shards, scenario, self.device)
+        together = (
+            partial(train_together, trainer, records_of)
+            if isinstance(trainer, ChunkedTrainer)
+            else None
+        )
         halves = None if isinstance(trainer, ChunkedTrainer) else trainer.halves
         app = build_client_app(scenario, self.device, kinds, halves)
         grid = InProcessGrid(app, clients, trainer.workers, together)

@@ -1,11 +1,12 @@
 """The search through files: every byte of every one, and whether it should be there at all."""
 
 import os
-from collections.abc import Iterable, Iterator, Sequence, Set
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from pathlib import Path
 
 import numpy as np
 
+from fedunlearn.data import ClientId
 from fedunlearn.files import DamagedFile
 from fedunlearn.history import RecordedRound, on_disk, round_files
 from fedunlearn.history.audit.findings import Channel, Finding, clients, named
@@ -19,27 +20,31 @@ Searched = tuple[int, int, tuple[Finding, ...]]
 """How many files, how many bytes, and what was found."""
 
 
-def files_of(rounds: Iterable[RecordedRound]) -> frozenset[Path]:
-    """Return the files that rounds are read from, waiting for those that are being written."""
+def files_of(rounds: Iterable[RecordedRound]) -> dict[Path, frozenset[ClientId]]:
+    """Return the files that rounds are read from, and whose updates are shown of each.
+
+    Waits for those that are being written.
+    """
     stored = (on_disk(kept) for kept in rounds)
-    return frozenset(each.path for each in stored if each is not None)
+    return {each.path: frozenset(each.clients) for each in stored if each is not None}
 
 
 def search_files(
     folder: Path,
     fingerprints: Fingerprints,
-    claimed: Set[Path],
+    claimed: Mapping[Path, Set[ClientId]],
     *,
     rounds: Path | None = None,
     caches: Sequence[Path] = (),
 ) -> Searched:
     """Search every file below ``folder`` and below the further folders ``caches``.
 
-    ``claimed`` are the files of the present history: below ``rounds`` (``folder`` by default) any
-    other file of a round is an orphan, and none may name a leaver. What is half written is a
-    finding whatever it holds.
+    ``claimed`` are the files of the present history and whose updates each shows: below ``rounds``
+    (``folder`` by default) any other file of a round is an orphan, and none may name one of the
+    leavers but in an update that is shown, which that client sent since. What is half written is
+    a finding whatever it holds.
     """
-    excepted = {path.resolve() for path in claimed}
+    excepted = {path.resolve(): clients for path, clients in claimed.items()}
     below = (rounds or folder).resolve()
     count = total = 0
     findings: list[Finding] = []
@@ -52,7 +57,8 @@ def search_files(
                 count, total = count + 1, total + nbytes
                 findings += [*named(place, str(path), marks), *_standing(path, place)]
                 if ours and _is_round(path):
-                    findings += _naming(path, place, fingerprints)
+                    since = excepted.get(path.resolve(), frozenset())
+                    findings += _naming(path, place, fingerprints.leavers - since)
             except FileNotFoundError:
                 continue  # a temporary one
             except (OSError, DamagedFile) as error:
@@ -98,9 +104,9 @@ def _standing(path: Path, place: Channel) -> Iterator[Finding]:
         yield Finding(place, str(path), f"{path} is no round of the present history: delete it.")
 
 
-def _naming(path: Path, place: Channel, fingerprints: Fingerprints) -> Iterator[Finding]:
+def _naming(path: Path, place: Channel, leavers: Set[ClientId]) -> Iterator[Finding]:
     """Yield whether a round names a leaver, whatever its bytes; raises `DamagedFile`."""
-    listed = fingerprints.leavers & set(round_files.open_round(path).clients)
+    listed = leavers & set(round_files.open_round(path).clients)
     if listed:
         yield Finding(place, str(path), f"{path} still lists {clients(listed)}.")
 

@@ -40,7 +40,7 @@ class Audit:
 def audit(
     folder: Path,
     fingerprints: Fingerprints,
-    claimed: Set[Path],
+    claimed: Mapping[Path, Set[ClientId]],
     roots: Mapping[str, object],
     *,
     rounds: Path | None = None,
