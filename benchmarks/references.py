@@ -8,8 +8,8 @@ from statistics import median
 import torch
 
 from benchmarks import report
-from fedunlearn.attacks import Setup, pools, without
-from fedunlearn.data import Digits, Iid, NoPlanting, Scenario, build_federation
+from fedunlearn.attacks import Setup, without
+from fedunlearn.data import Change, Digits, Iid, NoPlanting, Scenario, build_federation
 from fedunlearn.flower import Local
 from fedunlearn.local import Threads
 from fedunlearn.models import Build, Cnn, Mlp
@@ -63,10 +63,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def trained(name: str, references: int, rounds: int) -> Bank:
     """Retrain ``references`` models as `fedunlearn attack` does, and look at what they learnt."""
-    scenario = Scenario(Digits(), Iid(CLIENTS), NoPlanting(), MODELS[name], (LEAVER,), seed=0)
+    leaving = (Change(rounds, (LEAVER,)),)
+    scenario = Scenario(
+        Digits(), Iid(CLIENTS), NoPlanting(), MODELS[name], (LEAVER,), seed=0, changes=leaving
+    )
     here, trainer = build_federation(scenario), Local().trainer(scenario)
-    training = Training(rounds)
-    setup = Setup(here, pools(here, [LEAVER]), range(here.clients), trainer, training)
+    setup = Setup.at(here, 1, trainer, Training(rounds))
     bank = without(setup, rounds, references)
     began, cpu = time.perf_counter(), time.process_time()
     models = torch.cat(list(bank.trained()))

@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ import torch
 
 from fedunlearn import checks
 from fedunlearn.attacks.games import LEAST, ShadowAnswers, attack_results
-from fedunlearn.attacks.shadow_models import Setup, Shadows, pools, with_halves, without
+from fedunlearn.attacks.shadow_models import Setup, Shadows, with_halves, without
 from fedunlearn.attacks.target import Target, Tell
 from fedunlearn.checks import Refused
 from fedunlearn.data import build_federation
@@ -47,7 +48,10 @@ class Attack:
         for name in self.strategies:
             checks.member("--models", name, {SHARED_TRAINING, *self.run.summary["strategy"]})
         if not self.groups:
-            raise Refused(f"Nobody left in the run in {folder}, so there is nobody to find in it.")
+            raise Refused(
+                f"Nothing was to be forgotten in the run in {folder}, so there is nothing to find "
+                "in it."
+            )
         for (_, number), cases in self.groups.items():
             for seed in {seed for seed, _ in cases}:
                 self._require_same_data(seed)
@@ -57,17 +61,17 @@ class Attack:
             for seed, strategy in cases:
                 self._weights(target, seed, strategy)
 
-    @property
+    @cached_property
     def groups(self) -> dict[tuple[str, int], list[SeedAndStrategy]]:
         """The models that are attacked, by the hash of their federation's data and by request.
 
         Seeds that share their data (``split``) share their shadow models, too.
         """
-        summary, served = self.run.summary, enumerate(self.experiment.requests, start=1)
+        summary = self.run.summary
         order = [SHARED_TRAINING, *dict.fromkeys(summary["strategy"])]
         groups: dict[tuple[str, int], list[SeedAndStrategy]] = {}
-        for number in [number for number, request in served if request.clients]:
-            rows = summary[summary["request"] == number]
+        for number in range(1, len(self.experiment.requests) + 1):
+            rows = summary[(summary["request"] == number) & (summary["clients"] != "")]
             saved = set(zip(rows["seed"], rows["strategy"], strict=True))
             # After a first request every strategy goes on from a model of its own.
             saved |= {(seed, SHARED_TRAINING) for seed in rows["seed"] if number == 1}
@@ -113,22 +117,18 @@ class Attack:
 
     def _shadows(self, target: Target) -> tuple[Shadows, Shadows]:
         """Return the models to be trained for as many rounds as a retrained one has behind it."""
-        training, request = self.experiment.training, self.experiment.requests[target.number - 1]
-        trainer = self.engine.trainer(target.federation.scenario)
-        rounds = request.after + self.experiment.recovery.rounds
-        setup = Setup(target.federation, target.pools, target.present, trainer, training)
+        after = target.federation.erasure(target.number).after
+        rounds = after + self.experiment.recovery.rounds
         return (
-            with_halves(setup, request.after, self.count),
-            without(setup, rounds, self.count),
+            with_halves(target.setup, after, self.count),
+            without(target.setup, rounds, self.count),
         )
 
     def _target(self, seed: int, number: int) -> Target:
-        requests = self.experiment.requests
-        gone = {client for request in requests[: number - 1] for client in request.clients}
         federation = build_federation(self.experiment.scenario(seed))
-        present = frozenset(range(federation.clients)) - gone
-        held = pools(federation, requests[number - 1].clients)
-        return Target(federation, number, present, held, torch.device(self.engine.device))
+        trainer = self.engine.trainer(federation.scenario)
+        setup = Setup.at(federation, number, trainer, self.experiment.training)
+        return Target(setup, number, torch.device(self.engine.device))
 
     def _split(self, seed: int) -> str:
         splits = self.run.manifest.get("split_sha256")

@@ -43,7 +43,7 @@ class Scoring:
     gate: float = challenge.LARGEST_COST_SHARE
     """The share of retraining's work beyond which the final score is 0."""
     records: int = 256
-    """The most records of the leavers that are asked about."""
+    """The most records that were to be forgotten and are asked about."""
     replicates: int = 100
     """Resamples for the interval of relative F."""
 
@@ -104,14 +104,14 @@ class Scoring:
 
     def table(self) -> pd.DataFrame:
         """Return the rows of score.csv: for each request one for each strategy."""
-        served = enumerate(self.experiment.requests, start=1)
-        rows = [row for number, request in served if request.clients for row in self._rows(number)]
-        return pd.DataFrame(rows)
+        served = range(1, len(self.experiment.requests) + 1)
+        taking = [number for number in served if self._federation.holdings.asking(number)]
+        return pd.DataFrame([row for number in taking for row in self._rows(number)])
 
     def _rows(self, number: int) -> Iterator[dict[str, object]]:
         references, others = self._references, self._strategies
         federation = self._federation
-        sets = question_sets(federation, self.experiment.requests[:number], self.records)
+        sets = question_sets(federation, number, self.records)
         answers = {
             name: [
                 Answers.of(federation, self._model(Case(seed, name, number)), sets)

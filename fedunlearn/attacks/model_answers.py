@@ -12,7 +12,6 @@ from fedunlearn.data import Federation, Records
 from fedunlearn.evaluators import Snapshot, accuracy, confidence, losses, strangers, tug_of_war
 from fedunlearn.models import Vector
 from fedunlearn.randomness import Stream
-from fedunlearn.unlearning import Request
 
 PARTS = ("forget", "retained", "test")
 """The sets of records that every model is asked about; the second was trained on by others."""
@@ -23,10 +22,10 @@ class Answers:
     """What one model says."""
 
     forget: np.ndarray
-    """[records]: logit-scaled confidences on the leavers' training records."""
+    """[records]: logit-scaled confidences on the training records that were to be forgotten."""
     rates: Mapping[str, float]
     """Accuracy on ``forget``, ``retained`` and ``test`` records, and the share of ``strangers``
-    that ToW-MIA's attack finds among the leavers' records."""
+    that ToW-MIA's attack finds among the first."""
 
     @classmethod
     def of(cls, federation: Federation, weights: Vector, sets: Mapping[str, Records]) -> "Answers":
@@ -40,17 +39,16 @@ class Answers:
         )
 
 
-def question_sets(
-    federation: Federation, requests: Sequence[Request], most: int
-) -> dict[str, Records]:
-    """Return what every model is asked about once the last of ``requests`` was served.
+def question_sets(federation: Federation, number: int, most: int) -> dict[str, Records]:
+    """Return what every model is asked about once request ``number``, from 1, was served.
 
-    Of the leavers' records those are at most ``most``, in order.
+    Of the records that it took those are at most ``most``, in order; retained records are those
+    that clients then train on.
     """
-    gone = {client for request in requests for client in request.clients}
-    sets = federation.evaluation_sets(requests[-1].clients, frozenset())
-    rest = [federation.train[client] for client in range(federation.clients) if client not in gone]
-    retained, test = Records.joined(rest), sets["test"]
+    sets, kept = federation.request_sets(number), federation.kept(number)
+    staying = federation.holdings.present(federation.erasure(number).after, number)
+    retained = Records.joined([kept[client] for client in sorted(staying)])
+    test = sets["test"]
     return {
         "forget": _sample(sets["forget"], most),
         "retained": _sample(retained, len(test)),

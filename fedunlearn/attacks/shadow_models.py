@@ -1,8 +1,9 @@
-"""Shadow models of a federation: the same training, with and without what its leavers held.
+"""Shadow models of a federation: the same training, with and without what a request takes.
 
-Two kinds answer two questions. `with_halves`: every leaver trains on a random half of its records,
-and a twin on the other half, so that each record is IN half of the models and OUT of the others,
-whether the federation itself trained on it or held it out. `without`: the leavers never came.
+Two kinds answer two questions. `with_halves`: everybody who asks trains on a random half of the
+records in question, and a twin on the other half, so that each record is IN half of the models and
+OUT of the others, whether the federation itself trained on it or held it out. `without`: these
+records never were. What clients keep who ask, all models train on.
 
 Both come from the reference bank (`bank`), with seeds that no training has.
 """
@@ -29,15 +30,18 @@ AT_ONCE = 128
 
 @dataclass(frozen=True)
 class Pool:
-    """What one leaver holds, as an attack on its membership sees it."""
+    """What a request takes from one client, as an attack on its membership sees it."""
 
     client: ClientId
     always: Records
-    """Poisoned records: every model of the leaver trains on them, and nobody asks for them."""
+    """Poisoned ones of them: every model with the client's halves trains on them, and nobody asks
+    for them."""
     candidates: Records
     """Whose membership is asked for, [n]."""
     member: Tensor
-    """Which of these the federation trained on, [n] bool; the leaver held out the others."""
+    """Which of these the federation trained on, [n] bool; the client held out the others."""
+    kept: Records
+    """What the client keeps, and every model trains on; nothing where it leaves."""
 
 
 @dataclass(frozen=True)
@@ -65,33 +69,70 @@ class Setup:
 
     federation: Federation
     pools: Sequence[Pool]
-    """What each leaver holds."""
+    """What the request takes from each who asks."""
     present: Collection[ClientId]
-    """Who takes part in training, the leavers among them."""
+    """Who takes part in training, those who ask among them."""
     trainer: Trainer
+    """Of what clients keep once the request is served: `Federation.kept`."""
     training: Training
+
+    @classmethod
+    def at(
+        cls, federation: Federation, number: int, trainer: Trainer, training: Training
+    ) -> "Setup":
+        """Return what is common at request ``number``, from 1; ``trainer`` knows all records.
+
+        Raises `Refused` where clients joined on the way to it: a shadow model has the same clients
+        from its first round to its last.
+        """
+        after = federation.erasure(number).after
+        for change in federation.scenario.changes:
+            if change.kind != "erase" and 0 < change.after < after:
+                raise Refused(
+                    f"Clients {list(change.clients)} join after round {change.after} of this run, "
+                    f"before request {number}. Shadow models have the same clients in all rounds, "
+                    "so they would not be what was trained: attack a run without such joins."
+                )
+        device = trainer.shards.records.labels.device
+        return cls(
+            federation,
+            pools(federation, number),
+            federation.holdings.present(after, number - 1),
+            _over(trainer, federation.kept(number, str(device))),
+            training,
+        )
+
+    @property
+    def others(self) -> frozenset[ClientId]:
+        """Who is present and does not ask."""
+        return frozenset(self.present) - {pool.client for pool in self.pools}
 
     @property
     def remaining(self) -> frozenset[ClientId]:
-        """Who is present and does not leave."""
-        return frozenset(self.present) - {pool.client for pool in self.pools}
+        """Who is present and does not leave: the others, and who asks but keeps some records."""
+        return self.others | {pool.client for pool in self.pools if len(pool.kept)}
 
 
-def pools(federation: Federation, leavers: Collection[ClientId]) -> tuple[Pool, ...]:
-    """Return what each leaver holds: unpoisoned training records as members, held-out others.
+def pools(federation: Federation, number: int) -> tuple[Pool, ...]:
+    """Return what request ``number``, from 1, takes: unpoisoned training records as members.
 
-    Planting chooses whom it poisons by the label, say, so that what it leaves alone is no fair
-    sample any more. The others are therefore those held-out records that it would have left alone:
-    under a model that never saw either, no attack can tell members from others.
+    The others are held out, and like those that the scope chooses. Planting chooses whom it
+    poisons by the label, say, so that what it leaves alone is no fair sample any more. The others
+    are therefore those held-out records that it would have left alone: under a model that never
+    saw either, no attack can tell members from others.
     """
-    return tuple(_pool(federation, client) for client in sorted(leavers))
+    kept = federation.kept(number)
+    return tuple(
+        _pool(federation, number, client, erased, kept[client])
+        for client, erased in federation.holdings.erased(number).items()
+    )
 
 
 def with_halves(setup: Setup, rounds: int, count: int) -> Shadows:
-    """Return ``count`` models of the clients present, the leavers among them with half a pool each.
+    """Return ``count`` models of the clients present, those who ask with half a pool each.
 
     Models 2i and 2i + 1 are twins: what one leaves out of a pool the other trains on. Raises
-    `Refused` for an odd number of models, and for leavers of whose pool a half is nothing.
+    `Refused` for an odd number of models, and for clients of whose pool a half is nothing.
     """
     checks.whole("The number of shadow models", count, at_least=2)
     if count % 2:
@@ -104,11 +145,11 @@ def with_halves(setup: Setup, rounds: int, count: int) -> Shadows:
         chosen = [_half(pool, rng, number % 2 == 1) for pool in setup.pools]
         owners = range(total + len(extra), total + len(extra) + len(setup.pools))
         extra += [
-            Records.joined([pool.always, pool.candidates.take(mask)])
+            Records.joined([pool.kept, pool.always, pool.candidates.take(mask)])
             for pool, mask in zip(setup.pools, chosen, strict=True)
         ]
         members.append(
-            Member(setup.federation.network.initial(seed), seed, setup.remaining | set(owners))
+            Member(setup.federation.network.initial(seed), seed, setup.others | set(owners))
         )
         masks.append(torch.cat(chosen).numpy())
     for pool, records in zip([*setup.pools] * count, extra, strict=True):
@@ -131,7 +172,7 @@ def with_halves(setup: Setup, rounds: int, count: int) -> Shadows:
 
 
 def without(setup: Setup, rounds: int, count: int) -> Shadows:
-    """Return ``count`` models of the clients present without the leavers: retrained references.
+    """Return ``count`` models without what the request takes: retrained references.
 
     Raises `Refused` where nobody would be left.
     """
@@ -147,43 +188,29 @@ def without(setup: Setup, rounds: int, count: int) -> Shadows:
     )
 
 
-def _pool(federation: Federation, client: ClientId) -> Pool:
-    train, clean, others = (
-        federation.train[client],
-        federation.clean[client],
-        federation.heldout[client],
-    )
-    kept = _places(train, clean)
-    rows = torch.ones(len(others), dtype=torch.bool)
-    if not bool(kept.all()):
+def _pool(
+    federation: Federation, number: int, client: ClientId, erased: Tensor, kept: Records
+) -> Pool:
+    train, others = federation.train[client], federation.source.heldout[client]
+    planted = federation.source.planted[client]
+    rows = torch.from_numpy(federation.erasure(number).scope.like(others))
+    if bool(planted.any()):
         rng = randomness.rng(federation.scenario.seed, Stream.SHADOW_PLANTING, client)
         order = federation.scenario.leavers.index(client)
         try:
-            planted = federation.scenario.planting.poison(others, order, rng)
+            poisoned = federation.scenario.planting.poison(others, order, rng)
         except Refused:  # too few to plant anything: all would have been left alone
-            planted = others
-        rows = unchanged(others, planted)
-    others = others.take(rows)
+            poisoned = others
+        rows &= unchanged(others, poisoned)
+    members, others = train.take(erased & ~planted), federation.heldout[client].take(rows)
+    stays = client in federation.holdings.present(federation.erasure(number).after, number)
     return Pool(
         client=client,
-        always=train.take(~kept),
-        candidates=Records.joined([clean, others]),
-        member=torch.arange(len(clean) + len(others)) < len(clean),
+        always=train.take(erased & planted),
+        candidates=Records.joined([members, others]),
+        member=torch.arange(len(members) + len(others)) < len(members),
+        kept=kept if stays else train.take(torch.zeros_like(erased)),
     )
-
-
-def _places(train: Records, clean: Records) -> Tensor:
-    """Mark the rows of ``train`` that ``clean`` consists of, in the same order, [n] bool."""
-    same_rows = torch.zeros(len(train), dtype=torch.bool)
-    place = 0
-    for row in range(len(train)):
-        if place == len(clean):
-            break
-        same = train.labels[row] == clean.labels[place]
-        if same and torch.equal(train.inputs[row], clean.inputs[place]):
-            same_rows[row] = True
-            place += 1
-    return same_rows
 
 
 def _half(pool: Pool, rng: np.random.Generator, other: bool) -> Tensor:

@@ -10,7 +10,7 @@ import numpy.typing as npt
 import torch
 
 from fedunlearn.attacks.games import AttackedRecords, Confidences
-from fedunlearn.attacks.shadow_models import Pool, Shadows
+from fedunlearn.attacks.shadow_models import Setup, Shadows
 from fedunlearn.checks import Refused
 from fedunlearn.data import Federation, Records
 from fedunlearn.evaluators import confidence
@@ -25,23 +25,25 @@ Tell = Callable[[int], object]
 
 @dataclass(frozen=True)
 class Target:
-    """Where one request was served: who was there, and what each leaver held."""
+    """Where one request was served: who was there, and what it took from each who asked."""
 
-    federation: Federation
+    setup: Setup
     number: int
     """The request, from 1."""
-    present: frozenset[int]
-    """Who had not left before."""
-    pools: tuple[Pool, ...]
     device: torch.device
+
+    @property
+    def federation(self) -> Federation:
+        """Who holds what."""
+        return self.setup.federation
 
     @cached_property
     def attacked(self) -> AttackedRecords:
         """What is known of the records that attacks are about."""
-        clients = [np.full(len(pool.candidates), pool.client) for pool in self.pools]
+        clients = [np.full(len(pool.candidates), pool.client) for pool in self.setup.pools]
         return AttackedRecords(
             labels=self._records.labels.numpy(),
-            member=torch.cat([pool.member for pool in self.pools]).numpy(),
+            member=torch.cat([pool.member for pool in self.setup.pools]).numpy(),
             clients=np.concatenate(clients),
             population=self._population.labels.numpy(),
         )
@@ -51,8 +53,8 @@ class Target:
         member = self.attacked.member
         if member.all() or not member.any():
             raise Refused(
-                f"The clients who leave at request {self.number} have {member.sum()} training "
-                f"records that were not poisoned, and {(~member).sum()} comparable held-out ones; "
+                f"The clients who ask at request {self.number} name {member.sum()} training "
+                f"records that were not poisoned, and hold out {(~member).sum()} comparable ones; "
                 "an attack needs some of both. Plant less, or hold out more."
             )
 
@@ -73,7 +75,7 @@ class Target:
 
     @cached_property
     def _records(self) -> Records:
-        return Records.joined([pool.candidates for pool in self.pools])
+        return Records.joined([pool.candidates for pool in self.setup.pools])
 
     @cached_property
     def _population(self) -> Records:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from fedunlearn.checks import Refused
-from fedunlearn.data.changes import Held, erasures
+from fedunlearn.data.changes import Change, Held, erasures
 from fedunlearn.data.checking import check_values
 from fedunlearn.data.dataset import Dataset, DatasetSource, Records, Shards
 from fedunlearn.data.division import Division
@@ -80,12 +80,22 @@ class Federation:
 
         They hold what it takes, and what those keep who then take part.
         """
-        change = erasures(self.scenario.changes)[number - 1]
-        members = self.holdings.since(number).items()
+        change = self.erasure(number)
         erased = self.holdings.erased(number)
-        retained = {client for client, since in members if since <= change.after}
+        retained = self.holdings.present(change.after, number)
         scopes = {client: change.scope if client in erased else None for client in retained}
         return self._sets(erased, change.scope, scopes)
+
+    def erasure(self, number: int) -> Change:
+        """Return request ``number``, from 1."""
+        return erasures(self.scenario.changes)[number - 1]
+
+    def kept(self, number: int, device: str = "cpu") -> Shards:
+        """Return what clients train on when request ``number``, from 1, has been served.
+
+        Of those who do not take part then it is no matter what it says.
+        """
+        return held_shards(self.scenario, device, Held(self.erasure(number).after, number))
 
     def _sets(
         self,

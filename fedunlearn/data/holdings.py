@@ -121,6 +121,10 @@ class Holdings:
         }
         return {client: first for client, first in firsts.items() if first is not None}
 
+    def present(self, round: int, served: int) -> frozenset[ClientId]:
+        """Return who takes part in ``round`` once ``served`` requests are."""
+        return frozenset(c for c, first in self.since(served).items() if first <= round)
+
     def erased(self, number: int) -> dict[ClientId, Tensor]:
         """Return what request ``number``, from 1, takes from each who asks, [n] bool.
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 from scipy.stats import binom
 
-from fedunlearn.attacks import pools, without
+from fedunlearn.attacks import without
 from fedunlearn.attacks.games import (
     LEAST,
     AttackedRecords,
@@ -19,7 +19,16 @@ from fedunlearn.attacks.games import (
 )
 from fedunlearn.attacks.shadow_models import Pool, Setup, with_halves
 from fedunlearn.attacks.training_bank import Member, train_bank
-from fedunlearn.data import Digits, Dirichlet, Iid, NoPlanting, Records, Scenario, build_federation
+from fedunlearn.data import (
+    Change,
+    Digits,
+    Dirichlet,
+    Iid,
+    NoPlanting,
+    Records,
+    Scenario,
+    build_federation,
+)
 from fedunlearn.evaluators import confidence, detection
 from fedunlearn.evaluators.likelihood import lira, u_lira
 from fedunlearn.flower import Local
@@ -229,10 +238,18 @@ def test_retrained_models_of_digits_are_at_chance_under_every_attack():
     """Of ten federations that divide the data otherwise, each with a retrained model."""
     inside, values = Counter(), {}
     for seed in range(10):
-        scenario = Scenario(Digits(), Dirichlet(5, 1.0), NoPlanting(), Mlp((32,)), (0, 1), seed)
+        scenario = Scenario(
+            Digits(),
+            Dirichlet(5, 1.0),
+            NoPlanting(),
+            Mlp((32,)),
+            (0, 1),
+            seed,
+            changes=(Change(FAST.rounds, (0, 1)),),
+        )
         here, everybody = build_federation(scenario), frozenset(range(5))
-        held = pools(here, scenario.leavers)
-        setup = Setup(here, held, everybody, Local().trainer(scenario), FAST)
+        setup = Setup.at(here, 1, Local().trainer(scenario), FAST)
+        held = setup.pools
         records = Records.joined([pool.candidates for pool in held])
         test = here.dataset.test
 
@@ -306,7 +323,8 @@ def test_flipped_labels_are_found_in_the_trained_model_and_not_in_the_retrained_
         canaries = Flips(1.0).poison(here.heldout[0], 0, np.random.default_rng(seed))
         asked = Records.joined([here.train[0].take(flipped), canaries])
         member = torch.arange(len(asked)) < int(flipped.sum())
-        pool = Pool(0, here.train[0].take(~flipped), asked, member)
+        nothing = here.train[0].take(torch.zeros_like(flipped))
+        pool = Pool(0, here.train[0].take(~flipped), asked, member, nothing)
         setup = Setup(here, [pool], everybody, trainer, training)
         first = here.network.initial(seed)
         targets = [Member(first, seed, everybody), Member(first, seed, rest)]

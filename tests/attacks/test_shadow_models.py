@@ -13,6 +13,7 @@ from fedunlearn.attacks.training_bank import Member, train_bank
 from fedunlearn.checks import Refused
 from fedunlearn.data import (
     Backdoor,
+    Change,
     Digits,
     Dirichlet,
     Iid,
@@ -28,7 +29,16 @@ from fedunlearn.models import Mlp
 from fedunlearn.unlearning import Training
 
 LEAVERS = (3, 1)
-SCENARIO = Scenario(Digits(), Dirichlet(clients=5), NoPlanting(), Mlp((8,)), LEAVERS, seed=4)
+ASKING = tuple(sorted(LEAVERS))
+SCENARIO = Scenario(
+    Digits(),
+    Dirichlet(clients=5),
+    NoPlanting(),
+    Mlp((8,)),
+    LEAVERS,
+    seed=4,
+    changes=(Change(2, ASKING),),
+)
 PLANTED = replace(SCENARIO, planting=Backdoor(share=0.8, target=9))
 EVERYBODY = frozenset(range(5))
 TRAINING = Training(rounds=2, work=LocalWork(epochs=1))
@@ -40,8 +50,7 @@ pytestmark = pytest.mark.usefixtures("one_torch_thread")
 
 def setting(scenario=SCENARIO, mode="workers"):
     here = build_federation(scenario)
-    held = pools(here, LEAVERS)
-    return Setup(here, held, EVERYBODY, Local(mode=mode).trainer(scenario), TRAINING)
+    return Setup.at(here, 1, Local(mode=mode).trainer(scenario), TRAINING)
 
 
 def same(one, other):
@@ -50,7 +59,7 @@ def same(one, other):
 
 def test_without_planting_a_pool_is_all_that_a_leaver_holds():
     here = build_federation(SCENARIO)
-    first, second = pools(here, LEAVERS)
+    first, second = pools(here, 1)
     assert (first.client, second.client) == (1, 3)
     for pool in (first, second):
         assert len(pool.always) == 0
@@ -60,7 +69,7 @@ def test_without_planting_a_pool_is_all_that_a_leaver_holds():
 
 def test_poisoned_records_are_in_no_question_and_in_every_training():
     here = build_federation(PLANTED)
-    for pool in pools(here, LEAVERS):
+    for pool in pools(here, 1):
         members = pool.candidates.take(pool.member)
         assert same(members, here.clean[pool.client])
         assert len(pool.always) + len(members) == len(here.train[pool.client])
@@ -72,7 +81,7 @@ def test_poisoned_records_are_in_no_question_and_in_every_training():
 
 def test_held_out_records_are_chosen_as_planting_chose_among_the_others():
     here = build_federation(PLANTED)
-    for pool in pools(here, LEAVERS):
+    for pool in pools(here, 1):
         others, heldout = pool.candidates.take(~pool.member), here.heldout[pool.client]
         of_target = int((heldout.labels == 9).sum())
         rest = len(heldout) - of_target
@@ -93,8 +102,9 @@ class Refusing(NoPlanting):
 
 
 def test_held_out_records_that_planting_refuses_are_all_comparable():
-    here = build_federation(replace(SCENARIO, partition=Iid(clients=12), planting=Refusing()))
-    (pool,) = pools(here, [1])
+    one = replace(SCENARIO, leavers=(1,), changes=(Change(2, (1,)),))
+    here = build_federation(replace(one, partition=Iid(clients=12), planting=Refusing()))
+    (pool,) = pools(here, 1)
     assert len(pool.always) == 5
     assert same(pool.candidates.take(~pool.member), here.heldout[1])
 

@@ -133,6 +133,33 @@ def test_every_request_is_attacked_for_its_own_leavers(waves, monkeypatch, capsy
     assert out.count("Membership attacks, request") == 2
 
 
+@pytest.mark.slow
+def test_a_class_is_attacked_in_the_models_of_those_who_stay(tmp_path, monkeypatch, capsys):
+    """Shadow models of one request that takes a class from everybody, and of one that follows."""
+    several = (
+        "withdrawal.timeline=[{after: 2, clients: all, scope: {labels: [7]}}, "
+        "{after: 3, clients: [1], scope: {share: 0.5}}]"
+    )
+    folder = finished(tmp_path / "run", several)
+    code, _, err = called(monkeypatch, capsys, folder, "--shadows", 4)
+    assert (code, err) == (0, "")
+    found = pd.read_csv(folder / "attacks.csv")
+    held = pd.read_csv(folder / "clients.csv")
+    members = found[found["attack"] == "loss"].groupby("request")["n_members"].max()
+    sevens = held["label"] == 7
+    assert members[1] == held.loc[sevens, "train"].sum()
+    rest = held.loc[~sevens & (held["client"] == 1), "train"].sum()
+    assert members[2] == round(0.5 * rest)
+
+
+def test_a_run_that_clients_join_on_the_way_is_refused(tmp_path, monkeypatch, capsys):
+    timeline = "withdrawal.timeline=[{after: 1, join: [1]}, {after: 2, clients: [0]}]"
+    folder = finished(tmp_path / "run", timeline)
+    code, _, err = called(monkeypatch, capsys, folder, "--shadows", 4)
+    assert code == 2
+    assert "Clients [1] join after round 1 of this run, before request 1" in err
+
+
 def test_several_runs_are_found_below_a_folder(shared, tmp_path, monkeypatch, capsys):
     for name in ("0", "1"):
         shutil.copytree(shared, tmp_path / "multirun" / name)
@@ -223,7 +250,7 @@ def test_a_folder_without_a_run_is_refused(tmp_path, monkeypatch, capsys):
 @pytest.mark.parametrize(
     ("overrides", "sentence"),
     [
-        (["withdrawal.clients=[]"], "Nobody left in the run"),
+        (["withdrawal.clients=[]"], "Nothing was to be forgotten in the run"),
         (
             ["planting=backdoor", "planting.share=1", "planting.target=0", "partition=shards"],
             "training records that were not poisoned",
