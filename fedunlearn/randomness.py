@@ -85,6 +85,8 @@ class Stream(IntEnum):
     """Who of a cohort does not reply: by round, the i-th draw is that of client i."""
     SCOPE = 31
     """Which of its records a client has erased or brings: by client and how many-th change."""
+    ARRIVALS = 32
+    """When requests come (0), and who asks (1)."""
 
 
 def entropy(seed: int, stream: Stream, *more: int) -> Entropy:

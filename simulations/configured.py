@@ -69,7 +69,7 @@ def experiment(cfg: DictConfig, strategies: Mapping[str, DictConfig]) -> experim
     partition = _partition(cfg.partition, dataset)
     names = partition.names if isinstance(partition, data.ByOwner) else ()
     chosen = cfg.get("strategy")
-    asked = withdrawals.Reader(partition.clients, training.rounds, names, _scope).read(
+    asked = withdrawals.Reader(partition.clients, training.rounds, names, build).read(
         cfg.withdrawal
     )
     build("devices", cfg.devices, checks.Part(costing.Devices))  # which `fedunlearn cost` will want
@@ -186,12 +186,6 @@ def built_model(part: Any) -> Any:
     if not callable(model):
         raise Refused("model must be a part of its own, with a _target_ that builds a model.")
     return model
-
-
-def _scope(part: Mapping[str, Any]) -> data.Scope:
-    """Build a scope of a user's own."""
-    built: data.Scope = build("withdrawal.scope", part, checks.Part(data.Scope))
-    return built
 
 
 def build(where: str, part: Any, kind: checks.Bound | None = None) -> Any:

@@ -97,8 +97,8 @@ def show_files(console: Console, path: Path, figures: Sequence[Path]) -> None:
     """Name the files of a run, relative to where the user stands where that is shorter."""
     place = shown(path)
     lines = [
-        f"{place}/answers.csv, summary.csv, verdicts.csv, metrics.csv, ledger.csv, clients.csv,",
-        f"{place}/manifest.json, run.log, models/, certificates/",
+        f"{place}/answers.csv, requests.csv, summary.csv, verdicts.csv, metrics.csv, ledger.csv,",
+        f"{place}/clients.csv, manifest.json, run.log, models/, certificates/",
         *(f"{place}/figures/{figure.name}" for figure in figures if figure.suffix == ".png"),
     ]
     also = " (each figure as .svg as well)" if figures else ""

@@ -11,13 +11,22 @@ from omegaconf import DictConfig, OmegaConf
 from fedunlearn import checks, data, unlearning
 from fedunlearn.checks import Refused
 
-KEYS = {"clients", "after", "scope", "timeline", "cooperates"}
+KEYS = {"clients", "after", "scope", "timeline", "stream", "cooperates"}
+STREAM_KEYS = {"arrivals", "policy", "busy"}
 ENTRY = (
     "{after: round, clients: [ids]} with a scope or without, or {after: round, join: [ids]} with "
     "a scope or others: true"
 )
 SCOPES = "everything, planted, {share: 0.2} or {labels: [7]}"
+POLICIES = "immediate, {every: 5}, {batch: 10} or {deadline: 3}"
 ALL = "all"
+
+Build = Callable[[str, Mapping[str, Any]], Any]
+"""Makes the part at a key of the configuration, which has a ``_target_``."""
+
+
+class NotBuilt(Exception):
+    """A part of the withdrawal is of a user's own, and is not made yet."""
 
 
 class Timeline(NamedTuple):
@@ -29,17 +38,17 @@ class Timeline(NamedTuple):
 
 @dataclass(frozen=True)
 class Reader:
-    """Reads the timeline of a federation of so many clients."""
+    """Reads the timeline of a federation of so many clients; raises `NotBuilt` for own parts."""
 
     clients: int
     rounds: int
     names: Sequence[str] = ()
     """Of the clients' owners, where they have any."""
-    own: Callable[[Mapping[str, Any]], data.Scope] | None = None
-    """Makes a scope of a user's own, with a ``_target_``; None: it is not made here."""
+    build: Build | None = None
+    """Makes parts of a user's own; None: they are not made here."""
 
     def read(self, withdrawal: DictConfig) -> Timeline:
-        """Read ``timeline`` if there is one, else ``clients`` after round ``after``.
+        """Read ``timeline`` and ``stream`` if there are any, else ``clients`` after ``after``.
 
         Raises `Refused` for whatever in it cannot be.
         """
@@ -52,6 +61,15 @@ class Reader:
                 "withdrawal.timeline must be null or a list of {after: round, clients: [ids]}, "
                 f"not {checks.shown(entries)}."
             )
+        streamed = self._stream(value(withdrawal.stream), scope)
+        if withdrawal.stream is not None:
+            for key in ("clients", "after"):
+                if withdrawal[key] is not None:
+                    raise Refused(
+                        f"withdrawal.{key} must be null where there is a stream, which says who "
+                        "asks and when. Other requests and joins stand in withdrawal.timeline."
+                    )
+            entries = entries or []
         if entries is None:
             after = self.rounds if withdrawal.after is None else withdrawal.after
             entries = [{"after": after, "clients": value(withdrawal.clients)}]
@@ -68,7 +86,61 @@ class Reader:
                 checks.whole("after of a join", entry["after"], at_least=0)
                 checks.require("others of a join", checks.PLAIN[bool], others)
                 joins.append(unlearning.Join(clients, entry["after"], chosen, others))
-        return Timeline(tuple(requests), tuple(joins))
+        return Timeline((*requests, *streamed), tuple(joins))
+
+    def _stream(self, stream: Any, scope: Any) -> tuple[unlearning.Request, ...]:
+        """Return the requests of a stream; none where there is no stream."""
+        if stream is None:
+            return ()
+        if not isinstance(stream, dict) or set(stream) != STREAM_KEYS:
+            raise Refused(
+                "withdrawal.stream must be null or {arrivals: {_target_: class}, policy: "
+                f"immediate, busy: 0}}, not {checks.shown(stream)}."
+            )
+        checks.whole("withdrawal.stream.busy", stream["busy"], at_least=0)
+        where = "withdrawal.stream.arrivals"
+        if not isinstance(stream["arrivals"], dict) or "_target_" not in stream["arrivals"]:
+            raise Refused(
+                f"{where} must be a part with a _target_, such as fedunlearn.unlearning.Poisson, "
+                f"not {checks.shown(stream['arrivals'])}."
+            )
+        policy, arrivals = self._policy(stream["policy"]), self._own(where, stream["arrivals"])
+        checks.require(where, checks.Part(unlearning.Arrivals), arrivals)
+        drawn = arrivals.drawn(self.clients, self.rounds, self.names)
+        if not drawn:
+            raise Refused(
+                f"{where} bring no request within {self.rounds} rounds. Let more come, or raise "
+                "training.rounds."
+            )
+        return unlearning.batched(drawn, policy, self._scope(scope), self.rounds, stream["busy"])
+
+    def _policy(self, policy: Any) -> unlearning.Batching:
+        """Return the policy that a stream names."""
+        where = "withdrawal.stream.policy"
+        match policy:
+            case "immediate":
+                return unlearning.Immediate()
+            case {"every": rounds, **more} if not more:
+                checks.whole(f"{where}.every", rounds)
+                return unlearning.EveryRounds(rounds)
+            case {"batch": size, **more} if not more:
+                checks.whole(f"{where}.batch", size)
+                return unlearning.InBatches(size)
+            case {"deadline": rounds, **more} if not more:
+                checks.number(f"{where}.deadline", rounds, at_least=1)
+                return unlearning.ByDeadline(rounds)
+            case {"_target_": str(), **_more}:
+                made: unlearning.Batching = self._own(where, policy)
+                checks.require(where, checks.Part(unlearning.Batching), made)
+                return made
+            case _:
+                raise Refused(f"{where} must be {POLICIES}, not {checks.shown(policy)}.")
+
+    def _own(self, where: str, part: Mapping[str, Any]) -> Any:
+        """Make a part with a ``_target_``; raise `NotBuilt` where that is for later."""
+        if self.build is None:
+            raise NotBuilt
+        return self.build(where, part)
 
     def _clients(self, asking: object, kind: str) -> frozenset[int]:
         """Return who an entry names."""
@@ -104,7 +176,9 @@ class Reader:
                     checks.whole("Each of withdrawal.scope.labels", label, at_least=0)
                 return data.WithLabels(tuple(listed))
             case {"_target_": str(), **_more}:
-                return data.PlantedRecords() if self.own is None else self.own(scope)
+                made: data.Scope = self._own("withdrawal.scope", scope)
+                checks.require("withdrawal.scope", checks.Part(data.Scope), made)
+                return made
             case _:
                 raise Refused(f"withdrawal.scope must be {SCOPES}, not {checks.shown(scope)}.")
 

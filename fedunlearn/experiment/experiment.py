@@ -32,7 +32,7 @@ from fedunlearn.history import (
     fit,
 )
 from fedunlearn.models import Build
-from fedunlearn.results import Margins, reference_name
+from fedunlearn.results import Asked, Margins, reference_name
 from fedunlearn.results.certificates import Thresholds, private_key
 from fedunlearn.unlearning import (
     Join,
@@ -185,6 +185,15 @@ class Experiment:
         ends = {self.training.rounds, *(request.after for request in self.requests)}
         due = moment.round % self.evaluation.every == 0 or moment.round in ends
         return moment.phase != "train" or due
+
+    @property
+    def asked(self) -> list[Asked]:
+        """What each client asks for, request by request."""
+        return [
+            Asked(number, client, each.scope.words, each.asked(client), each.after)
+            for number, each in enumerate(self.requests, start=1)
+            for client in sorted(each.clients)
+        ]
 
     @property
     def length(self) -> int:

@@ -7,7 +7,13 @@ from typing import Any
 from fedunlearn.data import Scenario, checked_federation
 from fedunlearn.experiment import compatible
 from fedunlearn.experiment.experiment import Experiment
-from fedunlearn.experiment.provenance import commit, schedule_hash, split_hash, versions
+from fedunlearn.experiment.provenance import (
+    commit,
+    schedule_hash,
+    split_hash,
+    timeline_hash,
+    versions,
+)
 from fedunlearn.models import try_model
 
 
@@ -48,6 +54,7 @@ class Prepared:
             "commit": commit(),
             "versions": versions(),
             "split_sha256": self.splits,
+            "timeline_sha256": timeline_hash(self.experiment.requests, self.experiment.joins),
             "engine": self.engine,
             "budget": self.budget,
             "cohorts_sha256": {

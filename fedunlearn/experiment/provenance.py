@@ -3,13 +3,14 @@
 import hashlib
 import platform
 import subprocess
+from collections.abc import Sequence
 from importlib import metadata
 from pathlib import Path
 
 import fedunlearn
 from fedunlearn.data import Federation
 from fedunlearn.models import PartlyFrozen
-from fedunlearn.unlearning import Training, cohort
+from fedunlearn.unlearning import Join, Request, Training, changes, cohort
 
 PACKAGES = ("torch", "torchvision", "flwr", "hydra-core", "numpy", "scikit-learn", "pandas")
 
@@ -54,3 +55,9 @@ def schedule_hash(training: Training, clients: int, seed: int) -> str:
     size = training.cohort_size(clients)
     rounds = [cohort(range(clients), size, seed, r) for r in range(1, training.rounds + 1)]
     return hashlib.sha256(repr(rounds).encode()).hexdigest()
+
+
+def timeline_hash(requests: Sequence[Request], joins: Sequence[Join]) -> str:
+    """Return the SHA-256 of who asks for what and who joins, and when: a file may have said it."""
+    arrived = [request.arrived for request in requests]
+    return hashlib.sha256(repr((changes(requests, joins), arrived)).encode()).hexdigest()

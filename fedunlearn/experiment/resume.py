@@ -54,7 +54,7 @@ def require_same(folder: Path, manifest: Mapping[str, object]) -> None:
     Another commit of the code only brings a warning: most of them change no number.
     """
     begun, now = _manifest(folder), json.loads(json.dumps(manifest))
-    for part in ("seeds", "split_sha256", "cohorts_sha256", "versions"):
+    for part in ("seeds", "split_sha256", "timeline_sha256", "cohorts_sha256", "versions"):
         if begun.get(part) != now[part]:
             raise Refused(
                 f"{folder} holds a run with other {WORDS[part]}: {begun.get(part)}, and here it "
@@ -78,6 +78,7 @@ def require_same(folder: Path, manifest: Mapping[str, object]) -> None:
 WORDS = {
     "seeds": "seeds",
     "split_sha256": "data",
+    "timeline_sha256": "requests",
     "cohorts_sha256": "cohorts",
     "versions": "versions of its packages",
 }

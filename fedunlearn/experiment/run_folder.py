@@ -27,6 +27,7 @@ from fedunlearn.results import (
     MANIFEST_FILE,
     METRIC_COLUMNS,
     MODELS_FOLDER,
+    REQUEST_COLUMNS,
     VERDICT_COLUMNS,
     Case,
     manifest_text,
@@ -148,6 +149,11 @@ class RunFolder:
         columns = summary_columns(rows)
         cells = [[row.get(column, "") for column in columns] for row in rows]
         self._table("summary.csv", columns, cells)
+
+    def requests(self, rows: Iterable[Mapping[str, object]]) -> None:
+        """Replace requests.csv."""
+        cells = [[row[column] for column in REQUEST_COLUMNS] for row in rows]
+        self._table("requests.csv", list(REQUEST_COLUMNS), cells)
 
     def verdicts(self, rows: Iterable[Mapping[Hashable, object]]) -> None:
         """Replace verdicts.csv."""

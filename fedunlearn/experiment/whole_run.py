@@ -39,6 +39,7 @@ from fedunlearn.results import (
     load,
     load_clients,
     remove_derived,
+    request_rows,
     require_written,
     with_gaps,
 )
@@ -171,6 +172,7 @@ class Running:
         experiment, folder = self.prepared.experiment, self.folder
         rows = with_gaps(self.summary)
         folder.summary(rows)
+        folder.requests(request_rows(rows, experiment.asked, experiment.recovery.rounds))
         table, owners = pd.DataFrame(rows), dict(enumerate(self.prepared.owners))
         folder.verdicts(judge(table, experiment.margins).to_dict("records"))
         judged = answers(table, load_clients(folder.path), experiment.margins, owners)

@@ -32,6 +32,7 @@ from .columns import COST_COLUMNS as COST_COLUMNS
 from .columns import GAP_SUFFIX as GAP_SUFFIX
 from .columns import LEDGER_COLUMNS as LEDGER_COLUMNS
 from .columns import METRIC_COLUMNS as METRIC_COLUMNS
+from .columns import REQUEST_COLUMNS as REQUEST_COLUMNS
 from .columns import VERDICT_COLUMNS as VERDICT_COLUMNS
 from .derived import DERIVED as DERIVED
 from .derived import note_derived as note_derived
@@ -77,12 +78,15 @@ from .references import other_references as other_references
 from .references import retrained_rows as retrained_rows
 from .references import unlearned_rows as unlearned_rows
 from .references import with_gaps as with_gaps
+from .requests_table import Asked as Asked
+from .requests_table import request_rows as request_rows
 from .run_files import Run as Run
 from .run_files import find_runs as find_runs
 from .run_files import load as load
 from .run_files import load_answers as load_answers
 from .run_files import load_clients as load_clients
 from .run_files import load_many as load_many
+from .run_files import load_requests as load_requests
 from .run_files import load_verdicts as load_verdicts
 from .run_files import metric_columns as metric_columns
 from .run_files import summary_columns as summary_columns

@@ -16,6 +16,7 @@ TABLE_FILES = (
     "summary.csv",
     "verdicts.csv",
     "answers.csv",
+    "requests.csv",
     "ledger.csv",
     "clients.csv",
 )

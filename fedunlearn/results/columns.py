@@ -80,5 +80,25 @@ that tell it apart (joined by ``+``), whether there was anything to forget (``ye
 ``unknown``, or nothing where that was not measured), the test accuracy gained next to retraining,
 client epochs and bytes as multiples of retraining's, and a sentence."""
 
+REQUEST_COLUMNS = {
+    "seed": "int64",
+    "strategy": "str",
+    "request": "int64",
+    "client": "int64",
+    "scope": "str",
+    "arrived": "float64",
+    "served": "int64",
+    "waited": "float64",
+    "queued": "int64",
+    "unlearning_rounds": "int64",
+    "recovery_rounds": "int64",
+    "rounds_to_forget": "float64",
+}
+"""Columns of requests.csv: each client's own request as one strategy served it, all times in
+training rounds. It ``arrived`` at a point of training (2.5: half-way through round 3), was
+``served`` after a training round and ``waited`` so long; ``queued`` are the rounds of earlier
+requests that were served after the same training round. ``rounds_to_forget`` is the sum of the
+four columns before it: a round of unlearning or recovery takes as long as one of training."""
+
 GAP_SUFFIX = "_gap"
 """Ends the name of a metric's difference from the retrained models of its seed, on average."""

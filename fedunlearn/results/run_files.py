@@ -22,6 +22,7 @@ from fedunlearn.results.columns import (
     GAP_SUFFIX,
     LEDGER_COLUMNS,
     METRIC_COLUMNS,
+    REQUEST_COLUMNS,
     VERDICT_COLUMNS,
 )
 from fedunlearn.results.manifest import (
@@ -89,6 +90,11 @@ def load_clients(folder: Path) -> pd.DataFrame:
 def load_answers(folder: Path) -> pd.DataFrame:
     """Read a run's answers.csv; raises `Refused` where it is missing or not as written."""
     return _read(folder / "answers.csv", ANSWER_COLUMNS, _listed(folder))
+
+
+def load_requests(folder: Path) -> pd.DataFrame:
+    """Read a run's requests.csv; raises `Refused` where it is missing or not as written."""
+    return _read(folder / "requests.csv", REQUEST_COLUMNS, _listed(folder))
 
 
 def load_verdicts(folder: Path) -> pd.DataFrame:

@@ -1,4 +1,16 @@
 from . import recovery as recovery
+from .arrivals import Arrival as Arrival
+from .arrivals import Arrivals as Arrivals
+from .arrivals import Bursts as Bursts
+from .arrivals import Poisson as Poisson
+from .arrivals import Trace as Trace
+from .batching import Batch as Batch
+from .batching import Batching as Batching
+from .batching import ByDeadline as ByDeadline
+from .batching import EveryRounds as EveryRounds
+from .batching import Immediate as Immediate
+from .batching import InBatches as InBatches
+from .batching import batched as batched
 from .corrections import Correction as Correction
 from .corrections import FedDyn as FedDyn
 from .corrections import Scaffold as Scaffold

@@ -16,6 +16,12 @@ class Request:
     after: int
     scope: Scope = field(default_factory=Everything)
     """Which of their records; those whose records all go leave, the others stay with the rest."""
+    arrived: tuple[tuple[ClientId, float], ...] = ()
+    """When each asked, in training rounds: those who are not in it when they are served."""
+
+    def asked(self, client: ClientId) -> float:
+        """Return when one of its clients asked: 2.5 is half-way through round 3."""
+        return dict(self.arrived).get(client, float(self.after))
 
 
 @dataclass(frozen=True, slots=True)

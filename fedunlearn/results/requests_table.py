@@ -1,0 +1,54 @@
+"""The rows of requests.csv: when each client asked, when it was served, and how long it took."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+
+class Asked(NamedTuple):
+    """One client's part in a request."""
+
+    request: int
+    """The number, from 1."""
+    client: int
+    scope: str
+    """In words."""
+    arrived: float
+    """In training rounds."""
+    served: int
+    """The training round after which it was."""
+
+
+def request_rows(
+    summary: Iterable[Mapping[str, Any]], asked: Sequence[Asked], recovery: int
+) -> list[dict[str, Any]]:
+    """Return the rows of requests.csv, by the rows of summary.csv.
+
+    ``recovery`` are the rounds of recovery after every request that changes anything.
+    """
+    by_request: dict[int, list[Asked]] = {}
+    for one in asked:
+        by_request.setdefault(one.request, []).append(one)
+    rows, spent = [], dict[tuple[object, ...], int]()
+    for case in summary:
+        those = by_request.get(case["request"], [])
+        rounds = int(case["rounds"])
+        recovered = min(rounds, recovery)
+        for one in those:
+            waited = one.served - one.arrived
+            queued = spent.get((case["seed"], case["strategy"], one.served), 0)
+            rows.append(
+                {
+                    "seed": case["seed"],
+                    "strategy": case["strategy"],
+                    **one._asdict(),
+                    "waited": waited,
+                    "queued": queued,
+                    "unlearning_rounds": rounds - recovered,
+                    "recovery_rounds": recovered,
+                    "rounds_to_forget": waited + queued + rounds,
+                }
+            )
+        if those:
+            place = case["seed"], case["strategy"], those[0].served
+            spent[place] = spent.get(place, 0) + rounds
+    return rows

@@ -1,0 +1,36 @@
+"""The times of requests.csv add up."""
+
+from fedunlearn.results import Asked, request_rows
+
+
+def case(request, rounds, strategy="none", seed=0):
+    return {"seed": seed, "strategy": strategy, "request": request, "rounds": rounds}
+
+
+def test_waiting_queueing_and_rounds_add_up():
+    asked = [
+        Asked(1, 4, "everything", 0.5, 2),
+        Asked(1, 7, "everything", 1.25, 2),
+        Asked(2, 1, "share=0.2", 1.5, 2),
+        Asked(3, 2, "everything", 5.0, 5),
+    ]
+    rows = request_rows([case(1, 5), case(2, 7), case(3, 2)], asked, recovery=2)
+    times = ("waited", "queued", "unlearning_rounds", "recovery_rounds", "rounds_to_forget")
+    assert [(row["client"], *(row[name] for name in times)) for row in rows] == [
+        (4, 1.5, 0, 3, 2, 6.5),
+        (7, 0.75, 0, 3, 2, 5.75),
+        (1, 0.5, 5, 5, 2, 12.5),
+        (2, 0.0, 0, 0, 2, 2.0),
+    ]
+
+
+def test_strategies_and_seeds_wait_for_their_own_only():
+    asked = [Asked(1, 0, "everything", 3, 3), Asked(2, 1, "everything", 3, 3)]
+    cases = [case(n, 4, s, seed) for seed in (0, 1) for s in ("a", "b") for n in (1, 2)]
+    rows = request_rows(cases, asked, recovery=0)
+    assert [row["queued"] for row in rows] == [0, 4] * 4
+
+
+def test_a_request_that_changes_nothing_takes_no_round():
+    [row] = request_rows([case(1, 0)], [Asked(1, 0, "labels=7", 3, 3)], recovery=5)
+    assert row["recovery_rounds"] == row["unlearning_rounds"] == row["rounds_to_forget"] == 0
