@@ -222,10 +222,10 @@ class TestDryClients:
         training = Training(rounds=6, cohort=0.5, work=work)
         world = World(training=replace(training, **changes[request.param]))
         with world.open() as real:
-            records = {client: len(held) for client, held in enumerate(world.here.train)}
             unlabelled = replace(real.channel.proxy, ledger=Ledger())
             dry = DryServerData(unlabelled, lambda *_: 0.5)
-            yield dry_clients(records, world.training, dry), real
+            here = world.here
+            yield dry_clients(here.train, here.holdings, world.training, dry), real
 
     @pytest.mark.parametrize(
         "ask",
