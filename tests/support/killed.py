@@ -10,16 +10,17 @@ from dataclasses import replace
 
 from rich.console import Console
 
-from fedunlearn.data import Backdoor, Dirichlet
+from fedunlearn.data import Backdoor, Dirichlet, Everything, NoPlanting
 from fedunlearn.evaluators import BackdoorProbe, Forgetting, Utility
 from fedunlearn.experiment import Evaluation, Experiment, run
 from fedunlearn.flower import Local
 from fedunlearn.history import InMemory, OnDisk
 from fedunlearn.local import LocalWork, Sgd
 from fedunlearn.models import Mlp
-from fedunlearn.unlearning import Plain, Request, Training
+from fedunlearn.unlearning import InBatches, Plain, Poisson, Request, Training, batched
 from strategies.fedaccum import FedAccum
 from strategies.federaser import FedEraser
+from strategies.none import Nothing
 from strategies.retrain import Retrain
 from tests.support.world import FewDigits
 
@@ -44,6 +45,14 @@ KEPT = {
     "float32": OnDisk(),
     "int8": OnDisk(encoding="int8"),
 }
+STREAM = replace(
+    WAVES,
+    partition=Dirichlet(clients=8, alpha=5.0),
+    planting=NoPlanting(),
+    requests=batched(Poisson(rate=0.8, most=5, seed=2).drawn(8, 7), InBatches(2), Everything(), 7),
+    strategies={"none": Nothing(), "fedaccum": FedAccum()},
+)
+CASES = {name: replace(WAVES, store=store) for name, store in KEPT.items()} | {"stream": STREAM}
 SEEDS = (0, 1)
 EVENTS = ("open", "os.rename", "os.remove", "os.truncate", "os.rmdir")
 """What Python tells about a process's dealings with files."""
@@ -51,9 +60,8 @@ EVENTS = ("open", "os.rename", "os.remove", "os.truncate", "os.rmdir")
 
 def carry_out(folder, kept, *, resume=True):
     """Run, or go on, to the end."""
-    experiment = replace(WAVES, store=KEPT[kept])
     console = Console(file=io.StringIO())
-    return run(experiment, SEEDS, folder, {"kept": kept}, console, resume=resume)
+    return run(CASES[kept], SEEDS, folder, {"kept": kept}, console, resume=resume)
 
 
 def attempt(folder, kept, event, seconds):
