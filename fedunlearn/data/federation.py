@@ -84,7 +84,30 @@ class Federation:
         erased = self.holdings.erased(number)
         retained = self.holdings.present(change.after, number)
         scopes = {client: change.scope if client in erased else None for client in retained}
-        return self._sets(erased, change.scope, scopes)
+        sets = self._sets(erased, change.scope, scopes)
+        for earlier in range(1, number):
+            sets |= self._earlier_sets(earlier, Held(change.after, number))
+        return sets
+
+    def member_sets(self, number: int) -> dict[str, Records]:
+        """Return what each who takes part after request ``number`` then trains on."""
+        after = erasures(self.scenario.changes)[number - 1].after
+        shards = self.holdings.shards(self.train, Held(after, number))
+        members = self.holdings.since(number)
+        return {f"members/{c}": shards[c] for c, first in members.items() if first <= after}
+
+    def _earlier_sets(self, number: int, now: Held) -> dict[str, Records]:
+        """Return what request ``number`` took and nobody holds ``now``, and its probes."""
+        scope = erasures(self.scenario.changes)[number - 1].scope
+        gone = {c: m & ~self.holdings.mask(c, now) for c, m in self.holdings.erased(number).items()}
+        gone = {c: mask for c, mask in gone.items() if bool(mask.any())}
+        if not gone:
+            return {}
+        records = Records.joined([self.train[c].take(mask) for c, mask in gone.items()])
+        away = [c for c in gone if not bool(self.holdings.mask(c, now).any())]
+        probes = list(self._probes(away).values()) if scope.probed and away else []
+        triggered = {f"earlier_triggered/{number}": Records.joined(probes)} if probes else {}
+        return {f"earlier/{number}": records, **triggered}
 
     def erasure(self, number: int) -> Change:
         """Return request ``number``, from 1."""

@@ -137,6 +137,10 @@ class Holdings:
             if cut.number == number
         }
 
+    def mask(self, client: ClientId, held: Held) -> Tensor:
+        """Mark what ``client`` holds in a round, once some requests are served, [n] bool."""
+        return self.touched[client].held(held.round, held.served)
+
     def asking(self, number: int) -> frozenset[ClientId]:
         """Return who has records erased by request ``number``, from 1."""
         return frozenset(self.erased(number))

@@ -10,6 +10,8 @@ from .challenge import LARGEST_COST_SHARE as LARGEST_COST_SHARE
 from .cka import LayerSimilarity as LayerSimilarity
 from .detection import Estimate as Estimate
 from .distance import Distance as Distance
+from .earlier import Earlier as Earlier
+from .exposure import Exposure as Exposure
 from .fitted_epsilon import fitted_epsilons as fitted_epsilons
 from .forgetting import Forgetting as Forgetting
 from .membership import Membership as Membership

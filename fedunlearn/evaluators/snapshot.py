@@ -39,6 +39,9 @@ class Snapshot:
     """Applies the net to batches: the built-in ``map``, or that of a pool of threads."""
     original: "Snapshot | None" = None
     """The model before the request; None where that is not known."""
+    further: Mapping[str, Records] = field(default_factory=dict)
+    """Large sets that only some evaluators look at: ``members/<k>``, what a remaining client k
+    trains on."""
     _logits: dict[str, Tensor] = field(default_factory=dict, repr=False)
     _kept: dict[Hashable, Any] = field(default_factory=dict, repr=False)
 
@@ -58,11 +61,25 @@ class Snapshot:
 
     def sampled(self, name: str, most: int) -> Records:
         """Return at most so many records of a set, drawn alike for every model, in their order."""
-        records = self.sets[name]
-        if len(records) <= most:
-            return records
-        rows = randomness.rng(0, Stream.EVALUATED).permutation(len(records))[:most]
-        return records.take(torch.from_numpy(np.sort(rows)).to(records.labels.device))
+        return _sampled(self.sets[name], most)
+
+    def looked_further(self, most: int) -> dict[str, tuple[Tensor, Tensor]]:
+        """Return logits [n, classes] and labels [n] of each of the `further` sets, in host memory.
+
+        At most so many records of a set are looked at, drawn alike for every model.
+        """
+        device = next(iter(self.sets.values())).labels.device
+        sets = {n: _sampled(held, most).to(device) for n, held in self.further.items() if held}
+        if not sets:
+            return {}
+        images = [records.inputs for records in sets.values()]
+        weights = self.weights.to(device)
+        rows = logits(self.network.arranging, weights, images, self.batch_size, self.each).cpu()
+        parts = torch.split(rows, [len(each) for each in images])
+        return {
+            name: (part, records.labels.cpu())
+            for (name, records), part in zip(sets.items(), parts, strict=True)
+        }
 
     def once(self, what: Hashable, compute: Callable[[], Computed]) -> Computed:
         """Return what ``compute`` returned when ``what`` was first asked for.
@@ -72,6 +89,14 @@ class Snapshot:
         if what not in self._kept:
             self._kept[what] = compute()
         return cast(Computed, self._kept[what])
+
+
+def _sampled(records: Records, most: int) -> Records:
+    """Return at most so many of ``records``, drawn alike for every model, in their order."""
+    if len(records) <= most:
+        return records
+    rows = randomness.rng(0, Stream.EVALUATED).permutation(len(records))[:most]
+    return records.take(torch.from_numpy(np.sort(rows)).to(records.labels.device))
 
 
 class Evaluator(Protocol):

@@ -112,15 +112,12 @@ def strategy_and_members(
             f"strategy={name} adds up what all clients send before round 1, but some join later "
             "(withdrawal.timeline). Choose another strategy."
         )
-    left: frozenset[int] = frozenset()
-    for request in requests:
-        whole = request.scope == data.Everything()
-        left |= request.clients if whole else frozenset()
-        others = clients - len(left | request.clients)
-        if needs.updates and not needs.replaces and not whole and not others:
+    for asked, absent in unlearning.absences(requests, joins):
+        nobody = len(absent.union(asked.clients)) == clients
+        if needs.updates and not needs.replaces and nobody and asked.scope != data.Everything():
             raise Refused(
                 f"strategy={name} needs updates of clients who ask for nothing, but after round "
-                f"{request.after} everybody asks ({request.scope.words}), and what they sent is "
+                f"{asked.after} everybody asks ({asked.scope.words}), and what they sent is "
                 "all made from records that are to be forgotten. Choose another strategy, "
                 "retrain, finetune or exact_rollback, say."
             )

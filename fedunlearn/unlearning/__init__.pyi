@@ -36,6 +36,7 @@ from .recovery import Projected as Projected
 from .recovery import Recovery as Recovery
 from .requests import Join as Join
 from .requests import Request as Request
+from .requests import absences as absences
 from .requests import changes as changes
 from .requests import plan as plan
 from .scoped_clients import Channel as Channel

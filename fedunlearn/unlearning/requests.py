@@ -88,29 +88,40 @@ def _kind(each: Request | Join) -> Literal["erase", "join", "join with others"]:
     return "join with others" if each.others else "join"
 
 
-def _require_members(requests: Sequence[Request], clients: int, joins: Sequence[Join]) -> None:
-    """Raise `Refused` for whoever is not there, as far as whole clients tell.
+def absences(
+    requests: Sequence[Request], joins: Sequence[Join] = ()
+) -> list[tuple[Change, frozenset[ClientId]]]:
+    """Return each erasure in order of time, and who is not there when it is asked for.
 
-    What scopes leave of a client only its records tell; `Holdings` checks that.
+    As far as whole clients tell: what scopes leave of a client, only its records know.
     """
     ordered = changes(requests, joins)
     first = {client: change.kind for change in reversed(ordered) for client in change.clients}
-    absent = {client for client, kind in first.items() if kind != "erase"}
+    absent = frozenset(client for client, kind in first.items() if kind != "erase")
+    erasures = []
     for change in ordered:
-        asking = set(change.clients)
         if change.kind != "erase":
-            absent -= asking
+            absent -= set(change.clients)
             continue
-        gone = sorted(asking & absent)
+        erasures.append((change, absent))
+        if change.scope == Everything():
+            absent |= set(change.clients)
+    return erasures
+
+
+def _require_members(requests: Sequence[Request], clients: int, joins: Sequence[Join]) -> None:
+    """Raise `Refused` for whoever is not there, and where nobody would remain."""
+    joining = {client for join in joins for client in join.clients}
+    for change, absent in absences(requests, joins):
+        gone = sorted(set(change.clients) & absent)
         if gone:
             raise Refused(
-                f"Clients {gone} cannot leave after round {change.after}: they left."
-                if all(first[client] == "erase" for client in gone)
-                else f"Clients {gone} cannot ask after round {change.after}: they are not there."
+                f"Clients {gone} cannot ask after round {change.after}: they are not there."
+                if joining.intersection(gone)
+                else f"Clients {gone} cannot leave after round {change.after}: they left."
             )
-        if change.scope == Everything():
-            absent |= asking
-        if len(absent) == clients:
+        leaving = set(change.clients) if change.scope == Everything() else set[int]()
+        if len(absent | leaving) == clients:
             raise Refused(
                 f"After round {change.after} nobody would remain. Let fewer clients leave, or "
                 "raise partition.clients."
