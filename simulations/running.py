@@ -17,6 +17,7 @@ from fedunlearn.results import (
     MANIFEST_FILE,
     Margins,
     PersistentConsole,
+    all_wishes,
     answer_notes,
     listed_owners,
     load_answers,
@@ -25,7 +26,7 @@ from fedunlearn.results import (
     printed_summary,
     read_manifest,
     summary_notes,
-    who,
+    then,
     wide_enough,
 )
 
@@ -74,8 +75,7 @@ def show(
     if len(summary):
         answers = load_answers(path)
         owners = listed_owners(read_manifest(path))
-        asked = summary.drop_duplicates("request")["clients"]
-        leavers = ", then ".join(who(clients, owners) for clients in asked)
+        leavers = then([asked.what for asked in all_wishes(summary, owners)])
         console.print(printed_answers(answers, leavers))
         for note in answer_notes(answers, margins):
             console.print(note, highlight=False, markup=False)

@@ -112,8 +112,7 @@ class Simulation:
         if self.answers.empty:
             return f"Nobody has left.\nResults are in {place}"
         owners = results.listed_owners(results.read_manifest(self.folder))
-        asked = self.summary.drop_duplicates("request")["clients"]
-        leavers = ", then ".join(results.who(clients, owners) for clients in asked)
+        leavers = results.then([asked.what for asked in results.all_wishes(self.summary, owners)])
         text = io.StringIO()
         console = Console(
             file=text, width=results.TABLE_WIDTH, color_system=None, force_jupyter=False

@@ -21,7 +21,9 @@ def listed(chain: certificates.Chain) -> Table:
     table.add_column("Verdict", overflow="fold", ratio=1, min_width=24)
     table.expand = True
     for made in chain.certificates:
-        table.add_row(str(made.seed), str(made.request), made.who, made.strategy, made.verdict)
+        table.add_row(
+            str(made.seed), str(made.request), made.wish.what, made.strategy, made.verdict
+        )
     return table
 
 

@@ -83,12 +83,12 @@ class FedRecover:
         weights = history.initial
         with Secants(self.memory, d) as secants:
             for place, stored in enumerate(recorded):
-                all_asked, mean = self.asks(place, len(recorded)), BlockwiseStep(stored, d)
+                all_wishes, mean = self.asks(place, len(recorded)), BlockwiseStep(stored, d)
                 moved = displacement(weights, stored.before)
                 estimator = Estimator(secants, place, moved, lr[place], largest, self.max_ratio)
                 for block in blocks(stored, d):
                     sent = block.updates
-                    estimates = Updates.none(d) if all_asked else estimator.normal(sent)
+                    estimates = Updates.none(d) if all_wishes else estimator.normal(sent)
                     mean.add(estimates)
                     if doubtful := set(sent.clients) - set(estimates.clients):
                         exact = clients.train(weights, doubtful, round=stored.number)

@@ -113,7 +113,7 @@ class Measuring:
     ) -> dict[str, Any]:
         """Return the row of summary.csv for request ``number``, as the branch ``name`` served it.
 
-        ``store_bytes``, its last column, is left to the caller.
+        ``store_bytes`` is left to the caller.
         """
         return {
             "seed": self.seed,
@@ -124,6 +124,7 @@ class Measuring:
             **overall(measured[-1].values),
             **self._costs(ledger.of(number)),
             "rounds": len(measured) - 1,
+            "scope": self.federation.erasure(number).scope.words,
         }
 
     def _completed(self, name: str, measured: list[MeasuredModel]) -> list[MeasuredModel]:

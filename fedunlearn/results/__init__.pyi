@@ -33,6 +33,7 @@ from .columns import GAP_SUFFIX as GAP_SUFFIX
 from .columns import LEDGER_COLUMNS as LEDGER_COLUMNS
 from .columns import METRIC_COLUMNS as METRIC_COLUMNS
 from .columns import REQUEST_COLUMNS as REQUEST_COLUMNS
+from .columns import SCOPE_COLUMNS as SCOPE_COLUMNS
 from .columns import VERDICT_COLUMNS as VERDICT_COLUMNS
 from .derived import DERIVED as DERIVED
 from .derived import note_derived as note_derived
@@ -103,12 +104,16 @@ from .terminal import wide_enough as wide_enough
 from .verdicts import judge as judge
 from .versions import require_this_version as require_this_version
 from .wording import DID_NOT_TAKE as DID_NOT_TAKE
+from .wording import EVERYTHING as EVERYTHING
 from .wording import MINUS_SIGN as MINUS_SIGN
 from .wording import NO_NUMBER as NO_NUMBER
 from .wording import NOBODY_NAMED as NOBODY_NAMED
+from .wording import SEVERAL as SEVERAL
+from .wording import Wish as Wish
+from .wording import all_wishes as all_wishes
 from .wording import amount as amount
 from .wording import called as called
-from .wording import leave as leave
 from .wording import percent as percent
+from .wording import then as then
 from .wording import unit as unit
 from .wording import who as who

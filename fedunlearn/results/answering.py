@@ -21,9 +21,9 @@ from fedunlearn.results.references import other_references
 from fedunlearn.results.run_files import metric_columns
 from fedunlearn.results.wording import (
     NOBODY_NAMED,
+    Wish,
     counted,
     plain_label,
-    who,
 )
 
 NO_VERDICT = "no verdict"
@@ -72,7 +72,7 @@ def _of_request(
     useless = _useless(served, largest_class)
     untouched = next((case for case in cases if case.strategy == UNTOUCHED), None)
     twins = _twins(served)
-    leavers = who(str(served["clients"].iloc[0]), owners)
+    leavers = Wish.of(served, owners).what
     for case in cases:
         word, reason = _word(case, untouched, useless, margins, leavers)
         twin = twins.get(case.strategy)

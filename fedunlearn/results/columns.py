@@ -33,7 +33,7 @@ CASE_COLUMNS = {
     "clients": "str",
     "probe": "str",
 }
-"""The first columns of summary.csv; ``clients`` are the leavers, joined by ``+``, and ``probe``
+"""The first columns of summary.csv; ``clients`` are those who ask, joined by ``+``, and ``probe``
 says ``took``, ``did not take``, or nothing where no backdoor was planted."""
 
 COST_COLUMNS = {
@@ -45,7 +45,11 @@ COST_COLUMNS = {
     "seconds": "float64",
     "store_bytes": "int64",
 }
-"""The last columns of summary.csv: what unlearning and recovery cost."""
+"""Further columns of summary.csv: what unlearning and recovery cost."""
+
+SCOPE_COLUMNS = {"scope": "str"}
+"""The last columns of summary.csv: of which of their records the ``clients`` ask, such as
+``everything`` or ``labels=7``."""
 
 VERDICT_COLUMNS = {
     "request": "int64",

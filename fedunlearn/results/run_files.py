@@ -23,6 +23,7 @@ from fedunlearn.results.columns import (
     LEDGER_COLUMNS,
     METRIC_COLUMNS,
     REQUEST_COLUMNS,
+    SCOPE_COLUMNS,
     VERDICT_COLUMNS,
 )
 from fedunlearn.results.manifest import (
@@ -67,7 +68,12 @@ def load(folder: Path) -> Run:
         folder=folder,
         metrics=_read(folder / "metrics.csv", METRIC_COLUMNS, sums),
         ledger=_read(folder / "ledger.csv", LEDGER_COLUMNS, sums),
-        summary=_read(folder / "summary.csv", {**CASE_COLUMNS, **COST_COLUMNS}, sums, others=True),
+        summary=_read(
+            folder / "summary.csv",
+            {**CASE_COLUMNS, **COST_COLUMNS, **SCOPE_COLUMNS},
+            sums,
+            others=True,
+        ),
         clients=load_clients(folder),
         manifest=content,
     )
@@ -104,7 +110,7 @@ def load_verdicts(folder: Path) -> pd.DataFrame:
 
 def metric_columns(summary: Iterable[object]) -> list[str]:
     """Return the columns of a summary that hold metrics: neither case, nor cost, nor gap."""
-    fixed = {"run", *CASE_COLUMNS, *COST_COLUMNS}
+    fixed = {"run", *CASE_COLUMNS, *COST_COLUMNS, *SCOPE_COLUMNS}
     return [
         name for name in map(str, summary) if name not in fixed and not name.endswith(GAP_SUFFIX)
     ]
@@ -143,8 +149,8 @@ def find_runs(folder: Path) -> list[Path]:
 
 
 def summary_columns(rows: Sequence[Mapping[str, object]]) -> list[str]:
-    """Return the columns of a summary with these rows: case, metrics, gaps, costs."""
-    fixed = {*CASE_COLUMNS, *COST_COLUMNS}
+    """Return the columns of a summary with these rows: case, metrics, gaps, costs, scope."""
+    fixed = {*CASE_COLUMNS, *COST_COLUMNS, *SCOPE_COLUMNS}
     measured = [name for name in dict.fromkeys(chain(*rows)) if name not in fixed]
     values = [name for name in measured if not name.endswith(GAP_SUFFIX)]
     return [
@@ -152,6 +158,7 @@ def summary_columns(rows: Sequence[Mapping[str, object]]) -> list[str]:
         *values,
         *(name for name in measured if name.endswith(GAP_SUFFIX)),
         *COST_COLUMNS,
+        *SCOPE_COLUMNS,
     ]
 
 

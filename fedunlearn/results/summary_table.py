@@ -20,10 +20,11 @@ from fedunlearn.results.wording import (
     DID_NOT_TAKE,
     MINUS_SIGN,
     NOBODY_NAMED,
+    all_wishes,
     amount,
     percent,
+    then,
     unit,
-    who,
 )
 
 COSTS: dict[str, Callable[[pd.DataFrame], float]] = {
@@ -75,7 +76,8 @@ def summary_notes(summary: pd.DataFrame) -> list[str]:
     """Return sentences on how to read the table: the goal, the probe, and what was saved."""
     if summary.empty:
         return []
-    return [*_goal(summary), *_probe(summary), *_savings(summary)]
+    partial = dict.fromkeys(asked.note for asked in all_wishes(summary))
+    return [*_goal(summary), *filter(None, partial), *_probe(summary), *_savings(summary)]
 
 
 def _told(summary: pd.DataFrame) -> pd.DataFrame:
@@ -86,11 +88,10 @@ def _told(summary: pd.DataFrame) -> pd.DataFrame:
 
 
 def _title(summary: pd.DataFrame, owners: Mapping[int, str]) -> str:
-    leavers = summary.drop_duplicates("request")["clients"]
-    left = ", then ".join(who(clients, owners) for clients in leavers)
+    left = then([asked.left for asked in all_wishes(summary, owners)])
     seeds = summary["seed"].nunique()
     means = f"mean ± standard deviation over {seeds} seeds" if seeds > 1 else "one seed"
-    return f"{left[0].upper()}{left[1:]} left; {means}"
+    return f"{left[0].upper()}{left[1:]}; {means}"
 
 
 def _measured(rows: pd.DataFrame, name: str) -> tuple[str, str]:

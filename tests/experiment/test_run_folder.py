@@ -39,6 +39,7 @@ def row(seed=0, strategy="finetune", **others):
         "rounds": 2,
         "seconds": 0.25,
         "store_bytes": 4,
+        "scope": "everything",
         **others,
     }
 
@@ -78,7 +79,7 @@ def test_columns_are_those_of_the_contract(tmp_path):
     assert header("clients.csv") == "seed,client,label,train,heldout"
     assert header("summary.csv") == (
         "seed,strategy,request,clients,probe,test_accuracy,test_accuracy_gap,"
-        "bytes_down,bytes_up,client_epochs,samples,rounds,seconds,store_bytes"
+        "bytes_down,bytes_up,client_epochs,samples,rounds,seconds,store_bytes,scope"
     )
 
 
@@ -158,7 +159,8 @@ def test_summary_puts_metrics_before_gaps_before_costs_and_leaves_gaps_empty(tmp
         folder.summary([row(), late])
     summary = load(tmp_path).summary
     metrics = ["test_accuracy", "membership_auc", "test_accuracy_gap", "membership_auc_gap"]
-    assert list(summary) == [*run_files.CASE_COLUMNS, *metrics, *run_files.COST_COLUMNS]
+    costs = [*run_files.COST_COLUMNS, *run_files.SCOPE_COLUMNS]
+    assert list(summary) == [*run_files.CASE_COLUMNS, *metrics, *costs]
     assert math.isnan(summary.membership_auc[0])
     assert summary.membership_auc[1] == 0.5
 

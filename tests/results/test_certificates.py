@@ -93,6 +93,7 @@ def row(seed=0, strategy="federaser", request=1, **others):
         "rounds": 2,
         "seconds": 0.25,
         "store_bytes": 4096,
+        "scope": "everything",
         **others,
     }
 
@@ -811,6 +812,22 @@ class TestText:
         assert len(example) > 20
         real = iter(text(EXAMPLE).splitlines())
         assert [line for line in example if line != "…" and line not in real] == []
+
+
+def test_a_part_of_the_records_is_named_and_who_stays():
+    rows = cases()
+    whole = drafted(rows[3], rows)
+    made = drafted({**rows[3], "scope": "labels=7"}, rows)
+    assert decode(encode(made)) == made
+    assert '"scope": "labels=7"' in encode(made).decode()
+    assert '"scope"' not in encode(whole).decode()
+    assert encode(drafted({**rows[3], "scope": "everything"}, rows)) == encode(
+        replace(whole, issued=made.issued)
+    )
+    title = text(made).splitlines()[0]
+    assert title == f"# Deletion certificate: label 7 of {whole.wish.who}"
+    assert "those who asked stay in training" in text(made)
+    assert "stay in training" not in text(whole)
 
 
 EXAMPLE = replace(

@@ -139,7 +139,7 @@ def test_a_probe_that_took_in_some_seeds_is_averaged_over_those():
 def test_several_requests_stand_apart():
     rows = [*pair(0.9, 0.95), *pair(0.8, 0.85, request=2, clients="1+3")]
     text = printed(rows)
-    assert "Client 0, then clients 1 and 3 left" in text
+    assert "Client 0 left, then clients 1 and 3 left" in text
     before, after = text.split("Request 2")
     assert "90.0 (-5.0)" in before
     assert "80.0 (-5.0)" in after

@@ -38,7 +38,13 @@ FINETUNE = {"_target_": "strategies.finetune.FineTune"}
 
 
 def case(strategy, request, *, down, epochs, stored, seed=0):
-    costs = {"samples": 0, "rounds": 2, "seconds": 1.0, "store_bytes": stored}
+    costs = {
+        "samples": 0,
+        "rounds": 2,
+        "seconds": 1.0,
+        "store_bytes": stored,
+        "scope": "everything",
+    }
     names = {"seed": seed, "strategy": strategy, "request": request, "clients": "0", "probe": ""}
     return {**names, "bytes_down": down, "bytes_up": down, "client_epochs": epochs, **costs}
 

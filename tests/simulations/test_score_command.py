@@ -54,6 +54,7 @@ def written(folder, strategies, **changes):
                 row = {"seed": seed, "strategy": name, "request": 1, "clients": "1", "probe": ""}
                 costs = dict.fromkeys(["bytes_down", "bytes_up", "rounds", "store_bytes"], 1)
                 costs |= {"client_epochs": 1.0, "seconds": 1.0, "samples": samples}
+                costs |= {"scope": "everything"}
                 rows.append(row | {"forget_accuracy_gap": 0.0} | costs)
                 weights = weights if shift is None else drawn(here.network, rng, shift)
                 run.model(Case(seed, name, 1), here.network.layout, weights)

@@ -78,7 +78,7 @@ def serve(folder, seed, strategy, request, recovery, probe, rng):
     return final
 
 
-def summary_row(seed, strategy, request, clients, probe):
+def summary_row(seed, strategy, request, clients, probe, scope="everything"):
     _, rounds, epochs, models, stored = ENDS[strategy]
     first = {"seed": seed, "strategy": strategy, "request": request}
     return {**first, "clients": clients, "probe": probe}, {
@@ -89,6 +89,7 @@ def summary_row(seed, strategy, request, clients, probe):
         "rounds": rounds,
         "seconds": 1.0,
         "store_bytes": int(stored * 1e6) + 153_128,
+        "scope": scope,
     }
 
 

@@ -10,7 +10,7 @@ from pathlib import PurePosixPath
 from typing import Literal
 
 from fedunlearn import __version__
-from fedunlearn.results import COST_COLUMNS, NOBODY_NAMED, SHARED_TRAINING, Case, who
+from fedunlearn.results import COST_COLUMNS, EVERYTHING, NOBODY_NAMED, SHARED_TRAINING, Case, Wish
 from fedunlearn.results.certificates.thresholds import Judged, Thresholds, conclusion, judged
 
 FIRST = "0" * 64
@@ -92,7 +92,7 @@ class Certificate:
     request: int
     """From 1."""
     clients: tuple[int, ...]
-    """Who left, ascending."""
+    """Who asked, ascending."""
     served: Served
     costs: Mapping[str, float]
     """What unlearning and recovery cost: the last columns of summary.csv."""
@@ -109,7 +109,9 @@ class Certificate:
     reason: str = ""
     """Why that is the answer."""
     owners: tuple[str, ...] = ()
-    """What people call those who left, one for each, where the data set names owners."""
+    """What people call those who asked, one for each, where the data set names owners."""
+    scope: str = EVERYTHING
+    """Which of their records were to be forgotten, as in summary.csv."""
     previous: str = FIRST
     """SHA-256 of the JSON file of the certificate before this one; `chain.issue` sets it."""
 
@@ -127,10 +129,10 @@ class Certificate:
             raise ValueError(f"{len(self.owners)} owners stand for {len(self.clients)} clients")
 
     @property
-    def who(self) -> str:
-        """Who left, in words."""
+    def wish(self) -> Wish:
+        """What was to be forgotten, in words."""
         named = dict(zip(self.clients, self.owners, strict=False))
-        return who("+".join(map(str, self.clients)), named)
+        return Wish("+".join(map(str, self.clients)), self.scope, named)
 
     @property
     def case(self) -> Case:
@@ -210,6 +212,7 @@ def draft(
         answer=answer,
         reason=reason,
         owners=tuple(owners[client] for client in clients) if owners else (),
+        scope=str(row.get("scope", EVERYTHING)),
     )
 
 

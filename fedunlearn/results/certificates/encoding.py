@@ -9,7 +9,7 @@ from numbers import Integral, Real
 from types import NoneType
 from typing import Any
 
-from fedunlearn.results import COST_COLUMNS
+from fedunlearn.results import COST_COLUMNS, EVERYTHING
 from fedunlearn.results.certificates.certificate import Audited, Certificate, Purged, Served
 from fedunlearn.results.certificates.thresholds import Judged
 
@@ -61,6 +61,10 @@ _CERTIFICATE: dict[str, Any] = {
 """The fields of a certificate: types, {fields of an object} and [the type of a list's items]."""
 
 
+_OPTIONAL: dict[str, tuple[Any, object]] = {"owners": ([str], ()), "scope": (str, EVERYTHING)}
+"""Types and usual values of fields that stand only where they have another value."""
+
+
 def encode(certificate: Certificate) -> bytes:
     """Return the content of a certificate's JSON file: sorted keys, shortest floats, no nan."""
     served = certificate.served
@@ -93,7 +97,11 @@ def encode(certificate: Certificate) -> bytes:
         "forgotten": certificate.forgotten,
         "verdict": certificate.verdict,
         "previous": certificate.previous,
-        **({"owners": certificate.owners} if certificate.owners else {}),
+        **{
+            name: getattr(certificate, name)
+            for name, (_, usual) in _OPTIONAL.items()
+            if getattr(certificate, name) != usual
+        },
     }
     text = json.dumps(plain(content), indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False)
     return f"{text}\n".encode()
@@ -109,8 +117,9 @@ def decode(content: bytes) -> Certificate:
         raise ValueError(
             f"it has version {parsed.get('version')!r}; this version of fedunlearn reads {VERSION}"
         )
-    named = isinstance(parsed, dict) and "owners" in parsed
-    _check(parsed, {**_CERTIFICATE, **({"owners": [str]} if named else {})}, "it")
+    there = set(parsed) if isinstance(parsed, dict) else set()
+    more = {name: kind for name, (kind, _) in _OPTIONAL.items() if name in there}
+    _check(parsed, {**_CERTIFICATE, **more}, "it")
     judged = [f.name for f in fields(Judged)]
     certificate = Certificate(
         seed=parsed["seed"],
@@ -138,6 +147,7 @@ def decode(content: bytes) -> Certificate:
         answer=parsed["answer"],
         reason=parsed["reason"],
         owners=tuple(parsed.get("owners", ())),
+        scope=parsed.get("scope", EVERYTHING),
         previous=parsed["previous"],
     )
     if encode(certificate) != content:

@@ -21,13 +21,19 @@ def text(certificate: Certificate) -> str:
 
 
 def _lines(made: Certificate) -> Iterator[str]:
-    yield f"# Deletion certificate: {made.who}"
+    yield f"# Deletion certificate: {made.wish.what}"
     yield ""
     yield (
         f"Request {made.request} of seed {made.seed}, after training round {made.served.round}, "
         f"was served by {made.strategy}. Issued {made.issued}."
     )
     yield ""
+    if not made.wish.whole:
+        yield (
+            "Only these records were to be forgotten: with what they hold besides, those who asked "
+            "stay in training."
+        )
+        yield ""
     yield f"**Verdict: {made.verdict}.**"
     yield ""
     if made.answer:

@@ -12,6 +12,9 @@ from .labels import label_counts as label_counts
 from .measures import forgetting_measures as forgetting_measures
 from .measures import measured as measured
 from .measures import probe as probe
+from .members import KINDS as KINDS
+from .members import Membership as Membership
+from .members import membership as membership
 from .naming import ALL_SEEDS as ALL_SEEDS
 from .naming import better as better
 from .naming import bounds as bounds

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 import pandas as pd
 
-from fedunlearn.results import NOBODY_NAMED, called, who
+from fedunlearn.results import EVERYTHING, NOBODY_NAMED, SEVERAL, Wish, called
 
 FEW_CLIENTS, FEW_LABELS = 20, 25
 """Up to so many, each cell has room for its number."""
@@ -13,7 +13,7 @@ FEW_CLIENTS, FEW_LABELS = 20, 25
 
 @dataclass(frozen=True)
 class LabelCounts:
-    """How a seed divides the training records, and who leaves."""
+    """How a seed divides the training records, and who leaves or has some erased."""
 
     seed: int
     counts: pd.DataFrame
@@ -21,6 +21,8 @@ class LabelCounts:
     leavers: frozenset[int]
     owners: Mapping[int, str] = field(default_factory=dict)
     """What people call each client, where the data set names owners."""
+    scope: str = EVERYTHING
+    """Which of their records the leavers ask for."""
 
     @property
     def clients(self) -> list[int]:
@@ -47,9 +49,9 @@ class LabelCounts:
         return rows.assign(called=names) if self.owners else rows
 
     @property
-    def who(self) -> str:
-        """The leavers in words."""
-        return who("+".join(map(str, sorted(self.leavers))), self.owners)
+    def asked(self) -> Wish:
+        """What the leavers ask for, all requests as one."""
+        return Wish("+".join(map(str, sorted(self.leavers))), self.scope, self.owners)
 
 
 def label_counts(
@@ -61,4 +63,6 @@ def label_counts(
     counts = mine.pivot_table("train", "label", "client", aggfunc="sum", sort=False)
     named = "+".join(map(str, summary["clients"])).split("+")
     leavers = frozenset(int(client) for client in named if client)
-    return LabelCounts(seed, counts.sort_index(axis="columns"), leavers, owners)
+    scopes = set(summary["scope"]) if "scope" in summary else {EVERYTHING}
+    scope = scopes.pop() if len(scopes) == 1 else SEVERAL
+    return LabelCounts(seed, counts.sort_index(axis="columns"), leavers, owners, scope)

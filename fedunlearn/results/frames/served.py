@@ -2,11 +2,11 @@
 
 import pandas as pd
 
-from fedunlearn.results import further_references
+from fedunlearn.results import Wish, further_references
 
 
 def request_times(summary: pd.DataFrame, metrics: pd.DataFrame) -> pd.DataFrame:
-    """Return who left when: columns ``request, clients, after``, a row a request.
+    """Return who asked when: columns ``request, clients, scope, after``, a row a request.
 
     ``after`` is the last training round before it, the same for all strategies.
     """
@@ -14,8 +14,9 @@ def request_times(summary: pd.DataFrame, metrics: pd.DataFrame) -> pd.DataFrame:
     rows = []
     for request, served in summary.groupby("request"):
         before = training.loc[training["request"] < request, "round"]
-        rows.append((request, served["clients"].iloc[0], before.max()))
-    return pd.DataFrame(rows, columns=["request", "clients", "after"])
+        asked = Wish.of(served)
+        rows.append((request, asked.clients, asked.scope, before.max()))
+    return pd.DataFrame(rows, columns=["request", "clients", "scope", "after"])
 
 
 def stored_by_request(summary: pd.DataFrame, metrics: pd.DataFrame) -> pd.DataFrame:

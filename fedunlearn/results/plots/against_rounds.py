@@ -21,15 +21,15 @@ from fedunlearn.results import (
     GOAL_DASHES,
     GREY_COLOUR,
     INK_COLOUR,
+    NOBODY_NAMED,
     PHASE_DASHES,
     RETRAIN,
     SHARED_TRAINING,
     Look,
-    leave,
+    Wish,
     looks_of,
     retrained_rows,
     unit,
-    who,
 )
 from fedunlearn.results.frames import (
     Band,
@@ -49,6 +49,9 @@ PHASES = ("train", "unlearn", "recover")
 RECOVERY: dict[str, Any] = {"linestyle": (0, PHASE_DASHES["recover"]), "markerfacecolor": "white"}
 """How recovery is told from unlearning."""
 
+SHORT = 24
+"""Up to so many characters, what a request is stands centred below its moment."""
+
 ROOM = Bbox.from_extents(0, -0.1, 1, 1.1)
 """What of a line is shown, in shares of its panel: all of a mark that lies on the edge."""
 
@@ -57,7 +60,7 @@ def of_request(tables: RequestTables) -> Figure | None:
     """Return `forgetting` where there are panels to show and few strategies."""
     if tables.at_a_glance or not panels(tables.summary):
         return None
-    return forgetting(tables.metrics, tables.summary, tables.verdicts)
+    return forgetting(tables.metrics, tables.summary, tables.verdicts, tables.owners)
 
 
 def panels(summary: pd.DataFrame) -> list[str]:
@@ -69,7 +72,10 @@ def panels(summary: pd.DataFrame) -> list[str]:
 
 @rc_context(PLOT_STYLE)
 def forgetting(
-    metrics: pd.DataFrame, summary: pd.DataFrame, verdicts: pd.DataFrame | None = None
+    metrics: pd.DataFrame,
+    summary: pd.DataFrame,
+    verdicts: pd.DataFrame | None = None,
+    owners: Mapping[int, str] = NOBODY_NAMED,
 ) -> Figure:
     """Draw metrics against rounds since a request, one line a strategy, next to retraining.
 
@@ -93,7 +99,7 @@ def forgetting(
         _strategies(axes, curves[curves["metric"] == name], of_seeds, look)
         _goal(axes, bands[name])
         _frame(axes, curves, name)
-        _mark_request(axes, who(summary["clients"].iloc[0]))
+        _mark_request(axes, Wish.of(summary, owners).leaves)
         if f"{name}{GAP_SUFFIX}" in summary:
             final_gaps(beside, summary, name, look, bands[name])
         else:
@@ -178,12 +184,13 @@ def _frame(axes: Axes, curves: pd.DataFrame, name: str) -> None:
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
 
 
-def _mark_request(axes: Axes, leavers: str) -> None:
-    """Draw the moment of the request and name it below the axis."""
+def _mark_request(axes: Axes, told: str) -> None:
+    """Draw the moment of the request and say what it is below the axis."""
     axes.axvline(0, color=GREY_COLOUR, linewidth=0.8)
+    beside = len(told) > SHORT
     axes.annotate(
-        f"{leavers} {leave(leavers)}", (0, 0), (0, -14), ("data", "axes fraction"), "offset points",
-        ha="center", va="top", fontsize=7,
+        told, (0, 0), (-4 * beside, -14), ("data", "axes fraction"), "offset points",
+        ha="left" if beside else "center", va="top", fontsize=7,
     )  # fmt: skip
 
 

@@ -28,6 +28,7 @@ from fedunlearn.results import (
     write_index,
 )
 from fedunlearn.results.plots.label_map import labels
+from fedunlearn.results.plots.membership_map import memberships
 from fedunlearn.results.plots.request_tables import RequestTables
 from fedunlearn.results.plots.sensitivity import sensitivity
 from fedunlearn.results.plots.style import PLOT_STYLE
@@ -90,10 +91,13 @@ def _figures(run: Run) -> Iterator[tuple[str, Figure]]:
     verdicts = load_verdicts(run.folder) if written else None
     for request, summary in run.summary.groupby("request"):
         ending = f"-request{request}" if request != 1 else ""
-        tables = RequestTables(run.metrics, summary, verdicts)
+        tables = RequestTables(run.metrics, summary, verdicts, run.owners)
         for name, module in FIGURES.items():
             figure = import_module(f"{__package__}.{module}").of_request(tables)
             if figure is not None:
                 yield f"{name}{ending}", figure
+    there = memberships(run)
+    if there is not None:
+        yield "membership", there
     if len(run.clients):
         yield "labels", labels(run.clients, run.summary, run.owners)

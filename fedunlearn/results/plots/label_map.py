@@ -11,7 +11,7 @@ from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
 
 from fedunlearn.checks import short
-from fedunlearn.results import LEAVER_COLOUR, NOBODY_NAMED, leave
+from fedunlearn.results import LEAVER_COLOUR, NOBODY_NAMED
 from fedunlearn.results.frames import LabelCounts, label_counts
 from fedunlearn.results.plots.style import FULL_WIDTH, NARROW, PLOT_STYLE
 
@@ -82,12 +82,12 @@ def _write_counts(axes: Axes, table: pd.DataFrame) -> None:
 
 
 def _mark_leavers(axes: Axes, numbers: list[int], labels: LabelCounts) -> None:
-    """Point at the columns of those who leave, and name them."""
+    """Point at the columns of those who ask, and say for what."""
     if not labels.leavers:
         return
     places = [place + 0.5 for place, client in enumerate(numbers) if client in labels.leavers]
     axes.plot(
         places, [1.02] * len(places), "v", color=LEAVER_COLOUR, clip_on=False,
-        transform=axes.get_xaxis_transform(), label=f"{labels.who} {leave(labels.who)}",
+        transform=axes.get_xaxis_transform(), label=labels.asked.leaves,
     )  # fmt: skip
     axes.legend(loc="lower right", bbox_to_anchor=(1, 1.03), borderpad=0, handletextpad=0.2)

@@ -1,6 +1,7 @@
 """What a figure of one request is drawn from."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import pandas as pd
 
@@ -21,6 +22,8 @@ class RequestTables:
     """The rows of the request."""
     verdicts: pd.DataFrame | None
     """Those of the run; None before it is finished."""
+    owners: Mapping[int, str] = field(default_factory=dict)
+    """What people call clients."""
 
     @property
     def comparable(self) -> bool:

@@ -12,11 +12,11 @@ from fedunlearn.results import (
     NOBODY_NAMED,
     RETRAIN_AGAIN,
     UTILITY_METRIC,
+    Wish,
     amount,
     card_or_plain,
     retrained_rows,
     unit,
-    who,
 )
 from fedunlearn.results.frames import digits
 from fedunlearn.results.report.cells import NO_NUMBER, number
@@ -81,7 +81,7 @@ def answer(
     """
     strategy, outcome = str(row["strategy"]), str(row["answer"])
     served = summary[summary["request"] == row["request"]]
-    leavers = who(str(served["clients"].iloc[0]), owners)
+    leavers = Wish.of(served, owners).what
     parts = [f"{VERBS[outcome].format(leavers)}. {row['reason']}"]
     case = served[served["strategy"] == strategy]
     if strategy != RETRAIN_AGAIN:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from fedunlearn.results import RETRAIN, RETRAIN_AGAIN, in_order, is_reference, retrained_rows, who
+from fedunlearn.results import RETRAIN, RETRAIN_AGAIN, Wish, in_order, is_reference, retrained_rows
 from fedunlearn.results.frames import (
     ALL_SEEDS,
     curves_by_seed,
@@ -39,7 +39,7 @@ class RequestSection:
     """What came of one request."""
 
     request: int
-    leavers: str
+    asked: Wish
     answers: Sequence[Answer]
     table: Table
     measures: Table
@@ -113,7 +113,7 @@ def served(evidence: Evidence, request: int) -> RequestSection:
     ranked = [name for name in (RETRAIN_AGAIN, *order) if name in rows.index]
     return RequestSection(
         request=request,
-        leavers=who(str(mine["clients"].iloc[0]), owners),
+        asked=Wish.of(mine, owners),
         answers=[answer(rows.loc[name].to_dict(), summary, chief, owners) for name in ranked],
         table=standings(summary, verdicts, order, request, owners),
         measures=everything(summary, verdicts, order, request, owners),

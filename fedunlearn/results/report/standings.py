@@ -11,11 +11,11 @@ from fedunlearn.results import (
     NOBODY_NAMED,
     RETRAIN,
     RETRAIN_AGAIN,
+    Wish,
     card_or_plain,
     retrained_rows,
     unit,
     unlearned_rows,
-    who,
 )
 from fedunlearn.results.frames import better, digits, label, measured
 from fedunlearn.results.report.answers import SIGNS
@@ -68,13 +68,13 @@ def standings(
     spread = f"mean ± standard deviation over {seeds} seeds" if seeds > 1 else "one seed"
     models = goal["strategy"].nunique()
     spread += f", of retraining over {models} models each" if models > 1 else ""
-    leavers = who(str(served["clients"].iloc[0]), owners)
+    asked = Wish.of(served, owners)
     return Table(
         name=f"standings-{request}",
-        caption=f"All strategies next to retraining, after {leavers} left; {spread}",
+        caption=f"All strategies next to retraining, after {asked.left}; {spread}",
         headings=("Strategy", *map(label, metrics), *COSTS),
         rows=tuple(rows),
-        notes=_notes(verdicts, request),
+        notes=(*_notes(verdicts, request), *filter(None, [asked.note])),
     )
 
 
@@ -94,7 +94,7 @@ def everything(
     ]
     return Table(
         name=f"measures-{request}",
-        caption=f"Every measure after {who(str(served['clients'].iloc[0]), owners)} left",
+        caption=f"Every measure after {Wish.of(served, owners).left}",
         headings=("Measure", RETRAIN, *order),
         rows=tuple(rows),
         notes=_notes(verdicts, request),

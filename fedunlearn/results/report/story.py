@@ -5,7 +5,7 @@ from typing import Any
 
 import pandas as pd
 
-from fedunlearn.results import NOBODY_NAMED, retrained_rows, unlearned_rows, who
+from fedunlearn.results import NOBODY_NAMED, all_wishes, retrained_rows, then, unlearned_rows
 
 NUMERALS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
 
@@ -14,12 +14,11 @@ def title(summary: pd.DataFrame, owners: Mapping[int, str] = NOBODY_NAMED) -> st
     """Return who left, and how many strategies tried to forget them."""
     if summary.empty:
         return "No request was served"
-    asked = summary.drop_duplicates("request")["clients"]
-    left = ", then ".join(who(str(clients), owners) for clients in asked)
+    left = then([asked.left for asked in all_wishes(summary, owners)])
     count = unlearned_rows(summary)["strategy"].nunique()
     tried = "strategy" if count == 1 else "strategies"
     shown = NUMERALS[count] if count < len(NUMERALS) else str(count)
-    return f"{left[0].upper()}{left[1:]} left: what {shown} {tried} forgot"
+    return f"{left[0].upper()}{left[1:]}: what {shown} {tried} forgot"
 
 
 def setting(summary: pd.DataFrame, config: Mapping[str, Any]) -> str:

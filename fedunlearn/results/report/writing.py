@@ -84,7 +84,7 @@ def figures(folder: Path, charts: Sequence[Chart]) -> list[Path]:
 def _markdown(head: str, below: str, written: Report) -> str:
     parts = [f"# {escape(head)}\n", f"{escape(below)}\n"]
     for served in written.served:
-        parts.append(f"## Request {served.request}: {escape(served.leavers)}\n")
+        parts.append(f"## Request {served.request}: {escape(served.asked.what)}\n")
         parts += [
             f"- {SIGNS[one.outcome]} **{escape(one.strategy)}** {escape(one.sentence)}"
             for one in served.answers

@@ -17,9 +17,17 @@ def test_counts_are_those_of_the_first_seed_with_clients_ascending_and_labels_as
     assert found.counts.to_dict() == {0: {"b": 2, "a": 7}, 1: {"b": 5, "a": 0}}
     assert list(found.counts.index) == ["b", "a"]
     assert found.most == 7
-    assert found.who == "clients 1 and 3"
+    assert found.asked.leaves == "clients 1 and 3 leave"
     rows = [tuple(row) for row in found.records.itertuples(index=False)]
     assert rows == [(0, "b", 2, False), (0, "a", 7, False), (1, "b", 5, True), (1, "a", 0, True)]
+
+
+def test_requests_of_several_scopes_are_told_together():
+    asked = {"clients": ["1", "0"], "scope": ["labels=7", "labels=7"]}
+    found = label_counts(CLIENTS, pd.DataFrame(asked))
+    assert found.asked.leaves == "clients 0 and 1 have label 7 erased"
+    mixed = label_counts(CLIENTS, pd.DataFrame({**asked, "scope": ["labels=7", "everything"]}))
+    assert "some of their records erased (several scopes)" in mixed.asked.leaves
 
 
 @pytest.mark.parametrize(

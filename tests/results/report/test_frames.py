@@ -103,7 +103,10 @@ def test_further_references_are_the_band_and_no_lines_or_bars(two_requests):
 def test_who_left_when(two_requests):
     run = run_files.load(two_requests)
     left = request_times(run.summary, run.metrics)
-    assert left.to_numpy().tolist() == [[1, "0", 12], [2, "1+2", 12]]
+    assert left.to_numpy().tolist() == [
+        [1, "0", "everything", 12],
+        [2, "1+2", "everything", 12],
+    ]
     kept = stored_by_request(run.summary, run.metrics).set_index(["request", "strategy"])
     assert kept.loc[(1, "federaser"), "stored"] == pytest.approx(9.2 + 0.153128)
     assert kept.loc[(1, "federaser"), "per_round"] == pytest.approx((9.2 + 0.153128) / 12)

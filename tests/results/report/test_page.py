@@ -78,7 +78,7 @@ def test_the_page_answers_first_and_has_every_section_in_order(written):
     assert page.tags.count("h1") == 1
     text = " ".join(page.texts)
     assert "cannot tell anything from chance" in text
-    assert "Client 0, then clients 1 and 2 left: what six strategies forgot" in text
+    assert "Client 0 left, then clients 1 and 2 left: what six strategies forgot" in text
     assert "did not measure the accuracy of each client" in text
 
 

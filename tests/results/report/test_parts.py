@@ -149,9 +149,16 @@ def test_leavers_are_marked_on_the_label_map(two_requests):
 
 
 def test_the_timeline_tells_who_left_when():
-    left = pd.DataFrame({"request": [1, 2], "clients": ["0", "1+2"], "after": [8, 16]})
+    left = pd.DataFrame(
+        {
+            "request": [1, 2],
+            "clients": ["0", "1+2"],
+            "scope": ["labels=7", "everything"],
+            "after": [8, 16],
+        }
+    )
     chart = timeline(left, 24)
-    assert "client 0 after round 8, clients 1 and 2 after round 16." in chart.alt
+    assert "label 7 of client 0 after round 8, clients 1 and 2 after round 16." in chart.alt
     assert chart.table is not None
     assert [cell.text for cell in chart.table.rows[1]] == ["request 2", "clients 1 and 2", "16"]
 

@@ -12,7 +12,7 @@ from fedunlearn.results import (
     LEAVER_COLOUR,
     NOBODY_NAMED,
     PLAIN_COLOUR,
-    who,
+    Wish,
 )
 from fedunlearn.results.frames import LabelCounts, label_counts
 from fedunlearn.results.report.cells import Cell, Table, number
@@ -31,24 +31,24 @@ def label_map(
     labels, numbers = list(label_table.counts.index), label_table.clients
     text = (
         f"Heat map of training records: {len(labels)} labels by {len(numbers)} clients under seed "
-        f"{label_table.seed}; {label_table.who} left."
+        f"{label_table.seed}; {label_table.asked.left}."
     )
     leavers = sorted(label_table.leavers & set(numbers))
     data = {"records": label_table.records, "leavers": pd.DataFrame({"client": leavers})}
     height = max(140, 22 * min(len(labels), 25))
-    most = float(label_table.most)
-    layers = alt.layer(*_cells(labels, most, few=label_table.few, owned=bool(label_table.owners)))
+    layers = alt.layer(*_cells(label_table, labels))
     spec = finished(layers, data, title="", height=height, description=text)
     table = _held(label_table) if label_table.counts.size <= MANY else None
     return Chart("label-map", "Who holds what", text, spec, table)
 
 
-def _cells(labels: list[str], most: float, *, few: bool, owned: bool) -> list[alt.Chart]:
-    """Draw a cell a client and label, the darker the more records, up to ``most`` of them.
+def _cells(label_table: LabelCounts, labels: list[str]) -> list[alt.Chart]:
+    """Draw a cell a client and label, the darker the more records.
 
-    Where there are ``few``, their numbers are written into them. A mark is above who leaves.
+    Where there are few, their numbers are written into them. A mark is above who asks.
     """
-    axis = alt.Axis(labelAngle=0, orient="bottom", title="Client; ▼ leaves")
+    most, few = float(label_table.most), label_table.few
+    axis = alt.Axis(labelAngle=0, orient="bottom", title=f"Client; ▼ {_mark(label_table)}")
     x = alt.X("client:O", axis=axis)
     y = alt.Y("label:N", sort=labels, title="Label")
     fill = alt.Color(
@@ -57,7 +57,7 @@ def _cells(labels: list[str], most: float, *, few: bool, owned: bool) -> list[al
         title="Records", legend=None if few else alt.Legend(orient="bottom", gradientLength=200),
     )  # fmt: skip
     tips = [
-        alt.Tooltip("called:N", title="client") if owned else alt.Tooltip("client:O"),
+        alt.Tooltip("called:N", title="client") if label_table.owners else alt.Tooltip("client:O"),
         alt.Tooltip("label:N"),
         alt.Tooltip("train:Q", title="records"),
     ]
@@ -73,6 +73,11 @@ def _cells(labels: list[str], most: float, *, few: bool, owned: bool) -> list[al
     return [*layers, mark.encode(x=x, y=alt.value(-8), color=alt.value(LEAVER_COLOUR))]
 
 
+def _mark(labels: LabelCounts) -> str:
+    """Say what a mark at a client means."""
+    return "leaves" if labels.asked.whole else "has records erased"
+
+
 def _held(labels: LabelCounts) -> Table:
     """Return the records of each client: a column a label, and their sum."""
     return Table(
@@ -81,7 +86,7 @@ def _held(labels: LabelCounts) -> Table:
         headings=("Client", *(f"label {name}" for name in labels.counts.index), "all"),
         rows=tuple(
             (
-                Cell(f"{client}{' (leaves)' if client in labels.leavers else ''}"),
+                Cell(f"{client}{f' ({_mark(labels)})' if client in labels.leavers else ''}"),
                 *(Cell(number(float(held), 0)) for held in column),
                 Cell(number(float(column.sum()), 0)),
             )
@@ -94,7 +99,11 @@ def timeline(
     requests: pd.DataFrame, rounds: int, owners: Mapping[int, str] = NOBODY_NAMED
 ) -> Chart:
     """Draw training as a line and each request on it."""
-    left = requests.assign(who=[who(str(clients), owners) for clients in requests["clients"]])
+    asked = [
+        Wish(str(clients), str(scope), owners).what
+        for clients, scope in zip(requests["clients"], requests["scope"], strict=True)
+    ]
+    left = requests.assign(who=asked)
     x = alt.X(
         "after:Q", title="Training round", scale=alt.Scale(domain=[0, rounds], nice=False),
         axis=alt.Axis(format="d", tickMinStep=1, grid=False),
@@ -116,13 +125,15 @@ def timeline(
         .mark_text(align="left", baseline="bottom", dy=-12, dx=-8),
     ]
     told = [f"{row['who']} after round {row['after']}" for _, row in left.iterrows()]
-    text = f"Timeline of {rounds} training rounds; leaving: {', '.join(told)}."
+    text = f"Timeline of {rounds} training rounds; to be forgotten: {', '.join(told)}."
     rows = tuple(
         (Cell(f"request {row['request']}"), Cell(row["who"]), Cell(str(row["after"])))
         for _, row in left.iterrows()
     )
-    caption = "Who left, and after which training round"
-    table = Table("requests", caption, ("Request", "Who left", "After round"), rows, numeric=False)
+    caption = "What was to be forgotten, and after which training round"
+    table = Table(
+        "requests", caption, ("Request", "To be forgotten", "After round"), rows, numeric=False
+    )
     data = {"left": left, "together": together, "training": whole}
     spec = finished(alt.layer(*layers), data, title="", height=70, description=text)
     return Chart("timeline", "Requests", text, spec, table)
