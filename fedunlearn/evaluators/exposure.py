@@ -9,6 +9,7 @@ from fedunlearn.checks import Count, ShareAboveZero
 from fedunlearn.evaluators.per_client import RETAINED
 from fedunlearn.evaluators.scores import auc, losses
 from fedunlearn.evaluators.snapshot import Snapshot
+from fedunlearn.results import PART_SEPARATOR
 
 MEMBERS = "members/"
 """What the sets of records that a remaining client trains on are called, before its number."""
@@ -23,7 +24,7 @@ class Exposure:
     client; ``exposed_membership_auc`` that of the clients who were exposed most in the model before
     the request, ``share`` of all. 0.5 is no exposure; higher is more. Once the most exposed have
     left, the next ones may be exposed more: a strategy is to be blamed for what it does beyond
-    retraining.
+    retraining. ``retained_membership_auc/<k>`` is that of client k alone.
 
     Carlini, Jagielski, Zhang, Papernot, Terzis, Tramer. The privacy onion effect: memorization is
     relative. NeurIPS 2022, arXiv 2206.10469.
@@ -49,6 +50,7 @@ class Exposure:
         return {
             "retained_membership_auc": float(np.mean(list(exposed.values()))),
             "exposed_membership_auc": float(np.mean([exposed[client] for client in top])),
+            **{f"retained_membership_auc{PART_SEPARATOR}{c}": area for c, area in exposed.items()},
         }
 
     def _areas(self, model: Snapshot) -> dict[str, float]:

@@ -24,6 +24,7 @@ def area(client, scale=1.0):
 def test_both_areas_are_means_over_clients():
     values = Exposure(share=0.3)(saying(SETS, further=MEMBERS), None)
     areas = [area(client) for client in range(10)]
+    assert [values[f"retained_membership_auc/{k}"] for k in range(10)] == pytest.approx(areas)
     assert values["retained_membership_auc"] == pytest.approx(sum(areas) / 10)
     assert values["exposed_membership_auc"] == pytest.approx(sum(sorted(areas)[-3:]) / 3)
 
