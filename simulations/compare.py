@@ -18,6 +18,9 @@ from . import configured, plain_values
 from .guard import check_command_line, sentences
 from .search_path import looked
 
+INNER = "strategies"
+"""The field of a strategy that runs others."""
+
 
 def strategies(cfg: DictConfig, chosen: str) -> dict[str, DictConfig]:
     """Return the strategies that ``cfg.strategies`` names, by name.
@@ -25,9 +28,9 @@ def strategies(cfg: DictConfig, chosen: str) -> dict[str, DictConfig]:
     Each comes with the values of its YAML; ``strategy.<field>=…`` on the command line applies to
     the one named ``chosen``, which is the choice of the group ``strategy``. An entry such as
     ``{puf: {eta: 20}}`` is a variant of a strategy, and is called ``puf(eta=20)``; ``all`` stands
-    for every strategy, also within a list.
+    for every strategy, also within a list, but not for one that runs others.
     """
-    options = GlobalHydra.instance().config_loader().get_group_options("strategy")
+    options = _options()
     named = cfg.strategies
     if named != "all" and not (OmegaConf.is_list(named) and len(named)):
         raise Refused(
@@ -37,19 +40,54 @@ def strategies(cfg: DictConfig, chosen: str) -> dict[str, DictConfig]:
     entries = ["all"] if named == "all" else OmegaConf.to_container(named, resolve=True)
     assert isinstance(entries, list)
     configs: dict[str, DictConfig] = {}
-    for entry in chain.from_iterable(options if one == "all" else [one] for one in entries):
-        name, fields = _name_and_fields(entry)
-        if name not in options:
-            raise Refused(
-                f"strategies={short(name)} does not exist{nearest(name, options)} "
-                f"{looked('strategy')}"
-            )
-        part = cfg.strategy if name == chosen else _declared(name, _places())
-        label = f"{name}({_listed(fields)})" if fields else name
+    single = [name for name in options if INNER not in _declared(name, _places())]
+    for entry in chain.from_iterable(single if one == "all" else [one] for one in entries):
+        label, part = _variant(entry, {chosen: cfg.strategy})
         if label in configs:
             raise Refused(f"strategies names {label} twice.")
-        configs[label] = _with(part, fields, label) if fields else part
+        configs[label] = part
     return with_untouched(configs)
+
+
+def spelled_out(part: DictConfig) -> DictConfig:
+    """Return a strategy with all that its list of others names, as their YAMLs say it.
+
+    Entries are those of ``strategies``, or parts with a ``_target_``; one without a list comes back
+    itself.
+    """
+    listed = part.get(INNER)
+    entries = OmegaConf.to_container(listed, resolve=True) if OmegaConf.is_list(listed) else []
+    assert isinstance(entries, list)
+    if all(isinstance(entry, dict) and "_target_" in entry for entry in entries):
+        return part
+    inner = [
+        entry if isinstance(entry, dict) and "_target_" in entry else _variant(entry, {})[1]
+        for entry in entries
+    ]
+    merged = OmegaConf.merge(part, {INNER: inner})
+    assert isinstance(merged, DictConfig)
+    return merged
+
+
+def _variant(entry: object, given: Mapping[str, DictConfig]) -> tuple[str, DictConfig]:
+    """Return one entry of ``strategies``, what it is called and what it says.
+
+    Those ``given`` take the place of what their YAMLs say.
+    """
+    options = _options()
+    name, fields = _name_and_fields(entry)
+    if name not in options:
+        raise Refused(
+            f"strategies={short(name)} does not exist{nearest(name, options)} {looked('strategy')}"
+        )
+    part = given[name] if name in given else _declared(name, _places())
+    label = f"{name}({_listed(fields)})" if fields else name
+    return label, spelled_out(_with(part, fields, label) if fields else part)
+
+
+def _options() -> list[str]:
+    """Return the strategies that conf/strategy offers."""
+    return list(GlobalHydra.instance().config_loader().get_group_options("strategy"))
 
 
 def with_untouched(configs: Mapping[str, DictConfig]) -> dict[str, DictConfig]:
@@ -91,12 +129,19 @@ def _name_and_fields(entry: object) -> tuple[str, Mapping[str, object]]:
 def _listed(fields: Mapping[str, object]) -> str:
     """Write fields as ``eta=20,epochs=2``; of nested ones only the innermost name."""
     parts = [
-        _listed(value)
-        if isinstance(value, dict)
-        else f"{name}={'null' if value is None else value}"
+        _listed(value) if isinstance(value, dict) else f"{name}={_one(value)}"
         for name, value in fields.items()
     ]
     return ",".join(parts).replace("/", "-")  # it names files
+
+
+def _one(value: object) -> str:
+    """Write a value for a file's name; of a list ``a+b``, of variants in it ``puf(eta=20)``."""
+    if isinstance(value, list):
+        return "+".join(map(_one, value))
+    if isinstance(value, dict):
+        return "+".join(f"{name}({_listed(fields)})" for name, fields in value.items())
+    return "null" if value is None else str(value)
 
 
 def _with(part: DictConfig, fields: Mapping[str, object], label: str) -> DictConfig:

@@ -49,6 +49,11 @@ def names() -> list[str]:
     return sorted(path.stem for path in CONFIGS.glob("*.yaml"))
 
 
+def singles() -> list[str]:
+    """Return those of `names` that run no others."""
+    return [name for name in names() if not hasattr(strategy(name), "strategies")]
+
+
 def strategy(name: str) -> UnlearningStrategy:
     """Build a strategy with the values of its YAML."""
     built: UnlearningStrategy = build(f"strategy={name}", OmegaConf.load(CONFIGS / f"{name}.yaml"))
@@ -206,6 +211,7 @@ def workers(needs: Needs) -> str:
             ("those who remain", needs.remaining),
             ("the leavers", needs.leaver),
             ("the server, on unlabelled records", needs.proxy),
+            ("the server, by a test on labelled records", needs.verifies),
         )
         if wanted
     ]

@@ -9,6 +9,7 @@ from fedunlearn import data, results
 from fedunlearn.experiment import estimate
 
 from . import configured
+from .compare import spelled_out
 from .guard import check_command_line, require_one_configuration, sentences
 
 
@@ -17,7 +18,8 @@ def app(cfg: DictConfig) -> None:
     """Examine what ``cfg``, Hydra's own part included, describes, and print what is found."""
     with sentences():
         doctor = estimate.doctor
-        experiment = configured.experiment(cfg, {cfg.hydra.runtime.choices.strategy: cfg.strategy})
+        strategies = {cfg.hydra.runtime.choices.strategy: spelled_out(cfg.strategy)}
+        experiment = configured.experiment(cfg, strategies)
         scenario = experiment.scenario(cfg.seed)
         here = data.checked_federation(scenario)
         local = doctor.local(experiment.engine)

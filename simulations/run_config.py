@@ -71,7 +71,8 @@ def read(command: str, overrides: list[str], below: Path) -> Asked:
         if command == "compare":
             strategies, seeds = compare.strategies(cfg, chosen), plain_values.seeds(cfg.seeds)
         else:
-            strategies, seeds = compare.with_untouched({chosen: cfg.strategy}), [cfg.seed]
+            strategy = compare.spelled_out(cfg.strategy)
+            strategies, seeds = compare.with_untouched({chosen: strategy}), [cfg.seed]
         return Asked(configured.settled(cfg, seeds), strategies, seeds, below / whole.hydra.run.dir)
 
 

@@ -15,7 +15,7 @@ from fedunlearn import results
 from fedunlearn.checks import Refused, nearest
 
 from . import configured, plain_values
-from .compare import with_untouched
+from .compare import spelled_out, with_untouched
 from .guard import check_command_line, sentences
 from .withdrawals import value
 
@@ -57,7 +57,7 @@ def checked(cfg: DictConfig) -> None:
 
     What is minimised must be a column that the evaluators chosen may give.
     """
-    strategies = {cfg.hydra.runtime.choices.strategy: cfg.strategy}
+    strategies = {cfg.hydra.runtime.choices.strategy: spelled_out(cfg.strategy)}
     plain_values.require(cfg, strategies)
     _require_columns(cfg)
     configured.experiment(cfg, strategies)
@@ -90,7 +90,7 @@ def app(cfg: DictConfig) -> float | list[float]:
     with nullcontext() if sweeper.get("keep_going") else sentences():
         name = here.runtime.choices["strategy"]
         seeds = plain_values.seeds(cfg.seed, "seed")
-        chosen = with_untouched({name: cfg.strategy})
+        chosen = with_untouched({name: spelled_out(cfg.strategy)})
         summary = carry_out(configured.settled(cfg, seeds), chosen, seeds)
         mine = summary[summary["strategy"] == name]
         if "objectives" in sweeper:

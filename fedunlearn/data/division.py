@@ -18,6 +18,8 @@ class Division:
     clean: tuple[Records, ...]
     heldout: tuple[Records, ...]
     proxy: Tensor
+    proxy_labels: Tensor
+    """Of the server's records, [n]; only a server that verifies is told them."""
 
     def seen(self, look: Callable[[Tensor], Tensor]) -> "Division":
         """Return the same with ``look(inputs)`` [n, ...] for all inputs [n, *shape]."""
@@ -35,4 +37,5 @@ class Division:
             clean=tuple(map(of, self.clean)),
             heldout=tuple(map(of, self.heldout)),
             proxy=look(self.proxy),
+            proxy_labels=self.proxy_labels,
         )

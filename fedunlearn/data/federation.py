@@ -1,7 +1,7 @@
 """Who holds what: the arrays that a `Scenario` describes."""
 
 from collections.abc import Iterable, Mapping, Sequence, Set
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import numpy as np
@@ -120,6 +120,20 @@ class Federation:
         """
         return held_shards(self.scenario, device, Held(self.erasure(number).after, number))
 
+    def verification_sets(self, number: int) -> dict[str, Records]:
+        """Return what the server may test models of request ``number`` on, from 1.
+
+        That are its own records, which it has labelled, as ``labelled``; and as ``triggered``, or
+        ``triggered/<client>`` for each of several, those of other classes with the trigger that a
+        client who asks hands over, labelled as what it stands for. Whoever plants no trigger, or
+        keeps records with it, has none: nothing that the server sees would tell.
+        """
+        labelled = Records(self.source.proxy, self.source.proxy_labels)
+        erased = self.holdings.erased(number)
+        told = [c for c in sorted(erased) if not bool((self.source.planted[c] & ~erased[c]).any())]
+        marked = self._probes(told, replace(self.source.dataset, test=labelled))
+        return {"labelled": self._seen(labelled), **marked}
+
     def _sets(
         self,
         erased: Mapping[ClientId, Tensor],
@@ -141,14 +155,14 @@ class Federation:
             )
             held = [self.heldout[c].take(_like(scope, self.heldout[c])) for c in gone]
             sets["forget_heldout"] = Records.joined(held)
-            sets |= self._probes(gone) if scope.probed else {}
+            sets |= self._probes(gone, self.source.dataset) if scope.probed else {}
         kept = {client: self._kept(client, retained[client]) for client in sorted(retained)}
         return sets | {f"retained/{client}": records for client, records in kept.items()}
 
-    def _probes(self, clients: Sequence[ClientId]) -> dict[str, Records]:
-        """Return the sets that show whether the probes of ``clients`` still work."""
+    def _probes(self, clients: Sequence[ClientId], dataset: Dataset) -> dict[str, Records]:
+        """Return the test sets that show whether the probes of ``clients`` still work."""
         orders = [self.scenario.leavers.index(c) for c in clients if c in self.scenario.leavers]
-        planted = self.scenario.planting.sets(self.source.dataset, orders)
+        planted = self.scenario.planting.sets(dataset, orders)
         return {self._of_client(name): self._seen(each) for name, each in planted.items()}
 
     def _kept(self, client: ClientId, erased: Scope | None) -> Records:
@@ -212,7 +226,7 @@ def build_federation(scenario: Scenario) -> Federation:
 def _division(scenario: Scenario) -> Division:
     """Divide the records, and plant among those of the leavers."""
     dataset = read(scenario.dataset)
-    proxy, rest, parts = _divided(scenario, dataset)
+    servers, rest, parts = _divided(scenario, dataset)
     splits = [
         holdout(part, scenario.heldout, rng_of(scenario, Stream.HELDOUT, client))
         for client, part in enumerate(parts)
@@ -241,24 +255,25 @@ def _division(scenario: Scenario) -> Division:
         planted=tuple(marks),
         clean=tuple(clean),
         heldout=tuple(rest.take(torch.from_numpy(others)) for _, others in splits),
-        proxy=proxy,
+        proxy=servers.inputs,
+        proxy_labels=servers.labels,
     )
 
 
-def _divided(scenario: Scenario, dataset: Dataset) -> tuple[Tensor, Records, Parts]:
-    """Return the server's inputs, the other records, and which of these each client holds."""
+def _divided(scenario: Scenario, dataset: Dataset) -> tuple[Records, Records, Parts]:
+    """Return the server's records, the other ones, and which of these each client holds."""
     train, rng = dataset.train, rng_of(scenario, Stream.RESERVE)
     if isinstance(scenario.partition, ByOwner):
         if dataset.owners is None:
             raise Refused("The data set no longer names the owners that it had; read it anew.")
         holders = scenario.partition.holders(dataset.owners)
         servers, parts = reserve(holders, scenario.proxy, rng)
-        return train.inputs[servers], train, parts
+        return train.take(servers), train, parts
     order = torch.from_numpy(rng.permutation(len(train)))
     reserved = round(scenario.proxy * len(order))
     rest = train.take(order[reserved:])
     parts = scenario.partition(rest.labels.numpy(), rng_of(scenario, Stream.PARTITION))
-    return train.inputs[order[:reserved]], rest, parts
+    return train.take(order[:reserved]), rest, parts
 
 
 def checked_federation(scenario: Scenario) -> Federation:

@@ -35,7 +35,11 @@ def server_data(
     """Return the server's unlabelled records as the branch ``name`` uses them."""
     images = federation.proxy.to(torch.device(experiment.engine.device))
     return ProxyData(
-        federation.network, images, ledger, training_seed(federation.scenario.seed, name)
+        federation.network,
+        images,
+        ledger,
+        training_seed(federation.scenario.seed, name),
+        verification=federation.verification_sets,
     )
 
 

@@ -78,11 +78,27 @@ def strategy_and_leavers(name: str, needs: Needs, *, cooperates: bool) -> None:
 
 def strategy_and_proxy(name: str, needs: Needs, proxy: float) -> None:
     """Refuse a strategy that needs records on the server where none are reserved."""
-    if needs.proxy and not proxy:
+    if (needs.proxy or needs.verifies) and not proxy:
+        records = "labelled" if needs.verifies else "unlabelled"
         raise Refused(
-            f"strategy={name} needs unlabelled records on the server, but proxy=0 "
+            f"strategy={name} needs {records} records on the server, but proxy=0 "
             "reserves none. Set proxy=0.1, say."
         )
+
+
+def strategy_and_markers(name: str, needs: Needs, federation: Federation) -> None:
+    """Refuse a strategy that verifies where who asks has no marker of which nothing may remain."""
+    asked = data.erasures(federation.scenario.changes) if needs.verifies else ()
+    for number, change in enumerate(asked, start=1):
+        erased, sets = federation.holdings.erased(number), federation.verification_sets(number)
+        marked = sum(set_name.startswith("triggered") for set_name in sets)
+        if marked < len(erased):
+            raise Refused(
+                f"strategy={name} tests on the server whether the trigger of who asks still "
+                f"works, but after round {change.after} somebody asks who planted none or keeps "
+                "records with it. Set planting=backdoor, say, and withdrawal=client or planted, "
+                "or choose another strategy."
+            )
 
 
 def strategy_and_requests(
@@ -159,12 +175,22 @@ def optimizers_and_model(parts: Mapping[str, object], network: models.Network) -
                 )
 
 
+def singles(name: str, strategy: UnlearningStrategy) -> Iterator[tuple[str, UnlearningStrategy]]:
+    """Yield a strategy and all that it runs, each by what sentences call it."""
+    yield name, strategy
+    for inner in getattr(strategy, "strategies", ()):
+        yield from singles(f"{name} ({type(inner).__name__})", inner)
+
+
 def _held(part: object) -> Iterator[object]:
     """Yield ``part``, if it is a dataclass, and all that it is made of."""
+    if isinstance(part, tuple):
+        for each in part:
+            yield from _held(each)
     if is_dataclass(part) and not isinstance(part, type):
         yield part
-        for each in fields(part):
-            yield from _held(getattr(part, each.name))
+        for field in fields(part):
+            yield from _held(getattr(part, field.name))
 
 
 def _works(part: object) -> Iterator[LocalWork]:
@@ -173,6 +199,9 @@ def _works(part: object) -> Iterator[LocalWork]:
         yield part
     elif isinstance(part, Mapping):
         for value in part.values():
+            yield from _works(value)
+    elif isinstance(part, tuple):
+        for value in part:
             yield from _works(value)
     elif is_dataclass(part) and not isinstance(part, type):
         for each in fields(part):

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import chain
 from pathlib import Path
 
 from fedunlearn import checks
@@ -126,7 +127,8 @@ class Experiment:
         requests = plan(self.requests, clients, rounds, self.joins)
         object.__setattr__(self, "requests", requests)
         compatible.budget_and_store(self.budget, self.store)
-        for name, strategy in self.strategies.items():
+        single = [compatible.singles(*named) for named in self.strategies.items()]
+        for name, strategy in chain.from_iterable(single):
             needs = strategy.needs
             self.store.check(name, needs)
             compatible.strategy_and_policy(name, needs, self.policy, self._cohort)

@@ -75,6 +75,8 @@ def prepare(experiment: Experiment, seeds: Sequence[int]) -> Prepared:
     for seed, scenario in scenarios.items():
         federation = checked_federation(scenario)
         splits[seed] = split_hash(federation)
+        for name, strategy in experiment.branches.items():
+            compatible.strategy_and_markers(name, strategy.needs, federation)
     parts = {**experiment.branches, "training": experiment.training}
     compatible.work_and_data(parts, federation)
     compatible.optimizers_and_model(parts, federation.network)

@@ -22,6 +22,7 @@ from fedunlearn.unlearning import (
     ClientFailed,
     ProxyData,
     ScopedClients,
+    ServerVerifier,
     Training,
     TrainingTask,
     absent,
@@ -58,6 +59,10 @@ class GridChannel:
     def work(self) -> LocalWork:
         """What a client does in an ordinary round."""
         return self.training.work
+
+    def verifier(self, request: int) -> ServerVerifier:
+        """Return the server's test of who asks in a request."""
+        return self.proxy.verifier(request)
 
     def train(self, asking: ScopedClients, task: TrainingTask) -> Updates:
         """Let clients train; see `strategy.Clients.train`."""

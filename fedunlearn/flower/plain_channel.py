@@ -26,6 +26,7 @@ from fedunlearn.flower.plain_work import (
     plain_work,
     refuse_proxy,
     refuse_statistics,
+    refuse_verifier,
     require_able,
 )
 from fedunlearn.flower.replies import Form, Reply, Wanted
@@ -93,6 +94,10 @@ class PlainChannel:
     def proxy(self) -> NoReturn:
         """Raise: there are no records on the server."""
         refuse_proxy()
+
+    def verifier(self, request: int) -> NoReturn:
+        """Raise: nobody tests models on the server."""
+        refuse_verifier()
 
     def train(self, asking: ScopedClients, task: TrainingTask) -> Updates:
         """Let clients train; see `strategy.Clients.train`.

@@ -17,6 +17,7 @@ def check_method(method: UnlearningStrategy) -> None:
     """Raise `Refused` for a method that declares what plain clients have not."""
     for wanted, what in (
         (method.needs.proxy, "unlabelled records on the server, and a Flower app has none there"),
+        (method.needs.verifies, "a test of the leaver's marker, and a Flower app has none there"),
         (method.needs.statistics, "sums over records, which plain clients do not know to make"),
         (method.needs.leaver, "the leavers to work once more, and plain clients are not asked"),
     ):

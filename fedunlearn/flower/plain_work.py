@@ -34,6 +34,11 @@ def require_able(configs: TrainConfigs, work: LocalWork, other: Second | None = 
         )
 
 
+def refuse_verifier() -> NoReturn:
+    """Raise: the server has no labelled records, and knows no marker of a leaver."""
+    raise PermissionError("A plain Flower app has no test of a leaver's marker on the server.")
+
+
 def refuse_proxy() -> NoReturn:
     """Raise: there are no records on the server."""
     raise PermissionError("A plain Flower app has no proxy data on the server.")

@@ -16,6 +16,7 @@ from fedunlearn.flower.plain_work import (
     plain_work,
     refuse_proxy,
     refuse_statistics,
+    refuse_verifier,
     require_able,
 )
 from fedunlearn.flower.train_configs import TrainConfigs
@@ -135,6 +136,10 @@ class RehearsedChannel:
     def proxy(self) -> NoReturn:
         """Raise, as real clients do."""
         refuse_proxy()
+
+    def verifier(self, request: int) -> NoReturn:
+        """Raise: nobody tests models on the server."""
+        refuse_verifier()
 
     def train(self, asking: ScopedClients, task: TrainingTask) -> Updates:
         """Refuse what real clients cannot do, and return updates; see `strategy.Clients.train`."""

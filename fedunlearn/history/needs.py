@@ -30,6 +30,8 @@ class Needs:
     """Asks the leaving client to work once more."""
     proxy: bool = False
     """Unlabelled records on the server."""
+    verifies: bool = False
+    """Tests models on labelled records of the server, and by the markers that leavers hand over."""
     replaces: bool = False
     """Its ordinary rounds take the place of the training rounds of the same number and all after
     them, as those of a rollback do: a later request finds what really led to the model."""
@@ -64,6 +66,7 @@ class Needs:
             remaining=any(need.remaining for need in needs),
             leaver=any(need.leaver for need in needs),
             proxy=any(need.proxy for need in needs),
+            verifies=any(need.verifies for need in needs),
             replaces=any(need.replaces for need in needs),
             statistics=any(need.statistics for need in needs),
             complete=any(need.complete for need in needs),

@@ -57,6 +57,10 @@ from .training import absent as absent
 from .training import cohort as cohort
 from .training import run_rounds as run_rounds
 from .training import server_rng as server_rng
+from .verifier import LABELLED as LABELLED
+from .verifier import ServerVerifier as ServerVerifier
+from .verifier import VerificationSets as VerificationSets
+from .verifier import Verifier as Verifier
 from .vocabulary import Adam as Adam
 from .vocabulary import Ascent as Ascent
 from .vocabulary import Ball as Ball

@@ -65,6 +65,20 @@ class Access:
         if not self.declared.proxy:
             raise PermissionError("Only a strategy with Needs(proxy=True) may use the proxy data.")
 
+    def require_verifies(self) -> None:
+        """Raise PermissionError unless tests on the server were declared."""
+        if not self.declared.verifies:
+            raise PermissionError("Only a strategy with Needs(verifies=True) may test models.")
+
+    def narrowed(self, needs: Needs) -> "Access":
+        """Return access as a strategy with ``needs`` has it that another one runs.
+
+        Raises PermissionError where these are more than the other one declared.
+        """
+        if Needs.union([self.declared, needs]) != self.declared:
+            raise PermissionError("A strategy that runs others must declare all that they need.")
+        return replace(self, declared=needs, record=self.record if needs.replaces else None)
+
     @property
     def leavers(self) -> "Access":
         """Access to `gone` alone; raises PermissionError unless their work was declared."""

@@ -8,7 +8,7 @@ import numpy as np
 from torch import Tensor
 
 from fedunlearn.data import ClientId
-from fedunlearn.history import Updates
+from fedunlearn.history import Needs, Updates
 from fedunlearn.local import LocalWork
 from fedunlearn.models import Vector
 from fedunlearn.unlearning.ledger import Ledger
@@ -16,6 +16,7 @@ from fedunlearn.unlearning.permissions import Access
 from fedunlearn.unlearning.server_data import ServerData
 from fedunlearn.unlearning.strategy import Second
 from fedunlearn.unlearning.training import server_rng
+from fedunlearn.unlearning.verifier import Verifier
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +46,9 @@ class Channel(Protocol):
     @property
     def proxy(self) -> ServerData:
         """Unlabelled records on the server."""
+
+    def verifier(self, request: int) -> Verifier:
+        """Return the server's test of who asks in a request, from 1."""
 
     def train(self, asking: "ScopedClients", task: TrainingTask) -> Updates:
         """Let clients train; see `strategy.Clients.train`."""
@@ -85,6 +89,12 @@ class ScopedClients:
         return self.channel.proxy
 
     @property
+    def verifier(self) -> Verifier:
+        """What the server can test by itself."""
+        self.access.require_verifies()
+        return self.channel.verifier(self.access.served)
+
+    @property
     def leavers(self) -> "ScopedClients":
         """Those who leave."""
         return self.scoped(self.access.leavers)
@@ -92,6 +102,10 @@ class ScopedClients:
     def scoped(self, access: Access) -> "ScopedClients":
         """Return the same clients, asked as far as ``access`` goes."""
         return replace(self, access=access)
+
+    def narrowed(self, needs: Needs) -> "ScopedClients":
+        """Return the same clients for a strategy that another one runs; see `strategy.Clients`."""
+        return self.scoped(self.access.narrowed(needs))
 
     def train(
         self,

@@ -7,10 +7,12 @@ from typing import Protocol
 from torch import Tensor
 
 from fedunlearn import randomness
+from fedunlearn.checks import Refused
 from fedunlearn.local import LocalWork, train_locally
 from fedunlearn.models import Network, Vector, logits
 from fedunlearn.randomness import Stream
 from fedunlearn.unlearning.ledger import SERVER_ID, Clock, Ledger
+from fedunlearn.unlearning.verifier import ServerVerifier, VerificationSets
 
 
 class ServerData(Protocol):
@@ -30,7 +32,10 @@ class ServerData(Protocol):
 
 @dataclass(frozen=True)
 class ProxyData:
-    """Records that the server owns; no client trained on them and nobody labelled them."""
+    """Records that the server owns; no client trained on them.
+
+    Strategies see them without labels; a server that verifies has labelled them for its own tests.
+    """
 
     network: Network
     inputs: Tensor
@@ -38,6 +43,16 @@ class ProxyData:
     ledger: Ledger
     seed: int
     clock: Clock = time.perf_counter
+    verification: VerificationSets | None = None
+    """What the server tests models on; None: nobody handed over a marker."""
+
+    def verifier(self, request: int) -> ServerVerifier:
+        """Return the test of who asks in a request, from 1; raise `Refused` without a marker."""
+        if self.verification is None:
+            raise Refused("Nobody handed a marker to the server, so it can verify nothing.")
+        device = self.inputs.device
+        sets = {name: found.to(device) for name, found in self.verification(request).items()}
+        return ServerVerifier(self.network, sets, self.ledger, self.clock)
 
     def distil(self, teacher: Vector, student: Vector, work: LocalWork, *, round: int) -> Vector:
         """Train on the records and charge the server; see `ServerData.distil`."""

@@ -17,6 +17,7 @@ from fedunlearn.local import LocalWork
 from fedunlearn.models import Vector
 from fedunlearn.unlearning.requests import Request
 from fedunlearn.unlearning.server_data import ServerData
+from fedunlearn.unlearning.verifier import Verifier
 
 Second = Vector | Callable[[ClientId], Vector]
 """A second model [d] that is sent along with the first: one for all, or each client's own."""
@@ -38,8 +39,18 @@ class Clients(Protocol):
         """Unlabelled records on the server; raises unless `Needs.proxy` was declared."""
 
     @property
+    def verifier(self) -> Verifier:
+        """What the server can test by itself; raises unless `Needs.verifies` was declared."""
+
+    @property
     def leavers(self) -> "Clients":
         """Those who leave; raises unless `Needs.leaver` was declared."""
+
+    def narrowed(self, needs: Needs) -> "Clients":
+        """Return the same clients for a strategy that another one runs: just what it ``needs``.
+
+        Raises PermissionError where that is more than the other one declared.
+        """
 
     def train(
         self,

@@ -15,7 +15,15 @@ from omegaconf import open_dict
 from fedunlearn import checks
 from fedunlearn.checks import Refused
 from fedunlearn.history import OnDisk
-from fedunlearn.simulations import compare, configured, guard, plain_values, withdraw, withdrawals
+from fedunlearn.simulations import (
+    compare,
+    configured,
+    docs_tables,
+    guard,
+    plain_values,
+    withdraw,
+    withdrawals,
+)
 from fedunlearn.unlearning import Request
 from strategies.federaser import FedEraser
 from strategies.pga import PGA
@@ -125,8 +133,28 @@ def test_compare_takes_names_all_and_the_chosen_strategy_s_fields(conf):
     assert list(chosen) == ["none", "federaser", "fedaccum"]
     assert chosen["federaser"].interval == 4
     assert chosen["fedaccum"].interval == 1
-    files = {path.stem for path in Path(guard.CONF).glob("strategy/*.yaml")}
-    assert set(compare.strategies(composed("strategies=all"), "federaser")) == files
+    every = set(docs_tables.singles())
+    assert set(compare.strategies(composed("strategies=all"), "federaser")) == every
+
+
+def test_a_strategy_that_runs_others_takes_their_names_variants_and_parts(conf):
+    part = "{_target_: strategies.retrain.Retrain}"
+    listed = f"[{{escalate: {{strategies: [fedaccum,{{puf: {{eta: 20}}}},{part}]}}}}]"
+    cfg = composed(f"strategies={listed}", "planting=backdoor")
+    chosen = compare.strategies(cfg, "federaser")
+    assert list(chosen)[1].startswith("escalate(strategies=fedaccum+puf(eta=20)+")
+    made = configured.experiment(cfg, chosen).strategies[list(chosen)[1]]
+    fedaccum, puf, retrain = made.strategies
+    assert fedaccum == docs_tables.strategy("fedaccum")
+    assert puf == dataclasses.replace(docs_tables.strategy("puf"), eta=20)
+    assert retrain == docs_tables.strategy("retrain")
+    cfg = composed("strategy=escalate", "strategy.strategies=[none,retrain]", "planting=backdoor")
+    spelled = compare.spelled_out(cfg.strategy)
+    assert configured.build("strategy", spelled).strategies[1] == retrain
+    assert compare.spelled_out(spelled) is spelled
+    assert compare.spelled_out(composed().strategy).interval == 2
+    with pytest.raises(Refused, match="strategies=retran does not exist; did you mean retrain"):
+        compare.spelled_out(composed("strategy=escalate", "strategy.strategies=[retran]").strategy)
 
 
 def test_compare_takes_variants_of_a_strategy(conf):

@@ -10,7 +10,7 @@ from strategies.fast_fedul import FastFedUL
 from tests.support.world import WORK, World, finish
 
 WORLD = World(training=Training(rounds=8, work=WORK, dropout=0.7))
-NAMES = [name for name in docs_tables.names() if name != "ridge_head"]  # that needs a linear head
+NAMES = [name for name in docs_tables.singles() if name != "ridge_head"]  # that needs a linear head
 
 
 @pytest.fixture(scope="module")

@@ -16,7 +16,7 @@ from tests.support.world import WORK, Targets, World, break_client, without_leav
 
 LEAVERS = frozenset({1, 2})
 ROUNDS = 6
-NAMES = docs_tables.names()
+NAMES = docs_tables.singles()
 TOLERANT = Training(rounds=ROUNDS, tolerated_failures=5, work=WORK)
 
 # These go on from the first model where nobody answers; all others from the one that was trained.

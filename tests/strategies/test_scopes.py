@@ -18,13 +18,13 @@ from tests.support.small_experiment import SMALL, carried_out
 EVERYBODY = frozenset(range(4))
 REPLAYING = sorted(
     name
-    for name in docs_tables.names()
+    for name in docs_tables.singles()
     if docs_tables.strategy(name).needs.updates and not docs_tables.strategy(name).needs.replaces
 )
 
 
 def asked(*requests, joins=(), names=None, **changes):
-    strategies = {name: docs_tables.strategy(name) for name in names or docs_tables.names()}
+    strategies = {name: docs_tables.strategy(name) for name in names or docs_tables.singles()}
     return replace(
         SMALL, requests=requests, joins=joins, strategies=strategies, recovery=Plain(1), **changes
     )
@@ -64,7 +64,7 @@ def test_a_share_of_zero_is_nothing_for_every_strategy_bit_for_bit(tmp_path):
 def test_every_strategy_serves_a_part_and_nothing_is_left_of_it(scope, tmp_path):
     """The client stays, its earlier updates are gone, and the audit finds nothing."""
     summary = carried_out(asked(Request(frozenset({1}), 3, scope)), tmp_path)
-    assert set(docs_tables.names()) <= set(summary["strategy"])
+    assert set(docs_tables.singles()) <= set(summary["strategy"])
     assert summary["test_accuracy"].notna().all()
     for path in (tmp_path / "certificates").glob("*.json"):
         assert json.loads(path.read_text())["audit"]["findings"] == []
@@ -77,7 +77,7 @@ def test_every_strategy_serves_a_part_and_nothing_is_left_of_it(scope, tmp_path)
 
 @pytest.mark.slow
 def test_a_class_is_unlearned_by_those_whose_mathematics_covers_it(tmp_path):
-    names = sorted(set(docs_tables.names()) - set(REPLAYING))
+    names = sorted(set(docs_tables.singles()) - set(REPLAYING))
     request = Request(EVERYBODY, 4, WithLabels((7,)))
     summary = carried_out(asked(request, names=names), tmp_path).set_index("strategy")
     assert set(names) <= set(summary.index)
@@ -94,7 +94,7 @@ def test_replays_are_refused_where_everybody_asks(name):
 
 
 def test_sums_of_the_start_are_refused_where_somebody_joins_later():
-    summing = [n for n in docs_tables.names() if docs_tables.strategy(n).needs.statistics]
+    summing = [n for n in docs_tables.singles() if docs_tables.strategy(n).needs.statistics]
     assert summing
     for name in summing:
         with pytest.raises(Refused, match=f"strategy={name} adds up what all clients send before"):
@@ -103,7 +103,7 @@ def test_sums_of_the_start_are_refused_where_somebody_joins_later():
 
 @pytest.mark.slow
 def test_every_strategy_serves_a_federation_that_clients_join_and_return_to(tmp_path):
-    names = [n for n in docs_tables.names() if not docs_tables.strategy(n).needs.statistics]
+    names = [n for n in docs_tables.singles() if not docs_tables.strategy(n).needs.statistics]
     requests = (Request(frozenset({1}), 2), Request(frozenset({1}), 4))
     joins = (Join(frozenset({3}), 1), Join(frozenset({1}), 3))
     summary = carried_out(asked(*requests, joins=joins, names=names), tmp_path)

@@ -16,6 +16,7 @@ from fedunlearn.unlearning import (
     Access,
     ProxyData,
     ScopedClients,
+    ServerVerifier,
     Training,
     TrainingTask,
     absent,
@@ -140,6 +141,23 @@ class DryServerData:
         return student
 
 
+@dataclass(frozen=True, slots=True)
+class DryVerifier:
+    """A test that nothing passes, so that all that may be tried is counted."""
+
+    real: ServerVerifier
+
+    def attack_success(self, weights: Vector) -> float:
+        """Charge what a test would; every trigger still works."""
+        self.real.attack_success(weights)
+        return 1.0
+
+    def accuracy(self, weights: Vector) -> float:
+        """Charge what a test would."""
+        self.real.accuracy(weights)
+        return 1.0
+
+
 def dry_clients(
     records: Shards, holdings: Holdings, training: Training, unlabelled: DryServerData
 ) -> ScopedClients:
@@ -164,6 +182,10 @@ class DryChannel:
     def work(self) -> LocalWork:
         """What a client does in an ordinary round."""
         return self.training.work
+
+    def verifier(self, request: int) -> DryVerifier:
+        """Return a test that nothing passes, charged as a real one."""
+        return DryVerifier(self.proxy.real.verifier(request))
 
     def train(self, asking: ScopedClients, task: TrainingTask) -> Updates:
         """Charge what messages would cost; the updates may be changed in place."""
