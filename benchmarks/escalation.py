@@ -4,7 +4,7 @@ Digits, five clients, one of whom leaves with a backdoor: every client in turn, 
 """
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import mean, stdev
 
@@ -23,6 +23,7 @@ from fedunlearn.unlearning import (
     Ledger,
     NoRecovery,
     ProxyData,
+    Request,
     ScopedClients,
     Step,
     Steps,
@@ -32,7 +33,6 @@ from fedunlearn.unlearning import (
     forget,
     train,
 )
-from fedunlearn.unlearning import Request as Asked
 from strategies.escalate import Escalate
 from strategies.fedaccum import FedAccum
 from strategies.federaser import FedEraser
@@ -119,7 +119,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def of_leaver(seed: int, client: int) -> list[Outcome]:
     """Train once, and let every strategy and escalation forget one client."""
-    request = Asked(frozenset({client}), ROUNDS)
+    request = Request(frozenset({client}), ROUNDS)
     scenario = Scenario(
         Digits(),
         Iid(CLIENTS),
@@ -164,7 +164,18 @@ def _served(scenario: Scenario, connection: Connection) -> list[Outcome]:
         after, steps = _ended(forget(state, *served))
         models[name], counts[name] = after.history.final, len(steps) - 1
         ledgers[name] = asked.ledger
-    before = tested(here, state.history.final)
+    return _judged(here, state.history.final, models, ledgers, counts)
+
+
+def _judged(
+    here: Federation,
+    original: Vector,
+    models: Mapping[str, Vector],
+    ledgers: Mapping[str, Ledger],
+    counts: Mapping[str, int],
+) -> list[Outcome]:
+    """Set each model next to the retrained one, and to what the server itself can say."""
+    _, before = tested(here, original)
     values = {name: measured(here, weights) for name, weights in models.items()}
     goal, outcomes = values["retrain"], list[Outcome]()
     for name, value in values.items():
@@ -173,16 +184,16 @@ def _served(scenario: Scenario, connection: Connection) -> list[Outcome]:
         limits = ESCALATIONS.get(name, Escalate((Retrain(),)))
         outcomes.append(
             Outcome(
-                scenario.seed,
-                scenario.leavers[0],
-                name,
-                value["attack_success_rate"],
-                gap["attack_success_rate"],
-                gap["forget_accuracy"],
-                gap["test_accuracy"],
-                attack <= limits.forgotten and accuracy >= before[1] - limits.utility,
-                ledgers[name].client_epochs,
-                counts[name],
+                seed=here.scenario.seed,
+                client=here.scenario.leavers[0],
+                strategy=name,
+                attack=value["attack_success_rate"],
+                attack_gap=gap["attack_success_rate"],
+                forget_gap=gap["forget_accuracy"],
+                test_gap=gap["test_accuracy"],
+                said=attack <= limits.forgotten and accuracy >= before - limits.utility,
+                client_epochs=ledgers[name].client_epochs,
+                models=counts[name],
             )
         )
     return outcomes

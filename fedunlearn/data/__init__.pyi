@@ -7,12 +7,12 @@ from .dataset import DatasetSource as DatasetSource
 from .dataset import Owners as Owners
 from .dataset import Records as Records
 from .dataset import Shards as Shards
+from .division import unchanged as unchanged
 from .federation import Federation as Federation
 from .federation import build_federation as build_federation
 from .federation import checked_federation as checked_federation
 from .federation import held_shards as held_shards
 from .federation import shards_on as shards_on
-from .federation import unchanged as unchanged
 from .holdings import Holdings as Holdings
 from .imagefolder import ImageFolder as ImageFolder
 from .natural import ByOwner as ByOwner

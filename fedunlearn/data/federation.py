@@ -8,14 +8,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fedunlearn.checks import Refused
 from fedunlearn.data.changes import Change, Held, erasures
 from fedunlearn.data.checking import check_values
 from fedunlearn.data.dataset import Dataset, DatasetSource, Records, Shards
-from fedunlearn.data.division import Division
+from fedunlearn.data.division import Division, divide
 from fedunlearn.data.holdings import Holdings
-from fedunlearn.data.natural import ByOwner, read, reserve
-from fedunlearn.data.parts import ClientId, Parts, holdout
+from fedunlearn.data.natural import ByOwner, read
+from fedunlearn.data.parts import ClientId
 from fedunlearn.data.scenario import Scenario, rng_of
 from fedunlearn.data.scopes import Everything, Scope
 from fedunlearn.models import Network, PartlyFrozen, Vector, feature_store
@@ -105,7 +104,9 @@ class Federation:
             return {}
         records = Records.joined([self.train[c].take(mask) for c, mask in gone.items()])
         away = [c for c in gone if not bool(self.holdings.mask(c, now).any())]
-        probes = list(self._probes(away).values()) if scope.probed and away else []
+        probes = (
+            list(self._probes(away, self.source.dataset).values()) if scope.probed and away else []
+        )
         triggered = {f"earlier_triggered/{number}": Records.joined(probes)} if probes else {}
         return {f"earlier/{number}": records, **triggered}
 
@@ -202,7 +203,7 @@ def build_federation(scenario: Scenario) -> Federation:
     Where the first part of the model is frozen, all records are what it makes of them. Raises
     `Refused` for a partition, a probe or a model that the data do not allow.
     """
-    source, model = _division(scenario), scenario.model
+    source, model = divide(scenario), scenario.model
     here = source.seen(feature_store(model)) if isinstance(model, PartlyFrozen) else source
     network = Network(model, here.dataset.shape, len(here.dataset.classes))
 
@@ -221,59 +222,6 @@ def build_federation(scenario: Scenario) -> Federation:
         proxy=here.proxy,
         source=source,
     )
-
-
-def _division(scenario: Scenario) -> Division:
-    """Divide the records, and plant among those of the leavers."""
-    dataset = read(scenario.dataset)
-    servers, rest, parts = _divided(scenario, dataset)
-    splits = [
-        holdout(part, scenario.heldout, rng_of(scenario, Stream.HELDOUT, client))
-        for client, part in enumerate(parts)
-    ]
-    training = [rest.take(torch.from_numpy(members)) for members, _ in splits]
-    planted = {
-        client: scenario.planting.poison(
-            training[client], place, rng_of(scenario, Stream.PLANTING, client)
-        )
-        for place, client in enumerate(scenario.leavers)
-    }
-    train = Shards.of([planted.get(client, records) for client, records in enumerate(training)])
-    marks = [
-        ~unchanged(records, train[client])
-        if client in planted
-        else torch.zeros(len(records), dtype=torch.bool)
-        for client, records in enumerate(training)
-    ]
-    clean = [
-        train[client].take(~mark) if client in planted else train[client]
-        for client, mark in enumerate(marks)
-    ]
-    return Division(
-        dataset=dataset,
-        train=train,
-        planted=tuple(marks),
-        clean=tuple(clean),
-        heldout=tuple(rest.take(torch.from_numpy(others)) for _, others in splits),
-        proxy=servers.inputs,
-        proxy_labels=servers.labels,
-    )
-
-
-def _divided(scenario: Scenario, dataset: Dataset) -> tuple[Records, Records, Parts]:
-    """Return the server's records, the other ones, and which of these each client holds."""
-    train, rng = dataset.train, rng_of(scenario, Stream.RESERVE)
-    if isinstance(scenario.partition, ByOwner):
-        if dataset.owners is None:
-            raise Refused("The data set no longer names the owners that it had; read it anew.")
-        holders = scenario.partition.holders(dataset.owners)
-        servers, parts = reserve(holders, scenario.proxy, rng)
-        return train.take(servers), train, parts
-    order = torch.from_numpy(rng.permutation(len(train)))
-    reserved = round(scenario.proxy * len(order))
-    rest = train.take(order[reserved:])
-    parts = scenario.partition(rest.labels.numpy(), rng_of(scenario, Stream.PARTITION))
-    return train.take(order[:reserved]), rest, parts
 
 
 def checked_federation(scenario: Scenario) -> Federation:
@@ -307,9 +255,3 @@ def held_shards(scenario: Scenario, device: str, held: Held) -> Shards:
 @lru_cache(maxsize=4)
 def _held_shards(scenario: Scenario, device: str, held: Held) -> Shards:
     return build_federation(scenario).holdings.shards(shards_on(scenario, device), held)
-
-
-def unchanged(before: Records, after: Records) -> Tensor:
-    """Mark the records that planting left alone, [n] bool."""
-    inputs = (before.inputs == after.inputs).flatten(1).all(dim=1)
-    return inputs & (before.labels == after.labels)

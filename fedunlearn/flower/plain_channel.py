@@ -167,12 +167,8 @@ class PlainChannel:
             if sent
             else {}
         )
-        wanted = Wanted(
-            forms,
-            weights=self._weights,
-            unchanged=self.models.layout.constants,
-            same_metrics=bool(self._weights),
-        )
+        by, constants = self._weights, self.models.layout.constants
+        wanted = Wanted(forms, weights=by, unchanged=constants, same_metrics=bool(by))
         diverged = f"If training diverged: {_moment(asking, round)}; {ADVICE}."
         return self.nodes.ask(messages, asking.ids, wanted, diverged)
 
@@ -232,9 +228,8 @@ class PlainChannel:
         if not self.replaying or self.nodes.warned or not updates.clients:
             return
         expected = mean(updates.deltas, updates.examples)
-        if (
-            step - expected
-        ).norm() > UNLIKE * expected.norm() + ROUNDING * self.models.first.norm():
+        allowed = UNLIKE * expected.norm() + ROUNDING * self.models.first.norm()
+        if (step - expected).norm() > allowed:
             self.nodes.warned.append(self.replaying)
             logger.warning(
                 "%s does not move the model by the clients' mean, weighted by num-examples, and "
