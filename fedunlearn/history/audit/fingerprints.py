@@ -20,7 +20,7 @@ from fedunlearn.history import (
     encodings,
     on_disk,
 )
-from fedunlearn.history.audit.patterns import Patterns
+from fedunlearn.history.audit.patterns import SHORTEST, Patterns
 from fedunlearn.history.audit.windows import windows
 from fedunlearn.history.audit.writings import decodings, rearranged, transposed, writings
 from fedunlearn.models import Layout, Vector
@@ -84,6 +84,8 @@ class Fingerprints:
 
     def marks_in(self, buffer: np.ndarray) -> set[Mark]:
         """Return what ``buffer``, uint8 [n], holds windows of."""
+        if len(buffer) < SHORTEST:
+            return set()  # as most of the strings are that a server holds
         found = self._forms_in(buffer, "")
         for writing, content in decodings(buffer):
             found |= self._forms_in(content, f" in {writing}")

@@ -57,7 +57,7 @@ class Patterns:
         ``buffer`` is uint8; strings that reach beyond it are not found.
         """
         if len(buffer) < SHORTEST:
-            return []  # as most of the strings are that a server holds
+            return []
         whole = len(buffer) // _WORD * _WORD
         words = buffer[:whole].view(np.uint64)
         return [
@@ -71,6 +71,8 @@ class Patterns:
     ) -> Iterator[tuple[int, int]]:
         """Yield what has a word among ``words``, of which the first is number ``first``."""
         likely = np.flatnonzero(self._table[self._slots(words)])
+        if not len(likely):
+            return  # as of most short buffers, of which there are many
         low = np.searchsorted(self._anchors, words[likely], "left")
         counts = np.searchsorted(self._anchors, words[likely], "right") - low
         # one candidate for each string that has the word

@@ -1,5 +1,6 @@
 """The same numbers written otherwise: in another precision, order or alphabet."""
 
+import re
 import string
 from collections.abc import Iterator
 
@@ -12,6 +13,9 @@ from fedunlearn.models import Layout
 
 WIDTHS = {"float64": 8, "float32": 4, "bfloat16": 2, "float16": 2, "int8": 1, "uint8": 1}
 """Bytes of a number in each form; other encodings hold several kinds of numbers."""
+
+SHORT = 4096
+"""Bytes of a buffer in which a single look for digits costs less than the rest."""
 
 CHANNELS_LAST = (0, 2, 3, 1)
 """The order of axes in which many libraries keep images and the kernels of convolutions."""
@@ -36,6 +40,8 @@ def decodings(buffer: np.ndarray) -> Iterator[tuple[str, np.ndarray]]:
     Whatever breaks lines between long stretches of them is left out. Where the first digit lies is
     unknown, so that they are read from each of two places, or four.
     """
+    if len(buffer) < SHORT and not _DIGITS.search(buffer.data):
+        return  # as in most of the strings that a server holds
     text = _texts(buffer)
     digits = _stretches(_BASE64[text], 64, -(-SHORTEST * 8 // 6))
     if len(digits):
@@ -82,6 +88,9 @@ def _texts(buffer: np.ndarray) -> np.ndarray:
         near[digits + place] = True
     return np.concatenate([words[near[1:-1]].reshape(-1), buffer[whole:]])
 
+
+_DIGITS = re.compile(rb"[A-Za-z0-9+/_-]{%d}" % -(-SHORTEST * 8 // 6))
+"""Digits enough in a row to be read; those of hexadecimal numbers are among them, and are more."""
 
 _NO_ASCII = np.uint64(0x8080808080808080)
 
