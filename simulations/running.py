@@ -15,6 +15,7 @@ from rich.console import Console
 from fedunlearn.experiment import copied_to_log, finished, run
 from fedunlearn.results import (
     MANIFEST_FILE,
+    STREAM_LEGEND,
     Margins,
     PersistentConsole,
     all_wishes,
@@ -23,8 +24,11 @@ from fedunlearn.results import (
     load_answers,
     plots,
     printed_answers,
+    printed_stream,
     printed_summary,
     read_manifest,
+    stream_requests,
+    stream_table,
     summary_notes,
     then,
     wide_enough,
@@ -35,6 +39,9 @@ from .interruptions import stop
 
 if TYPE_CHECKING:
     import pandas as pd
+
+MOST_SHOWN = 10
+"""Requests of a stream that are each told on the terminal; of more, only the stream as a whole."""
 
 
 def carry_out(
@@ -72,9 +79,21 @@ def show(
 
     Returns the files of the figures.
     """
-    if len(summary):
+    manifest = read_manifest(path)
+    requests = stream_requests(path, manifest)
+    if requests is not None:
+        table = stream_table(summary, requests, load_answers(path))
+        console.print(printed_stream(table))
+        console.print(STREAM_LEGEND, highlight=False)
+    if requests is not None and requests["request"].nunique() > MOST_SHOWN:
+        console.print(
+            f"Request by request: {shown(path)}/answers.csv and summary.csv.",
+            highlight=False,
+            soft_wrap=True,
+        )
+    elif len(summary):
         answers = load_answers(path)
-        owners = listed_owners(read_manifest(path))
+        owners = listed_owners(manifest)
         leavers = then([asked.what for asked in all_wishes(summary, owners)])
         console.print(printed_answers(answers, leavers))
         for note in answer_notes(answers, margins):

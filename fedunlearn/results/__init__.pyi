@@ -92,6 +92,11 @@ from .run_files import load_verdicts as load_verdicts
 from .run_files import metric_columns as metric_columns
 from .run_files import summary_columns as summary_columns
 from .run_files import typed as typed
+from .streams import STREAM_LEGEND as STREAM_LEGEND
+from .streams import printed_stream as printed_stream
+from .streams import stream_requests as stream_requests
+from .streams import stream_table as stream_table
+from .streams import worst_answer as worst_answer
 from .summary_table import printed_summary as printed_summary
 from .summary_table import summary_notes as summary_notes
 from .terminal import TABLE_WIDTH as TABLE_WIDTH

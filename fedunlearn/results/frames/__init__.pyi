@@ -29,6 +29,8 @@ from .settings import numeric as numeric
 from .settings import settings_of as settings_of
 from .settings import varied as varied
 from .settings import wide_range as wide_range
+from .streams import accuracy_over_stream as accuracy_over_stream
+from .streams import backlog as backlog
 from .tradeoff import leading_strategies as leading_strategies
 from .tradeoff import link as link
 from .tradeoff import retrained_points as retrained_points

@@ -5,6 +5,8 @@ from .crowd import overview as overview
 from .figures import draw as draw
 from .figures import draw_many as draw_many
 from .label_map import labels as labels
+from .streams import stream as stream
+from .streams import time_to_forget as time_to_forget
 from .style import FULL_WIDTH as FULL_WIDTH
 from .style import PLOT_STYLE as PLOT_STYLE
 from .tradeoffs import tradeoff as tradeoff

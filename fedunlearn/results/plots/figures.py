@@ -24,6 +24,7 @@ from fedunlearn.results import (
     load_verdicts,
     note_derived,
     retrained_rows,
+    stream_requests,
     unlearned_rows,
     write_index,
 )
@@ -31,6 +32,7 @@ from fedunlearn.results.plots.label_map import labels
 from fedunlearn.results.plots.membership_map import memberships
 from fedunlearn.results.plots.request_tables import RequestTables
 from fedunlearn.results.plots.sensitivity import sensitivity
+from fedunlearn.results.plots.streams import of_stream
 from fedunlearn.results.plots.style import PLOT_STYLE
 
 FIGURES = {
@@ -41,6 +43,9 @@ FIGURES = {
 }
 """The figures of a request in their order, and the file here whose `of_request` draws each: from
 `RequestTables`, or None where there is nothing to draw."""
+
+MANY = 12
+"""Of more requests than these only the last has figures of its own: there would be hundreds."""
 
 
 def draw(folder: Path) -> list[Path]:
@@ -89,8 +94,12 @@ def _sensitivities(index: pd.DataFrame) -> Iterator[tuple[str, Figure]]:
 def _figures(run: Run) -> Iterator[tuple[str, Figure]]:
     written = (run.folder / "verdicts.csv").exists()  # not before a run is through
     verdicts = load_verdicts(run.folder) if written else None
+    last = run.summary["request"].max()
+    many = run.summary["request"].nunique() > MANY
     for request, summary in run.summary.groupby("request"):
         ending = f"-request{request}" if request != 1 else ""
+        if many and request != last:
+            continue
         tables = RequestTables(run.metrics, summary, verdicts, run.owners)
         for name, module in FIGURES.items():
             figure = import_module(f"{__package__}.{module}").of_request(tables)
@@ -99,5 +108,8 @@ def _figures(run: Run) -> Iterator[tuple[str, Figure]]:
     there = memberships(run)
     if there is not None:
         yield "membership", there
+    requests = stream_requests(run.folder, run.manifest) if written else None
+    if requests is not None:
+        yield from of_stream(run.metrics, requests)
     if len(run.clients):
         yield "labels", labels(run.clients, run.summary, run.owners)

@@ -32,6 +32,7 @@ from fedunlearn.results.report.evidence import Evidence
 from fedunlearn.results.report.picks import picks
 from fedunlearn.results.report.spans import spans
 from fedunlearn.results.report.standings import everything, in_rank, standings
+from fedunlearn.results.report.streamed import streamed
 
 
 @dataclass(frozen=True, slots=True)
@@ -259,7 +260,9 @@ def _others(evidence: Evidence, controls: Controls, order: list[str]) -> list[Se
     listed = facts.capabilities(evidence.declared.capabilities)
     timed = spans(run, evidence.declared, order)
     proofs = facts.certified(evidence.certificates)
+    stream = streamed(run, evidence.answers)
     return [
+        Section("stream", "The stream", tables=stream) if stream else None,
         Section(
             "store",
             "The store's growth",
