@@ -67,11 +67,8 @@ def experiment(cfg: DictConfig, strategies: Mapping[str, DictConfig]) -> experim
     plain_values.require(cfg, strategies)
     training, dataset = made("training", cfg.training), made("dataset", cfg.dataset)
     partition = _partition(cfg.partition, dataset)
-    names = partition.names if isinstance(partition, data.ByOwner) else ()
     chosen = cfg.get("strategy")
-    asked = withdrawals.Reader(partition.clients, training.rounds, names, build).read(
-        cfg.withdrawal
-    )
+    asked = _timeline(cfg, partition, training.rounds)
     build("devices", cfg.devices, checks.Part(costing.Devices))  # which `fedunlearn cost` will want
     keeping = OmegaConf.to_container(cfg.history, resolve=True)
     assert isinstance(keeping, dict)
@@ -111,6 +108,14 @@ def experiment(cfg: DictConfig, strategies: Mapping[str, DictConfig]) -> experim
         split=cfg.split,
         references=_references(cfg),
     )
+
+
+def _timeline(
+    cfg: DictConfig, partition: data.Partition | data.ByOwner, rounds: int
+) -> withdrawals.Timeline:
+    """Read who asks for what and who joins, and when."""
+    names = partition.names if isinstance(partition, data.ByOwner) else ()
+    return withdrawals.Reader(partition.clients, rounds, names, build).read(cfg.withdrawal)
 
 
 def _partition(part: Any, dataset: data.DatasetSource) -> data.Partition | data.ByOwner:
@@ -163,7 +168,7 @@ def rebuilt(run: results.Run) -> experiments.Experiment:
     require_offered(here, run.folder / results.MANIFEST_FILE)
     cfg = OmegaConf.create(here)
     try:
-        return experiment(cfg, cfg.strategies)
+        again = experiment(cfg, cfg.strategies)
     except Refused as refusal:
         raise Refused(f"{run.folder / results.MANIFEST_FILE}: {refusal}") from None
     except (AttributeError, KeyError, TypeError) as error:
@@ -171,6 +176,13 @@ def rebuilt(run: results.Run) -> experiments.Experiment:
             f"The configuration in {run.folder} is not one of this version of fedunlearn: "
             f"{str(error).splitlines()[0]}."
         ) from error
+    begun = run.manifest.get("timeline_sha256")
+    if begun not in (None, experiments.timeline_hash(again.requests, again.joins)):
+        raise Refused(
+            f"{run.folder / results.MANIFEST_FILE} names a trace that is no longer the one of the "
+            "run: its requests are others now. Bring back the file as it was."
+        )
+    return again
 
 
 def made(field: str, part: Any, where: str = "") -> Any:

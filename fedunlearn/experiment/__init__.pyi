@@ -10,6 +10,7 @@ from .experiment import Evaluation as Evaluation
 from .experiment import Experiment as Experiment
 from .prepared import prepare as prepare
 from .provenance import split_hash as split_hash
+from .provenance import timeline_hash as timeline_hash
 from .reference_seeds import seed_of as seed_of
 from .reference_seeds import training_seed as training_seed
 from .resume import finished as finished

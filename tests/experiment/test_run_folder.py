@@ -13,7 +13,16 @@ from fedunlearn.checks import Refused
 from fedunlearn.experiment.run_folder import RunFolder
 from fedunlearn.files import MARGIN
 from fedunlearn.models import Layout
-from fedunlearn.results import Case, find_runs, load, read_manifest, run_files, write_index
+from fedunlearn.results import (
+    Asked,
+    Case,
+    find_runs,
+    load,
+    read_manifest,
+    request_rows,
+    run_files,
+    write_index,
+)
 from fedunlearn.results.run_files import load_many
 from fedunlearn.unlearning import Charge, Ledger, Moment
 
@@ -51,7 +60,7 @@ def fill(path, strategies=("retrain", "finetune"), values=AWKWARD):
         folder.metrics(0, "shared", Moment("train", 0, 1), values)
         for strategy in strategies:
             folder.metrics(0, strategy, Moment("unlearn", 1, 0), values)
-            charge = Charge(Moment("unlearn", 1, 1), 1, 10, 8, 25, 0.1)
+            charge = Charge(Moment("unlearn", 1, 1), 1, 10, 8, 25, 0.1, 5)
             folder.charges(0, strategy, [charge, charge])
         folder.summary([row(strategy=strategy) for strategy in strategies])
     return path
@@ -80,6 +89,16 @@ def test_columns_are_those_of_the_contract(tmp_path):
     assert header("summary.csv") == (
         "seed,strategy,request,clients,probe,test_accuracy,test_accuracy_gap,"
         "bytes_down,bytes_up,client_epochs,samples,rounds,seconds,store_bytes,scope"
+    )
+
+
+def test_requests_have_the_columns_of_the_contract(tmp_path):
+    asked = [Asked(1, 0, "everything", 2.5, 3)]
+    with RunFolder(tmp_path) as folder:
+        folder.requests(request_rows([row()], asked, recovery=1))
+    assert (tmp_path / "requests.csv").read_text() == (
+        "seed,strategy,request,client,scope,arrived,served,waited,queued,unlearning_rounds,"
+        "recovery_rounds,rounds_to_forget\n0,finetune,1,0,everything,2.5,3,0.5,0,1,1,2.5\n"
     )
 
 
@@ -116,7 +135,7 @@ def test_numpy_and_torch_numbers_are_written_as_plain_ones(tmp_path):
 def test_rows_are_on_the_disk_before_the_run_ends(tmp_path):
     folder = RunFolder(tmp_path)
     folder.metrics(3, "shared", Moment("train", 0, 1), {"test_accuracy": 0.5})
-    folder.charges(3, "shared", [Charge(Moment("train", 0, 1), -1, 0, 0, 5, 0.5)])
+    folder.charges(3, "shared", [Charge(Moment("train", 0, 1), -1, 0, 0, 5, 0.5, 5)])
     assert "3,shared,0,train,1,test_accuracy,0.5\n" in (tmp_path / "metrics.csv").read_text()
     assert "3,shared,0,train,1,-1,0,0,5,0.5\n" in (tmp_path / "ledger.csv").read_text()
     folder.close()

@@ -1,12 +1,14 @@
 """A configuration says who asks when; what cannot be is a sentence before anything is built."""
 
 from dataclasses import dataclass
+from types import SimpleNamespace
 
 import pytest
 from hydra import compose, initialize_config_dir
 
 from fedunlearn.checks import Refused
 from fedunlearn.data import RandomShare
+from fedunlearn.experiment import timeline_hash
 from fedunlearn.simulations import configured, guard, plain_values
 from fedunlearn.unlearning import Arrival, Batch, Bursts, InBatches, Poisson, Request, batched
 
@@ -156,3 +158,21 @@ def test_what_no_stream_can_be_is_refused(conf, overrides):
     for reader in (plain_values.require, configured.experiment):
         with pytest.raises(Refused, match=REFUSALS[overrides]):
             reader(cfg, {"none": cfg.strategy})
+
+
+def test_a_run_is_built_again_only_with_the_trace_that_it_had(conf, tmp_path):
+    path = tmp_path / "trace.csv"
+    path.write_text("round,client\n2.5,3\n")
+    cfg = composed("withdrawal=trace", f"withdrawal.stream.arrivals.path={path}")
+    strategies = {"none": composed("strategy=none").strategy}
+    made = configured.experiment(cfg, strategies)
+    cfg.references = 1
+    manifest = {
+        "config": configured.content(cfg, strategies),
+        "timeline_sha256": timeline_hash(made.requests, made.joins),
+    }
+    run = SimpleNamespace(folder=tmp_path, manifest=manifest)
+    assert configured.rebuilt(run).requests == made.requests
+    path.write_text("round,client\n2.6,3\n")
+    with pytest.raises(Refused, match="its requests are others now"):
+        configured.rebuilt(run)
