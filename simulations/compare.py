@@ -136,10 +136,12 @@ def _listed(fields: Mapping[str, object]) -> str:
 
 
 def _one(value: object) -> str:
-    """Write a value for a file's name; of a list ``a+b``, of variants in it ``puf(eta=20)``."""
+    """Write a value for a file's name; a list as ``a+b``, a variant in it as ``puf(eta=20)``."""
     if isinstance(value, list):
         return "+".join(map(_one, value))
     if isinstance(value, dict):
+        if "_target_" in value:
+            return str(value["_target_"]).rpartition(".")[2]
         return "+".join(f"{name}({_listed(fields)})" for name, fields in value.items())
     return "null" if value is None else str(value)
 

@@ -27,6 +27,9 @@ from fedunlearn.unlearning import (
     Vector,
     checks,
 )
+from strategies.federaser import FedEraser
+from strategies.retrain import Retrain
+from strategies.subtraction import Subtraction
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +38,7 @@ class Escalate:
 
     guarantee: ClassVar[Guarantee] = "none"
 
-    strategies: tuple[UnlearningStrategy, ...]
+    strategies: tuple[UnlearningStrategy, ...] = (Subtraction(), FedEraser(), Retrain())
     """What is tried, the cheapest first; the last one's model stands, whatever the test says."""
     forgotten: checks.ShareBelowOne = 0.02
     """Attack success of every leaver's trigger up to which it counts as forgotten."""

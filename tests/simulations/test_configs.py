@@ -142,7 +142,7 @@ def test_a_strategy_that_runs_others_takes_their_names_variants_and_parts(conf):
     listed = f"[{{escalate: {{strategies: [fedaccum,{{puf: {{eta: 20}}}},{part}]}}}}]"
     cfg = composed(f"strategies={listed}", "planting=backdoor")
     chosen = compare.strategies(cfg, "federaser")
-    assert list(chosen)[1].startswith("escalate(strategies=fedaccum+puf(eta=20)+")
+    assert list(chosen)[1] == "escalate(strategies=fedaccum+puf(eta=20)+Retrain)"
     made = configured.experiment(cfg, chosen).strategies[list(chosen)[1]]
     fedaccum, puf, retrain = made.strategies
     assert fedaccum == docs_tables.strategy("fedaccum")
