@@ -172,14 +172,17 @@ class Running:
         experiment, folder = self.prepared.experiment, self.folder
         rows = with_gaps(self.summary)
         folder.summary(rows)
-        folder.requests(request_rows(rows, experiment.asked, experiment.recovery.rounds))
         table, owners = pd.DataFrame(rows), dict(enumerate(self.prepared.owners))
         folder.verdicts(judge(table, experiment.margins).to_dict("records"))
         judged = answers(table, load_clients(folder.path), experiment.margins, owners)
         folder.answers(judged.to_dict("records"))
         folder.require_intact()
-        certificates = drafts(
-            experiment, self.summary, judged, notes, config, folder.checksums, owners
+        drafted = experiment, self.summary, judged, notes, config, folder.checksums, owners
+        certificates = list(drafts(*drafted))
+        verified = {each.case: each.forgotten for each in certificates}
+        asked, recovery = experiment.asked, experiment.recovery.rounds
+        folder.requests(
+            request_rows(rows, asked, recovery, verified, experiment.thresholds.approves)
         )
         issued = chain.issue(folder.path, certificates)
         if experiment.signing_key is not None and issued:

@@ -97,12 +97,21 @@ REQUEST_COLUMNS = {
     "unlearning_rounds": "int64",
     "recovery_rounds": "int64",
     "rounds_to_forget": "float64",
+    "begun": "int64",
+    "finished": "int64",
+    "verified": "str",
+    "decision": "str",
+    "released": "float64",
 }
 """Columns of requests.csv: each client's own request as one strategy served it, all times in
 training rounds. It ``arrived`` at a point of training (2.5: half-way through round 3), was
 ``served`` after a training round and ``waited`` so long; ``queued`` are the rounds of earlier
 requests that were served after the same training round. ``rounds_to_forget`` is the sum of the
-four columns before it: a round of unlearning or recovery takes as long as one of training."""
+four columns before it: a round of unlearning or recovery takes as long as one of training.
+Unlearning was ``begun`` and with recovery ``finished`` at a round, counted so; ``verified`` is
+what the certificate concludes (``yes``, ``no``, or nothing where it judges nothing),
+``decision`` what `Thresholds.approval` makes of that (``approved`` or ``rejected``), and the model
+of one approved was ``released`` when it was finished."""
 
 GAP_SUFFIX = "_gap"
 """Ends the name of a metric's difference from the retrained models of its seed, on average."""

@@ -1,7 +1,14 @@
-"""The rows of requests.csv: when each client asked, when it was served, and how long it took."""
+"""The rows of requests.csv: when each client asked, when it was served, and what came of it."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
+
+from fedunlearn.results.case import Case
+
+WORDS = {True: "yes", False: "no", None: ""}
+"""What requests.csv says of a certificate's conclusion; None: it has none."""
+
+NOTHING_VERIFIED: Mapping[Case, bool | None] = {}
 
 
 class Asked(NamedTuple):
@@ -19,11 +26,16 @@ class Asked(NamedTuple):
 
 
 def request_rows(
-    summary: Iterable[Mapping[str, Any]], asked: Sequence[Asked], recovery: int
+    summary: Iterable[Mapping[str, Any]],
+    asked: Sequence[Asked],
+    recovery: int,
+    verified: Mapping[Case, bool | None] = NOTHING_VERIFIED,
+    approves: Callable[[bool | None], bool] = lambda verified: True,
 ) -> list[dict[str, Any]]:
     """Return the rows of requests.csv, by the rows of summary.csv.
 
-    ``recovery`` are the rounds of recovery after every request that changes anything.
+    ``recovery`` are the rounds of recovery after every request that changes anything. ``verified``
+    is what the certificate of each case concludes, and ``approves`` says whether that suffices.
     """
     by_request: dict[int, list[Asked]] = {}
     for one in asked:
@@ -33,9 +45,12 @@ def request_rows(
         those = by_request.get(case["request"], [])
         rounds = int(case["rounds"])
         recovered = min(rounds, recovery)
+        found = verified.get(Case(case["seed"], case["strategy"], case["request"]))
+        approved = approves(found)
         for one in those:
             waited = one.served - one.arrived
             queued = spent.get((case["seed"], case["strategy"], one.served), 0)
+            finished = one.served + queued + rounds
             rows.append(
                 {
                     "seed": case["seed"],
@@ -46,6 +61,11 @@ def request_rows(
                     "unlearning_rounds": rounds - recovered,
                     "recovery_rounds": recovered,
                     "rounds_to_forget": waited + queued + rounds,
+                    "begun": one.served + queued,
+                    "finished": finished,
+                    "verified": WORDS[found],
+                    "decision": "approved" if approved else "rejected",
+                    "released": finished if approved else "",
                 }
             )
         if those:

@@ -1,5 +1,6 @@
 """A stream of requests in a run: its files add up, references are shared, kills change nothing."""
 
+import json
 from dataclasses import replace
 
 import numpy as np
@@ -46,6 +47,17 @@ def test_requests_csv_adds_up(ran):
     parts = ["waited", "queued", "unlearning_rounds", "recovery_rounds"]
     np.testing.assert_allclose(table[parts].sum(axis=1), table["rounds_to_forget"])
     np.testing.assert_allclose(table["served"] - table["arrived"], table["waited"])
+    np.testing.assert_allclose(table["finished"] - table["arrived"], table["rounds_to_forget"])
+    assert (table["decision"] == "approved").all()
+    assert (table["released"] == table["finished"]).all()
+    concluded = {
+        path.stem: json.loads(path.read_text())["forgotten"]
+        for path in (ran / "certificates").glob("seed*.json")
+    }
+    words = {True: "yes", False: "no", None: ""}
+    for row in table.to_dict("records"):
+        name = f"seed{row['seed']}-{row['strategy']}-request{row['request']}"
+        assert row["verified"] == words[concluded.get(name)]
     case = ["seed", "strategy", "request"]
     rounds = table.groupby(case)[["unlearning_rounds", "recovery_rounds"]].first().sum(axis=1)
     pd.testing.assert_series_equal(

@@ -1,6 +1,9 @@
 """The times of requests.csv add up."""
 
-from fedunlearn.results import Asked, request_rows
+import pytest
+
+from fedunlearn.results import Asked, Case, request_rows
+from fedunlearn.results.certificates import Thresholds
 
 
 def case(request, rounds, strategy="none", seed=0):
@@ -34,3 +37,25 @@ def test_strategies_and_seeds_wait_for_their_own_only():
 def test_a_request_that_changes_nothing_takes_no_round():
     [row] = request_rows([case(1, 0)], [Asked(1, 0, "labels=7", 3, 3)], recovery=5)
     assert row["recovery_rounds"] == row["unlearning_rounds"] == row["rounds_to_forget"] == 0
+
+
+APPROVED = {
+    "always": {True: True, False: True, None: True},
+    "thresholds": {True: True, False: False, None: False},
+    "never": {True: False, False: False, None: False},
+}
+
+
+@pytest.mark.parametrize("verified", [True, False, None])
+@pytest.mark.parametrize("approval", APPROVED)
+def test_a_request_is_released_when_it_is_finished_if_its_conclusion_suffices(approval, verified):
+    asked = [Asked(1, 0, "everything", 3, 3), Asked(2, 1, "everything", 2.5, 3)]
+    found = {Case(0, "none", 2): verified}
+    approves = Thresholds({}, approval).approves
+    _, row = request_rows([case(1, 4), case(2, 5)], asked, 2, found, approves)
+    approved = APPROVED[approval][verified]
+    assert (row["begun"], row["finished"]) == (7, 12)
+    assert row["finished"] - row["arrived"] == row["rounds_to_forget"]
+    assert row["verified"] == {True: "yes", False: "no", None: ""}[verified]
+    assert row["decision"] == ("approved" if approved else "rejected")
+    assert row["released"] == (12 if approved else "")

@@ -21,6 +21,8 @@ from fedunlearn.results import (
 
 Verdict = Literal["within", "exceeded", "not judged"]
 
+Approval = Literal["always", "thresholds", "never"]
+
 
 def gap_columns() -> list[str]:
     """Return what a threshold can be set for: the gaps of all metrics that have one."""
@@ -33,6 +35,9 @@ class Thresholds:
 
     largest: Mapping[str, Positive] = field(default_factory=dict)
     """Largest distance from retraining by metric, either way; equal is within."""
+    approval: Approval = "always"
+    """Which models requests.csv calls approved and released: always all, by the thresholds those
+    that are forgotten within them, or never any, for somebody else decides."""
 
     def __post_init__(self) -> None:
         """Raise `Refused` for a name that no gap has and for a value that is not above 0."""
@@ -43,6 +48,10 @@ class Thresholds:
                 rest = f" does not exist{nearest(str(name), names)}"
                 raise checks.field_refused(self, f"largest.{name}", rest)
         object.__setattr__(self, "largest", {name: float(v) for name, v in self.largest.items()})
+
+    def approves(self, forgotten: bool | None) -> bool:
+        """Whether a model may be released of which a certificate says this; None: nothing."""
+        return self.approval == "always" or (self.approval == "thresholds" and forgotten is True)
 
 
 @dataclass(frozen=True, slots=True)
