@@ -7,9 +7,10 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from fedunlearn.data import Federation
 from fedunlearn.experiment.checkpoint import RunState
 from fedunlearn.history import Purge, purged, to_purge
-from fedunlearn.history.audit import Fingerprints, Mark, audit, files_of
+from fedunlearn.history.audit import Fingerprints, Mark, audit, files_of, taken
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +68,13 @@ class Erasure:
             named = f"{place.name}/" if place in self.caches else ""
             sentence = sentence.replace(f"{place}/", named)
         return sentence
+
+
+def prints_of(federation: Federation, state: RunState) -> Fingerprints:
+    """Take the fingerprints of who asks next: of what they sent, and of the records that go."""
+    erased = federation.holdings.erased(state.current.request + 1)
+    records = {client: federation.train[client].inputs[mask] for client, mask in erased.items()}
+    return taken(state.current.history, records.keys(), records)
 
 
 def packed(prints: Fingerprints) -> str:

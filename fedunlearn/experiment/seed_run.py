@@ -29,7 +29,7 @@ from fedunlearn.experiment.checkpoint import (
     Stage,
 )
 from fedunlearn.experiment.checkpoint_schedule import CheckpointSchedule
-from fedunlearn.experiment.erasure import Erasure
+from fedunlearn.experiment.erasure import Erasure, prints_of
 from fedunlearn.experiment.experiment import Experiment
 from fedunlearn.experiment.measuring import Measuring
 from fedunlearn.experiment.run_folder import RunFolder
@@ -37,7 +37,6 @@ from fedunlearn.experiment.seed_references import SeedReferences
 from fedunlearn.experiment.shared_stages import Sharing, reference_kind
 from fedunlearn.flower import Connection
 from fedunlearn.history import Needs, RecordRound, opened
-from fedunlearn.history.audit import Fingerprints, taken
 from fedunlearn.models import Vector, model_hash
 from fedunlearn.results import RETRAIN, SHARED_TRAINING, Case, is_reference, with_gaps
 from fedunlearn.unlearning import (
@@ -146,7 +145,7 @@ class SeedRun:
             for request in requests[state.current.request :]:
                 state = self._trained(state, clients, request.after, record, needs)
                 if last:
-                    prints = self._fingerprints(state)
+                    prints = prints_of(self.federation, state)
                     state = replace(state, shared=self._untrained)  # none is to start from it
                     state = self._forgotten(state, strategy, request, clients, stack)
                     state = self._erased(self._erasure.due(state, prints))
@@ -205,13 +204,6 @@ class SeedRun:
             self._save_state(state)
         self.measuring.progress.say()
         return state
-
-    def _fingerprints(self, state: RunState) -> Fingerprints:
-        erased = self.federation.holdings.erased(state.current.request + 1)
-        records = {
-            client: self.federation.train[client].inputs[mask] for client, mask in erased.items()
-        }
-        return taken(state.current.history, records.keys(), records)
 
     @property
     def _erasure(self) -> Erasure:

@@ -122,9 +122,8 @@ def build_client_app(
     def statistics(message: Message, context: Context) -> Message:
         started = time.perf_counter()
         weights = unpack(message.content).to(device)
-        config = message.content["config"]
-        assert isinstance(config, ConfigRecord)
-        records = held_shards(scenario, device, held_in(config))[partition_of(context)]
+        held = held_in(message.content.config_records["config"])
+        records = held_shards(scenario, device, held)[partition_of(context)]
         network = build_federation(scenario).network
         total = ridge.sums(network, weights, records.inputs, records.labels).cpu()
         metrics = _metrics(len(records), len(records), time.perf_counter() - started)

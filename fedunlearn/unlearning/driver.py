@@ -121,9 +121,10 @@ def forget(
     clients.ledger.moment = Moment("unlearn", number, 1)
     shown = state.history.select(strategy.needs, state.round)
     history = state.history.without(request.clients)
-    if history.statistics is not None:
-        staying = replace(remaining, ids=request.clients & remaining.ids)
-        sums = clients.scoped(staying).statistics(history.initial) if staying.ids else {}
+    staying = request.clients & remaining.ids
+    if history.statistics is not None and staying:
+        asked = clients.scoped(replace(remaining, ids=staying))
+        sums = asked.statistics(history.initial)
         history = history.with_sums(sums)
         shown = shown if shown.statistics is None else shown.with_sums(sums)
 
@@ -139,10 +140,23 @@ def forget(
         clients.ledger.moment = Moment("unlearn", number, clients.ledger.moment.round + 1)
 
     history = replace(history, final=weights, forgot=state.round)
-    clients.ledger.moment = Moment("recover", number, 1)
     recovering = clients.scoped(replace(remaining, stream=number))
-    before = weights
-    recovered = recovery.recover(weights, original, state.round, recovering)
+    state = replace(state, history=history)
+    return (yield from _recovered(state, original, recovery, recovering, needs))
+
+
+def _recovered(
+    state: FederationState,
+    original: Vector,
+    recovery: Recovery,
+    clients: DrivenClients,
+    needs: Needs,
+) -> Steps:
+    """Run the rounds of ``recovery`` from an unlearned model; ``original`` [d] was before it."""
+    history, number = state.history, state.request
+    before = history.final
+    clients.ledger.moment = Moment("recover", number, 1)
+    recovered = recovery.recover(before, original, state.round, clients)
     for count, (updates, weights) in enumerate(recovered, start=1):
         done = Round.of(state.round + count, before, updates)
         history = history.then(done, weights, needs)

@@ -55,11 +55,14 @@ def finished(tmp_path):
     folder = tmp_path / "run"
     at = [Moment("train", 0, 1), *(Moment("unlearn", n, 1) for n in (1, 2))]
     with RunFolder(folder) as written:
-        first, second = Charge(at[0], 0, 100, 40, 10, 1.0), Charge(at[0], 0, 100, 100, 50, 5.0)
+        first, second = (
+            Charge(at[0], 0, 100, 40, 10, 1.0, 10),
+            Charge(at[0], 0, 100, 100, 50, 5.0, 10),
+        )
         written.charges(0, "shared", [first, second])
         for moment in at[1:]:
-            written.charges(0, "retrain", [Charge(moment, 1, 5000, 5000, 600, 60.0)])
-            written.charges(0, "finetune", [Charge(moment, 1, 500, 500, 60, 6.0)])
+            written.charges(0, "retrain", [Charge(moment, 1, 5000, 5000, 600, 60.0, 20)])
+            written.charges(0, "finetune", [Charge(moment, 1, 500, 500, 60, 6.0, 20)])
         written.clients(0, ["a"], np.array([[10], [20]]), np.array([[1], [1]]))
         written.summary(
             [

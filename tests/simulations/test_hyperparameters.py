@@ -258,7 +258,7 @@ def test_comments_are_written_beside_the_keys_of_a_class_only():
 def test_keys_have_their_paths_in_lists_and_below_other_keys():
     text = (CONF / "evaluators" / "full.yaml").read_text()
     found = {key.path: key.value for key in keys(text)}
-    assert found["final[2].work.optimizer.momentum"] == "0.0"
+    assert found["final[3].work.optimizer.momentum"] == "0.0"
     assert found["final[2].work"] == ""
     assert "defaults" not in found
 
