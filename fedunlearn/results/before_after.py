@@ -12,10 +12,12 @@ def ends(rows: pd.DataFrame, case: Sequence[str]) -> pd.DataFrame:
     """Return the values ``before`` the request and ``after`` unlearning and recovery.
 
     ``rows`` are rows of metrics.csv, ``case`` the columns that tell one deletion and metric from
-    another; they are the index of what is returned. Training does not count.
+    another; they are the index of what is returned. Training does not count. A value that is no
+    number stays none.
     """
     serving = rows[rows["phase"].isin(PHASES)]
     ordered = serving.assign(stage=serving["phase"].map(PHASES.index))
     ordered = ordered.sort_values(["stage", "round"], kind="stable")
-    values = ordered.groupby(list(case), sort=False)["value"]
-    return pd.DataFrame({"before": values.first(), "after": values.last()})
+    each = ordered.groupby(list(case), sort=False)  # whose first() would pass over nan
+    first, last = (rows.set_index(list(case))["value"] for rows in (each.head(1), each.tail(1)))
+    return pd.DataFrame({"before": first, "after": last.reindex(first.index)})

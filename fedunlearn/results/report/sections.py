@@ -30,6 +30,7 @@ from fedunlearn.results.report.charts.forgetting_curves import against_rounds
 from fedunlearn.results.report.charts.tradeoffs import EPOCHS, SENT, UTILITY, against
 from fedunlearn.results.report.evidence import Evidence
 from fedunlearn.results.report.picks import picks
+from fedunlearn.results.report.reduced import reduced
 from fedunlearn.results.report.spans import spans
 from fedunlearn.results.report.standings import everything, in_rank, standings
 from fedunlearn.results.report.streamed import streamed
@@ -263,6 +264,9 @@ def _others(evidence: Evidence, controls: Controls, order: list[str]) -> list[Se
     stream = streamed(run, evidence.answers)
     return [
         Section("stream", "The stream", tables=stream) if stream else None,
+        Section("reductions", "Before and after", tables=reduced(run, order), folded=True)
+        if order
+        else None,
         Section(
             "store",
             "The store's growth",

@@ -70,8 +70,8 @@ def test_the_page_answers_first_and_has_every_section_in_order(written):
     page = Page(written[0].read_text())
     sections = [name.removeprefix("section-") for name in page.ids if name.startswith("section-")]
     assert sections == [
-        *("rounds", "tradeoffs", "harm", "layers", "attacks", "store", "time", "timeline"),
-        *("labels", "strategies", "settings"),
+        *("rounds", "tradeoffs", "harm", "layers", "attacks", "reductions", "store", "time"),
+        *("timeline", "labels", "strategies", "settings"),
     ]
     assert page.ids.index("answer") < page.ids.index("section-rounds")
     assert len(page.ids) == len(set(page.ids))

@@ -3,10 +3,11 @@ from dataclasses import replace
 import pandas as pd
 import pytest
 
-from fedunlearn.results import MINUS_SIGN
+from fedunlearn.results import MINUS_SIGN, load, reductions
 from fedunlearn.results.report.cells import NO_NUMBER, Cell, Table, measure, number, with_best
 from fedunlearn.results.report.latex import PAGE, document, escape, latex
 from fedunlearn.results.report.markdown import markdown
+from fedunlearn.results.report.reduced import reduced
 from fedunlearn.results.report.standings import everything, in_rank, standings
 from tests.support.report_tables import summary, verdicts
 
@@ -195,3 +196,20 @@ def test_markdown_escapes_and_keeps_cells_apart():
         "",
         r"*note\_*",
     ]
+
+
+def test_before_and_after_stand_side_by_side_in_two_tables(two_requests):
+    run = load(two_requests)
+    order = ["none", "federaser"]
+    gone, kept, *later = reduced(run, order)
+    assert (gone.name, kept.name) == ("forgotten-1", "kept-1")
+    assert [table.name for table in later] == ["forgotten-2", "kept-2"]
+    assert [row[0].text for row in gone.rows] == ["retrain", *order]
+    assert "Test accuracy (%)" in kept.headings
+    assert not set(gone.headings[1:]) & set(kept.headings[1:])
+    found = reductions(run.metrics).set_index(["request", "strategy", "metric"])
+    row = found.loc[(1, "federaser", "test_accuracy")]
+    before, after = (number(100 * row[end], 1) for end in ("before", "after"))
+    fell = number(row["reduction"], 0)
+    cell = column(kept, "Test accuracy (%)")["federaser"]
+    assert cell.text == f"{before} → {after} ({fell} %)"
