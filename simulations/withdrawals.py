@@ -14,8 +14,8 @@ from fedunlearn.checks import Refused
 KEYS = {"clients", "after", "scope", "timeline", "stream", "cooperates"}
 STREAM_KEYS = {"arrivals", "policy", "busy"}
 ENTRY = (
-    "{after: round, clients: [ids]} with a scope or without, or {after: round, join: [ids]} with "
-    "a scope or others: true"
+    "{after: round, clients: [ids]} with a scope or without, {after: round, join: [ids]} with "
+    "a scope or others: true, or {after: round, cancel: [ids]}"
 )
 SCOPES = "everything, planted, {share: 0.2} or {labels: [7]}"
 POLICIES = "immediate, {every: 5}, {batch: 10} or {deadline: 3}"
@@ -74,6 +74,7 @@ class Reader:
             after = self.rounds if withdrawal.after is None else withdrawal.after
             entries = [{"after": after, "clients": value(withdrawal.clients)}]
         requests, joins = list[unlearning.Request](), list[unlearning.Join]()
+        cancels = list[unlearning.Cancel]()
         for entry in entries:
             kind = _kind(entry)
             clients = self._clients(entry[kind], kind)
@@ -81,12 +82,16 @@ class Reader:
             if kind == "clients":
                 checks.whole("withdrawal.after", entry["after"])
                 requests.append(unlearning.Request(clients, entry["after"], chosen))
+            elif kind == "cancel":
+                checks.whole("after of a cancel", entry["after"], at_least=0)
+                cancels.append(unlearning.Cancel(clients, entry["after"]))
             else:
                 others = entry.get("others", False)
                 checks.whole("after of a join", entry["after"], at_least=0)
                 checks.require("others of a join", checks.PLAIN[bool], others)
                 joins.append(unlearning.Join(clients, entry["after"], chosen, others))
-        return Timeline((*requests, *streamed), tuple(joins))
+        asked = unlearning.without_cancelled((*requests, *streamed), cancels)
+        return Timeline(asked, tuple(joins))
 
     def _stream(self, stream: Any, scope: Any) -> tuple[unlearning.Request, ...]:
         """Return the requests of a stream; none where there is no stream."""
@@ -144,7 +149,7 @@ class Reader:
 
     def _clients(self, asking: object, kind: str) -> frozenset[int]:
         """Return who an entry names."""
-        where = f"withdrawal.{'clients' if kind == 'clients' else 'timeline: join'}"
+        where = f"withdrawal.{'clients' if kind == 'clients' else f'timeline: {kind}'}"
         if asking == ALL and ALL not in self.names:
             return frozenset(range(self.clients))
         one = isinstance(asking, int) or bool(self.names and isinstance(asking, (str, float)))
@@ -184,8 +189,8 @@ class Reader:
 
 
 def _kind(entry: object) -> str:
-    """Return whether an entry of a timeline names ``clients`` who ask or who ``join``."""
-    known = {"clients": {"scope"}, "join": {"scope", "others"}}
+    """Return whether an entry names ``clients`` who ask, who ``join`` or who ``cancel``."""
+    known = {"clients": {"scope"}, "join": {"scope", "others"}, "cancel": set[str]()}
     if isinstance(entry, dict):
         for kind, further in known.items():
             if {"after", kind} <= set(entry) <= {"after", kind, *further}:

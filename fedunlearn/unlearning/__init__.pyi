@@ -34,11 +34,13 @@ from .recovery import NoRecovery as NoRecovery
 from .recovery import Plain as Plain
 from .recovery import Projected as Projected
 from .recovery import Recovery as Recovery
+from .requests import Cancel as Cancel
 from .requests import Join as Join
 from .requests import Request as Request
 from .requests import absences as absences
 from .requests import changes as changes
 from .requests import plan as plan
+from .requests import without_cancelled as without_cancelled
 from .scoped_clients import Channel as Channel
 from .scoped_clients import ScopedClients as ScopedClients
 from .scoped_clients import TrainingTask as TrainingTask

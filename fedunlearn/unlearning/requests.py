@@ -1,7 +1,7 @@
 """Who asks for what to be forgotten, who joins, and when."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from fedunlearn.checks import Refused
@@ -38,6 +38,51 @@ class Join:
     """Which of their records they bring."""
     others: bool = False
     """Whether only of those that they never held before."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cancel:
+    """Clients take back their next request: the first that is served after a later round."""
+
+    clients: frozenset[ClientId]
+    after: int
+    """From 0: before the first round."""
+
+
+def without_cancelled(
+    requests: Sequence[Request], cancels: Sequence[Cancel]
+) -> tuple[Request, ...]:
+    """Return the requests without what was taken back, in the same order.
+
+    Others who ask within the same request are served. Raises `Refused` for a client who takes back
+    what it did not ask for, or what was served before.
+    """
+    left = list(requests)
+    for cancel in cancels:
+        for client in sorted(cancel.clients):
+            later = [
+                place
+                for place, each in enumerate(left)
+                if client in each.clients and each.after > cancel.after
+            ]
+            if not later:
+                raise Refused(
+                    f"Client {client} takes back a request after round {cancel.after}, but has "
+                    "none that is served after a later round (withdrawal.timeline)."
+                )
+            place = min(later, key=lambda place: left[place].after)
+            left[place] = _without(left[place], client)
+    return tuple(each for each, before in zip(left, requests, strict=True) if _stands(each, before))
+
+
+def _without(request: Request, client: ClientId) -> Request:
+    arrived = tuple((who, when) for who, when in request.arrived if who != client)
+    return replace(request, clients=request.clients - {client}, arrived=arrived)
+
+
+def _stands(request: Request, before: Request) -> bool:
+    """Whether a request is still one: not where all of its clients took it back."""
+    return bool(request.clients) or not before.clients
 
 
 def plan(
