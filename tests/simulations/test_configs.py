@@ -54,7 +54,7 @@ def defaults():
 
 
 @pytest.mark.parametrize("choice", GROUPS, ids=str)
-def test_every_choice_makes_an_experiment(conf, defaults, choice):
+def test_every_choice_makes_an_experiment(conf, defaults, choice, tmp_path):
     group = str(choice.parent)
     if choice == Path("logger/wandb"):
         pytest.importorskip("wandb")
@@ -82,6 +82,9 @@ def test_every_choice_makes_an_experiment(conf, defaults, choice):
                 cfg.dataset = {"_target_": "tests.support.record_kinds.Synthetic"}
     if choice.name in ("parquet", "imagefolder"):
         cfg.dataset.root = "somewhere"
+    if choice == Path("withdrawal/trace"):
+        cfg.withdrawal.stream.arrivals.path = str(tmp_path / "trace.csv")
+        (tmp_path / "trace.csv").write_text("round,client\n3,1\n")
     made = configured.experiment(cfg, {"tried": cfg.strategy})
     assert made.branches["tried"] == configured.build("strategy", cfg.strategy)
 
