@@ -50,3 +50,5 @@ from .tables import CsvTable as CsvTable
 from .tables import ParquetTable as ParquetTable
 from .triggers import Blended as Blended
 from .triggers import Stripes as Stripes
+from .wrong_labels import FlippedGroup as FlippedGroup
+from .wrong_labels import RotatedLabels as RotatedLabels

@@ -14,6 +14,7 @@ from .earlier import Earlier as Earlier
 from .exposure import Exposure as Exposure
 from .fitted_epsilon import fitted_epsilons as fitted_epsilons
 from .forgetting import Forgetting as Forgetting
+from .group_deficit import GroupDeficit as GroupDeficit
 from .membership import Membership as Membership
 from .per_client import PerClient as PerClient
 from .relearn import Relearning as Relearning

@@ -131,6 +131,21 @@ METRIC_CARDS = (
         remembered="lower",
     ),
     Card(
+        name="group_deficit",
+        label="Accuracy that the wronged group lacks",
+        better="retrained",
+        lower_bound=-1,
+        upper_bound=1,
+        meaning="Test accuracy minus that on the test records of the group whose labels were "
+        "flipped.",
+        percent=True,
+        about_leavers=True,
+        remembered="higher",
+        chief=True,
+        panel=True,
+        heading="Group\nlacks %",
+    ),
+    Card(
         name="membership_auc",
         label="Membership AUC",
         better="retrained",

@@ -42,7 +42,7 @@ DEFAULT, FULL = (
     Path(conf.__file__).parent / "evaluators" / f"{name}.yaml" for name in ("default", "full")
 )
 COSTS = ["bytes_down", "bytes_up", "client_epochs", "samples", "rounds", "seconds", "store_bytes"]
-NAMES = ("test", "forget", "forget_clean", "forget_heldout", "triggered", "retained/1")
+NAMES = ("test", "forget", "forget_clean", "forget_heldout", "triggered", "group", "retained/1")
 
 
 def _measure(model, retrained):
