@@ -1,5 +1,6 @@
 """How much worse a group of people is served than everybody."""
 
+import math
 from dataclasses import dataclass
 
 from fedunlearn.evaluators.scores import accuracy
@@ -19,9 +20,11 @@ class GroupDeficit:
     """
 
     def __call__(self, model: Snapshot, retrained: Snapshot | None) -> dict[str, float]:
-        """Return the difference, or nothing where no group is named."""
+        """Return the difference, nan for a diverged model; nothing where no group is named."""
         if not (model.sets.get(GROUP) and model.sets.get("test")):
             return {}
+        if not bool(model.logits(GROUP).isfinite().all()):
+            return {"group_deficit": math.nan}  # who serves nobody would wrong no group
         everybody, group = (
             accuracy(model.logits(name), model.labels(name)) for name in ("test", GROUP)
         )
