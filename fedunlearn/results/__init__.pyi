@@ -70,7 +70,7 @@ from .metric_cards import overall as overall
 from .multirun_table import printed_runs as printed_runs
 from .normalised_distances import normalised as normalised
 from .power import decidable as decidable
-from .reductions import reductions as reductions
+from .reduction_table import reductions as reductions
 from .references import as_one_reference as as_one_reference
 from .references import further_references as further_references
 from .references import gaps as gaps
