@@ -188,10 +188,13 @@ def _mark_request(axes: Axes, told: str) -> None:
     """Draw the moment of the request and say what it is below the axis."""
     axes.axvline(0, color=GREY_COLOUR, linewidth=0.8)
     beside = len(told) > SHORT
-    axes.annotate(
+    note = axes.annotate(
         told, (0, 0), (-4 * beside, -14), ("data", "axes fraction"), "offset points",
         ha="left" if beside else "center", va="top", fontsize=7,
     )  # fmt: skip
+    if beside:  # it may reach below the panel beside this one, but takes no width from it
+        note.set_in_layout(False)
+        axes.set_xlabel(" ", labelpad=2)
 
 
 def _retrained(summary: pd.DataFrame, bands: Mapping[str, Band]) -> str:

@@ -143,11 +143,27 @@ def test_the_legend_explains_recovery_seeds_and_shading_only_where_they_are(of_s
 
 
 @pytest.mark.parametrize(
-    ("clients", "sentence"), [("0", "client 0 leaves"), ("1+3", "clients 1 and 3 leave")]
+    ("clients", "scope", "sentence"),
+    [
+        ("0", "everything", "client 0 (Ann) leaves"),
+        ("1+3", "everything", "clients 1 and 3 leave"),
+        ("1", "labels=7", "client 1 has label 7 erased"),
+    ],
 )
-def test_the_request_is_marked_by_who_leaves(one, clients, sentence):
-    figure = forgetting(one.metrics, one.summary.assign(clients=clients))
+def test_the_request_is_marked_by_what_is_to_go(one, clients, scope, sentence):
+    summary = one.summary.assign(clients=clients, scope=scope)
+    figure = forgetting(one.metrics, summary, owners={0: "Ann"})
     assert texts(figure).count(sentence) == 3
+
+
+def test_a_long_request_takes_no_width_from_its_panel(one):
+    def widths(scope):
+        summary = one.summary.assign(clients="1", scope=scope)
+        figure = forgetting(one.metrics, summary)
+        figure.draw_without_rendering()
+        return [axes.get_position().width for axes in figure.axes]
+
+    assert widths("share=0.125") == pytest.approx(widths("everything"), abs=0.01)
 
 
 def test_the_band_is_that_of_all_references_and_the_legend_counts_them(seven):
