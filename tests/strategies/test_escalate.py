@@ -1,6 +1,5 @@
 """Escalation: the cheapest strategy that passes the server's test, at the cost of all tried."""
 
-import contextlib
 import io
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -286,7 +285,7 @@ class Died(BaseException):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("calls", [1, 9, 25])
+@pytest.mark.parametrize("calls", [2, 5, 8])  # in the reference, the first and the last attempt
 def test_killed_in_any_attempt_it_ends_the_same(calls, tmp_path, monkeypatch):
     experiment = replace(MARKED, strategies=MARKED.strategies, checkpoint=0)
     folders = tmp_path / "whole", tmp_path / "killed"
@@ -302,7 +301,7 @@ def test_killed_in_any_attempt_it_ends_the_same(calls, tmp_path, monkeypatch):
 
     with monkeypatch.context() as patch:
         patch.setattr(ScopedClients, "train", dying)
-        with contextlib.suppress(Died):
+        with pytest.raises(Died):
             carried_out(experiment, folders[1])
     console = Console(file=io.StringIO())
     run(experiment, (0,), folders[1], {"a": 1}, console, resume=True)
