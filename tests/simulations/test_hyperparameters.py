@@ -41,6 +41,8 @@ def parts():
             for kind in ("measures", "final"):
                 for place, part in enumerate(cfg.get(kind, ())):
                     yield f"{group}.{kind}[{place}]", settled(part)
+        elif group == "withdrawal" and cfg["stream"]:
+            yield "withdrawal.stream.arrivals", settled(cfg["stream"]["arrivals"])
         elif "_target_" in cfg:
             cfg.pop("budget", None)  # which is none of the store's
             yield group, settled(cfg)
@@ -259,7 +261,7 @@ def test_keys_have_their_paths_in_lists_and_below_other_keys():
     text = (CONF / "evaluators" / "full.yaml").read_text()
     found = {key.path: key.value for key in keys(text)}
     assert found["final[3].work.optimizer.momentum"] == "0.0"
-    assert found["final[2].work"] == ""
+    assert found["final[3].work"] == ""
     assert "defaults" not in found
 
 
