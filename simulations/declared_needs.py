@@ -13,7 +13,7 @@ from fedunlearn import history, unlearning
 from fedunlearn.experiment import compatible
 
 from . import field_ranges
-from .withdrawals import value
+from .withdrawals import fields, value
 
 AS_NEEDED: Any = SimpleNamespace(asks=lambda needs: needs)
 """Stands for the policy that keeps what strategies ask for."""
@@ -50,14 +50,14 @@ def require_compatible(cfg: DictConfig, strategies: Mapping[str, DictConfig]) ->
     """Raise `Refused` for a strategy that is not given what its source says that it needs."""
     store, withdrawal = value(cfg.history), value(cfg.withdrawal)
     for name, part in strategies.items():
-        declared = needs(value(part))
+        declared = needs(fields(part))
         if declared is None:
             continue
         if {"updates", "models"} <= store.keys() and str(store["_target_"]) in STORES:
             history.InMemory(store["updates"], store["models"]).check(name, declared)
         compatible.strategy_and_leavers(name, declared, cooperates=withdrawal["cooperates"])
         compatible.strategy_and_proxy(name, declared, cfg.proxy)
-        if withdrawal["timeline"] is None and cfg.policy.get("_target_") == POLICY:
-            after = withdrawal["after"] or cfg.training.get("rounds", 0)
+        if withdrawal["timeline"] is None and fields(cfg.policy).get("_target_") == POLICY:
+            after = withdrawal["after"] or fields(cfg.training).get("rounds", 0)
             asked = [unlearning.Request(frozenset(), after)] if isinstance(after, int) else []
             compatible.strategy_and_requests(name, declared, AS_NEEDED, asked)

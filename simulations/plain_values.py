@@ -17,7 +17,7 @@ from fedunlearn.checks import Refused
 from fedunlearn.results.certificates import private_key
 
 from . import declared_needs, field_ranges, withdrawals
-from .withdrawals import value
+from .withdrawals import fields, value
 
 PLAIN = ("figures", "resume", "overwrite", "withdrawal.cooperates")
 """Keys that are true or false, and that no field of a class checks."""
@@ -81,9 +81,10 @@ def _require_timeline(cfg: DictConfig) -> None:
 
     Only the data set knows how many clients a division by owners has, and their names.
     """
-    if cfg.partition.get("_target_") not in COUNTED:
+    partition, rounds = fields(cfg.partition), fields(cfg.training).get("rounds")
+    if partition.get("_target_") not in COUNTED:
         return
-    clients, rounds = cfg.partition.get("clients"), cfg.training.get("rounds")
+    clients = partition.get("clients")
     if checks.PLAIN[int].wrong(clients) or checks.PLAIN[int].wrong(rounds):
         return
     try:

@@ -208,6 +208,12 @@ def _numbered(client: object, names: Sequence[str], where: str) -> Any:
     return names.index(client)
 
 
+def fields(part: Any) -> dict[Any, Any]:
+    """Return a part of a configuration as a dict; empty for what is none, which others refuse."""
+    plain = value(part)
+    return plain if isinstance(plain, dict) else {}
+
+
 def value(part: Any) -> Any:
     """Return a part of a configuration as plain dicts, lists and values."""
     return OmegaConf.to_container(part, resolve=True) if OmegaConf.is_config(part) else part

@@ -146,20 +146,6 @@ METRIC_CARDS = (
         heading="Group\nlacks %",
     ),
     Card(
-        name="membership_auc",
-        label="Membership AUC",
-        better="retrained",
-        lower_bound=0,
-        upper_bound=1,
-        meaning="Chance that the leaver's trained record has a lower loss than its held-out "
-        "record.",
-        about_leavers=True,
-        remembered="higher",
-        chief=True,
-        panel=True,
-        heading="Membership\nAUC",
-    ),
-    Card(
         name="earlier_accuracy",
         label="Accuracy on records of earlier requests",
         better="retrained",
@@ -183,21 +169,18 @@ METRIC_CARDS = (
         remembered="higher",
     ),
     Card(
-        name="retained_membership_auc",
-        label="Membership AUC of remaining clients",
+        name="membership_auc",
+        label="Membership AUC",
         better="retrained",
         lower_bound=0,
         upper_bound=1,
-        meaning="Chance that a record of a remaining client has a lower loss than one it holds "
-        "out, averaged over clients.",
-    ),
-    Card(
-        name="exposed_membership_auc",
-        label="Membership AUC of the most exposed who remain",
-        better="retrained",
-        lower_bound=0,
-        upper_bound=1,
-        meaning="The same of those who were exposed most before the request.",
+        meaning="Chance that the leaver's trained record has a lower loss than its held-out "
+        "record.",
+        about_leavers=True,
+        remembered="higher",
+        chief=True,
+        panel=True,
+        heading="Membership\nAUC",
     ),
     Card(
         name="weight_distance",
@@ -317,6 +300,23 @@ METRIC_CARDS = (
         "averaged over the clients who remain.",
         compares=True,
         distance=True,
+    ),
+    Card(
+        name="retained_membership_auc",
+        label="Membership AUC of remaining clients",
+        better="retrained",
+        lower_bound=0,
+        upper_bound=1,
+        meaning="Chance that a record of a remaining client has a lower loss than one it holds "
+        "out, averaged over clients.",
+    ),
+    Card(
+        name="exposed_membership_auc",
+        label="Membership AUC of the most exposed who remain",
+        better="retrained",
+        lower_bound=0,
+        upper_bound=1,
+        meaning="The same of those who were exposed most before the request.",
     ),
     Card(
         name="forget_cka",

@@ -43,6 +43,7 @@ DEFAULT, FULL = (
 )
 COSTS = ["bytes_down", "bytes_up", "client_epochs", "samples", "rounds", "seconds", "store_bytes"]
 NAMES = ("test", "forget", "forget_clean", "forget_heldout", "triggered", "group", "retained/1")
+EARLIER = ("earlier/1", "earlier_triggered/1")
 
 
 def _measure(model, retrained):
@@ -64,14 +65,16 @@ def _built(measure):
 @cache
 def _measured(weights, batch_size=1000):
     network = Network(Mlp(hidden=(8,)), (1, 1, CLASSES), CLASSES)
-    sets = {name: randomly(60, seed=i) for i, name in enumerate(NAMES)}
+    sets = {name: randomly(60, seed=i) for i, name in enumerate(NAMES + EARLIER)}
     forget = sets["forget"].inputs
     sets["forget"] = Records(forget, forget.flatten(1).argmax(dim=1))  # what can be learnt anew
     original, model, retrained = (
         Snapshot(network, chosen(network), sets, network.initial(0), batch_size)
         for chosen in (_trained(sets["forget"]), weights, _net(1))
     )
-    model = replace(model, original=original)
+    further = {"members/1": randomly(60, seed=len(sets))}
+    original = replace(original, further=further)
+    model = replace(model, original=original, further=further)
     return _measure(model, retrained)
 
 

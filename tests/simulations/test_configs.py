@@ -455,3 +455,15 @@ def test_the_objective_is_the_sum_of_sizes_in_the_last_row():
         withdraw.objective(["c_gap"], summary)
     assert pd.isna(withdraw.objective(["a_gap"], summary.iloc[:0]))
     assert pd.isna(withdraw.objective(["forget_accuracy_gap"], summary))  # nobody left
+
+
+@pytest.mark.parametrize(
+    "group", ["partition", "training", "policy", "strategy", "planting", "model"]
+)
+@pytest.mark.parametrize("nasty", [None, 3, "text", [1], True])
+def test_a_group_that_is_no_part_is_a_sentence(conf, group, nasty):
+    cfg = composed("strategy=federaser")
+    with open_dict(cfg):
+        cfg[group] = nasty
+    with pytest.raises(Refused, match=group):
+        configured.experiment(cfg, {"federaser": cfg.strategy})

@@ -135,10 +135,10 @@ def _device(name: str) -> str:
     try:
         device = torch.device(name)
     except (RuntimeError, TypeError):
-        raise Refused(f"engine.device={name} is no device; try cpu, cuda or cuda:1.") from None
+        raise Refused(f"engine.device={checks.short(name)} is no device; try cpu, cuda or cuda:1.") from None
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         raise Refused(
-            f"engine.device={name} is not there: torch sees {torch.cuda.device_count()} GPUs. "
+            f"engine.device={checks.short(name)} is not there: torch sees {torch.cuda.device_count()} GPUs. "
             "Set engine.device=cpu, or leave it out."
         )
     try:
@@ -147,7 +147,7 @@ def _device(name: str) -> str:
         computed = False
     if not computed or (device.type == "cpu" and device.index):
         raise Refused(
-            f"engine.device={name} exists in name only: torch cannot compute there on this "
+            f"engine.device={checks.short(name)} exists in name only: torch cannot compute there on this "
             "machine. Set engine.device=cpu, or leave it out."
         )
     return name
