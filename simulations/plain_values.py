@@ -81,10 +81,12 @@ def _require_timeline(cfg: DictConfig) -> None:
 
     Only the data set knows how many clients a division by owners has, and their names.
     """
-    partition, rounds = fields(cfg.partition), fields(cfg.training).get("rounds")
+    partition, training = fields(cfg.partition), fields(cfg.training)
     if partition.get("_target_") not in COUNTED:
         return
-    clients = partition.get("clients")
+    clients, rounds = partition.get("clients"), training.get("rounds")
+    if not isinstance(clients, int) or not isinstance(rounds, int):
+        return
     if checks.PLAIN[int].wrong(clients) or checks.PLAIN[int].wrong(rounds):
         return
     try:

@@ -304,7 +304,7 @@ METRIC_CARDS = (
     Card(
         name="retained_membership_auc",
         label="Membership AUC of remaining clients",
-        better="retrained",
+        better="lower",
         lower_bound=0,
         upper_bound=1,
         meaning="Chance that a record of a remaining client has a lower loss than one it holds "
@@ -313,7 +313,7 @@ METRIC_CARDS = (
     Card(
         name="exposed_membership_auc",
         label="Membership AUC of the most exposed who remain",
-        better="retrained",
+        better="lower",
         lower_bound=0,
         upper_bound=1,
         meaning="The same of those who were exposed most before the request.",

@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 from hydra import compose, initialize_config_dir
 from hydra.utils import get_class
-from omegaconf import open_dict
+from omegaconf import OmegaConf, open_dict
 
 from fedunlearn import checks
 from fedunlearn.checks import Refused
@@ -176,10 +176,12 @@ def test_a_timeline_has_scopes_and_joins(conf):
         ("{after: 0, clients: [1]}", "withdrawal.after must be a whole number"),
     ],
 )
-def test_an_entry_that_cannot_be_is_a_sentence(conf, entry, sentence):
-    cfg = composed(f"withdrawal.timeline=[{entry}]")
+def test_an_entry_that_cannot_be_is_a_sentence(defaults, entry, sentence):
+    withdrawal = defaults["retrain"].withdrawal.copy()
+    with open_dict(withdrawal):
+        withdrawal.timeline = OmegaConf.create(f"[{entry}]")
     with pytest.raises(Refused, match=sentence):
-        withdrawals.Reader(5, 24).read(cfg.withdrawal)
+        withdrawals.Reader(5, 24).read(withdrawal)
 
 
 @dataclass(frozen=True)
@@ -461,8 +463,8 @@ def test_the_objective_is_the_sum_of_sizes_in_the_last_row():
     "group", ["partition", "training", "policy", "strategy", "planting", "model"]
 )
 @pytest.mark.parametrize("nasty", [None, 3, "text", [1], True])
-def test_a_group_that_is_no_part_is_a_sentence(conf, group, nasty):
-    cfg = composed("strategy=federaser")
+def test_a_group_that_is_no_part_is_a_sentence(conf, defaults, group, nasty):
+    cfg = defaults["federaser"].copy()
     with open_dict(cfg):
         cfg[group] = nasty
     with pytest.raises(Refused, match=group):

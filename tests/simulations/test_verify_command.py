@@ -13,7 +13,8 @@ LONG = "exceeds the configured thresholds of test_accuracy_gap, forget_accuracy_
 
 @pytest.mark.parametrize("width", [80, 100, 200])
 def test_a_long_verdict_folds_and_does_not_go(width):
-    made = SimpleNamespace(seed=0, request=1, who="client 0", strategy="federaser", verdict=LONG)
+    wish = SimpleNamespace(what="client 0")
+    made = SimpleNamespace(seed=0, request=1, wish=wish, strategy="federaser", verdict=LONG)
     text = io.StringIO()
     console = Console(file=text, width=width, color_system=None)
     console.print(verify.listed(SimpleNamespace(certificates=[made, made])))

@@ -224,14 +224,15 @@ class TestCosts:
     def test_the_dry_clients_charge_the_same(self, rig):
         rig.clients.statistics(rig.here.initial)
         ledger = Ledger()
-        records = {client: len(held) for client, held in enumerate(rig.here.train)}
         unlabelled = replace(rig.clients.channel.proxy, ledger=ledger)
-        dry = dry_clients(records, TRAINING, DryServerData(unlabelled, lambda proxy, work: 0.0))
+        here, idle = rig.here, DryServerData(unlabelled, lambda proxy, work: 0.0)
+        dry = dry_clients(here.train, here.holdings, TRAINING, idle)
         sums = dry.statistics(rig.here.initial)
         real = [replace(charge, seconds=0.0) for charge in rig.clients.ledger]
         assert list(ledger) == real
         history = replace(rig.course.history, statistics=sums)
-        (weights,) = STRATEGY.unlearn(Request(frozenset({1}), 2), history, None)
+        others = dry.scoped(Access(dry.ids - {1}))
+        (weights,) = STRATEGY.unlearn(Request(frozenset({1}), 2), history, others)
         assert torch.isfinite(weights).all()
 
 

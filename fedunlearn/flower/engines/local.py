@@ -132,13 +132,14 @@ def choose(network: Network, device: str) -> tuple[str, str]:
 
 def _device(name: str) -> str:
     """Return the name if torch can compute there; raise `Refused` otherwise."""
+    named = f"engine.device={checks.short(name)}"
     try:
         device = torch.device(name)
     except (RuntimeError, TypeError):
-        raise Refused(f"engine.device={checks.short(name)} is no device; try cpu, cuda or cuda:1.") from None
+        raise Refused(f"{named} is no device; try cpu, cuda or cuda:1.") from None
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         raise Refused(
-            f"engine.device={checks.short(name)} is not there: torch sees {torch.cuda.device_count()} GPUs. "
+            f"{named} is not there: torch sees {torch.cuda.device_count()} GPUs. "
             "Set engine.device=cpu, or leave it out."
         )
     try:
@@ -147,7 +148,7 @@ def _device(name: str) -> str:
         computed = False
     if not computed or (device.type == "cpu" and device.index):
         raise Refused(
-            f"engine.device={checks.short(name)} exists in name only: torch cannot compute there on this "
+            f"{named} exists in name only: torch cannot compute there on this "
             "machine. Set engine.device=cpu, or leave it out."
         )
     return name
