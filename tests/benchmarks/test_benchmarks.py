@@ -384,6 +384,7 @@ class TestScripts:
         assert len(rows) == 4
         assert "| seconds | ≤ 2 |" in capsys.readouterr().out
 
+    @pytest.mark.slow
     def test_overhead(self, here, files, capsys):
         overhead.main(["--sizes", "10", "1000", "--repetitions", "1", *files])
         rows = self.written(files)

@@ -18,6 +18,7 @@ def player(function):
     return RivalPlayer(ThisPython(), f"tests.support.rivals:{function}", WORKLOAD, {})
 
 
+@pytest.mark.slow
 def test_laps_are_answered_whatever_a_rival_prints(capfd):
     with player("noisy") as rival:
         laps = [rival.lap(rounds) for rounds in (1, 3)]
@@ -29,6 +30,7 @@ def test_laps_are_answered_whatever_a_rival_prints(capfd):
         os.kill(rival.pid, 0)
 
 
+@pytest.mark.slow
 def test_a_rival_that_fails_says_why():
     with player("failing") as rival:
         rival.lap(1)

@@ -36,6 +36,7 @@ def test_the_p_value_by_hand():
         verification_p_value(0, 3, 0, 0)
 
 
+@pytest.mark.slow
 def test_a_server_that_deleted_is_rarely_accused():
     # Exactly: over all outcomes of 40 marked and 40 plain queries at the same rate.
     hits = np.arange(41)

@@ -68,6 +68,7 @@ def test_no_message_carries_a_name(done):
     assert sum(len(part.deflate()) for part in content) > 500, "messages are looked through"
 
 
+@pytest.mark.slow
 def test_people_read_names_beside_numbers(done):
     folder, summary, _ = done
     assert read_manifest(folder)["owners"] == dict(zip("0123", NAMES, strict=True))

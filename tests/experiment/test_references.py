@@ -90,6 +90,7 @@ def test_a_further_reference_is_an_ordinary_training_with_another_seed_on_the_sa
     torch.testing.assert_close(here.network.layout.flatten(saved), expected, rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_more_references_change_nothing_but_gaps(finished, tmp_path):
     carried_out(replace(BAND, references=1), tmp_path)
     one, three = load(tmp_path), load(finished[0])
@@ -162,6 +163,7 @@ def test_a_run_killed_in_a_further_reference_goes_on(undisturbed, calls, tmp_pat
     assert [name for name in other if one[name] != other[name]] == []
 
 
+@pytest.mark.slow
 def test_references_are_shared_and_read_back_as_they_were(tmp_path, monkeypatch):
     shared = replace(BAND, cache=tmp_path / "cache", strategies={"none": Nothing()})
     carried_out(shared, tmp_path / "one", seeds=(0,))

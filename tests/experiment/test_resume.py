@@ -31,7 +31,11 @@ KILLS = int(os.environ.get("FEDUNLEARN_KILLS", "21"))
 
 
 @pytest.fixture(
-    scope="module", params=["memory", "float32", pytest.param("int8", marks=pytest.mark.slow)]
+    scope="module",
+    params=[
+        "float32",
+        *(pytest.param(kept, marks=pytest.mark.slow) for kept in ("memory", "int8")),
+    ],
 )
 def undisturbed(request, tmp_path_factory):
     """How rounds are kept, a whole run's folder, and how often clients were asked in it."""

@@ -185,6 +185,7 @@ class TestJudge:
             "inside",
         ]
 
+    @pytest.mark.slow
     def test_two_sets_of_retrained_models_are_told_apart_as_rarely_as_stated(self):
         rng = np.random.default_rng(7)
         calls = {"inside": 0, "undecided": 0}

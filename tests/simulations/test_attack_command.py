@@ -160,6 +160,7 @@ def test_a_run_that_clients_join_on_the_way_is_refused(tmp_path, monkeypatch, ca
     assert "Clients [1] join after round 1 of this run, before request 1" in err
 
 
+@pytest.mark.slow
 def test_several_runs_are_found_below_a_folder(shared, tmp_path, monkeypatch, capsys):
     for name in ("0", "1"):
         shutil.copytree(shared, tmp_path / "multirun" / name)

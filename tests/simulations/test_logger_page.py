@@ -118,6 +118,7 @@ def test_every_choice_is_on_the_page():
 
 
 @pytest.mark.skipif(find_spec("wandb") is not None, reason="Weights & Biases is installed")
+@pytest.mark.slow
 def test_what_is_not_installed_is_a_sentence_with_the_remedy(tmp_path):
     line = [sys.executable, "-m", "fedunlearn", "compare", "logger=wandb"]
     path = os.pathsep.join(sys.path)

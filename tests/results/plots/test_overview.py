@@ -96,6 +96,7 @@ def test_without_recovery_there_is_one_mark_a_row(tmp_path):
     assert legend == ["unlearned", "retrained models"]
 
 
+@pytest.mark.slow
 def test_many_strategies_get_an_overview_in_place_of_curves(tmp_path):
     run = simulated(tmp_path / "few", recovery=2)
     assert not crowded(load(run).summary)

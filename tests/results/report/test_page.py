@@ -132,6 +132,7 @@ def test_latex_prints_all_tables(written, two_requests, tmp_path):
     assert (tmp_path / "all.pdf").stat().st_size > 10_000
 
 
+@pytest.mark.slow
 def test_names_are_escaped_on_the_page_in_markdown_and_in_latex(quick, tmp_path):
     runs.ENDS[NASTY] = runs.ENDS["federaser"]
     try:
@@ -147,6 +148,7 @@ def test_names_are_escaped_on_the_page_in_markdown_and_in_latex(quick, tmp_path)
     assert r"\textless{}/script\textgreater{}\textless{}b\textgreater{}\&\_\%" in latex
 
 
+@pytest.mark.slow
 def test_one_seed_one_strategy_and_no_probe_make_a_report(quick, tmp_path):
     page, *_ = write(simulated(tmp_path, ("retrain", "federaser"), probe=""))
     text = page.read_text()
