@@ -171,9 +171,7 @@ class Reader:
             case "planted":
                 return data.PlantedRecords()
             case {"share": share, **more} if not more:
-                checks.require(
-                    "withdrawal.scope.share", checks.Number(at_least=0, at_most=1), share
-                )
+                checks.number("withdrawal.scope.share", share, at_least=0, at_most=1)
                 return data.RandomShare(share)
             case {"labels": labels, **more} if not more:
                 listed = labels if isinstance(labels, list) else [labels]

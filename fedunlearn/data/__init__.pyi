@@ -1,4 +1,5 @@
 from .arrays import NumpyFile as NumpyFile
+from .changes import FROM_THE_START as FROM_THE_START
 from .changes import Change as Change
 from .changes import Held as Held
 from .changes import erasures as erasures

@@ -7,6 +7,9 @@ from typing import Literal
 from fedunlearn.data.parts import ClientId
 from fedunlearn.data.scopes import Everything, Scope
 
+FROM_THE_START = 1
+"""The first training round: who takes part in it was there from the start."""
+
 
 @dataclass(frozen=True, slots=True)
 class Change:

@@ -75,10 +75,12 @@ class Federation:
         return self._sets(gone, Everything(), dict.fromkeys(retained))
 
     def request_sets(self, number: int) -> dict[str, Records]:
-        """Return the sets of request ``number``, from 1.
+        """Return the sets of request ``number``, from 1; of everybody where nobody ever asks.
 
         They hold what it takes, and what those keep who then take part.
         """
+        if not erasures(self.scenario.changes):
+            return self.evaluation_sets(frozenset(), frozenset(range(self.clients)))
         change = self.erasure(number)
         erased = self.holdings.erased(number)
         retained = self.holdings.present(change.after, number)
@@ -90,14 +92,14 @@ class Federation:
 
     def member_sets(self, number: int) -> dict[str, Records]:
         """Return what each who takes part after request ``number`` then trains on."""
-        after = erasures(self.scenario.changes)[number - 1].after
-        shards = self.holdings.shards(self.train, Held(after, number))
-        members = self.holdings.since(number)
-        return {f"members/{c}": shards[c] for c, first in members.items() if first <= after}
+        now = Held(self.erasure(number).after, number)
+        shards = self.holdings.shards(self.train, now)
+        present = sorted(self.holdings.present(now.round, number))
+        return {f"members/{client}": shards[client] for client in present}
 
     def _earlier_sets(self, number: int, now: Held) -> dict[str, Records]:
         """Return what request ``number`` took and nobody holds ``now``, and its probes."""
-        scope = erasures(self.scenario.changes)[number - 1].scope
+        scope = self.erasure(number).scope
         gone = {c: m & ~self.holdings.mask(c, now) for c, m in self.holdings.erased(number).items()}
         gone = {c: mask for c, mask in gone.items() if bool(mask.any())}
         if not gone:
@@ -232,9 +234,11 @@ def checked_federation(scenario: Scenario) -> Federation:
     """
     _check_values(scenario.dataset)
     here = build_federation(scenario)
-    here.evaluation_sets(frozenset(scenario.leavers), frozenset())
-    for number in range(1, len(erasures(scenario.changes)) + 1):
+    requests = range(1, len(erasures(scenario.changes)) + 1)
+    for number in requests:
         here.request_sets(number)
+    if not requests:
+        here.evaluation_sets(frozenset(scenario.leavers), frozenset())
     return here
 
 

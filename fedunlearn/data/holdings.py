@@ -9,12 +9,9 @@ import torch
 from torch import Tensor
 
 from fedunlearn.checks import Refused
-from fedunlearn.data.changes import Change, Held, erasures
+from fedunlearn.data.changes import FROM_THE_START, Change, Held, erasures
 from fedunlearn.data.dataset import Records, Shards
 from fedunlearn.data.parts import ClientId
-
-FROM_THE_START = 1
-"""The first round."""
 
 
 @dataclass(frozen=True)
@@ -171,8 +168,8 @@ class Holdings:
 
     def stage(self, held: Held) -> Held:
         """Return ``held`` with the earliest round in which clients hold the same."""
-        begun = (s.since for one in self.touched.values() for s in one.stays)
-        return replace(held, round=max((b for b in begun if b <= held.round), default=0))
+        begun = (first for first in self._begun if first <= held.round)
+        return replace(held, round=max(begun, default=0))
 
     def _require_somebody(self) -> None:
         if not any(first <= FROM_THE_START for first in self.since(0).values()):
@@ -186,6 +183,11 @@ class Holdings:
                     f"After round {erasure.after} nobody would remain. Let fewer clients leave, or "
                     "raise partition.clients."
                 )
+
+    @cached_property
+    def _begun(self) -> frozenset[int]:
+        """The rounds from which on somebody holds more: every message asks for them."""
+        return frozenset(s.since for one in self.touched.values() for s in one.stays)
 
     @cached_property
     def _erasures(self) -> tuple[Change, ...]:

@@ -39,9 +39,9 @@ class Snapshot:
     """Applies the net to batches: the built-in ``map``, or that of a pool of threads."""
     original: "Snapshot | None" = None
     """The model before the request; None where that is not known."""
-    further: Mapping[str, Records] = field(default_factory=dict)
-    """Large sets that only some evaluators look at: ``members/<k>``, what a remaining client k
-    trains on."""
+    further: Callable[[], Mapping[str, Records]] = dict
+    """Returns large sets that only some evaluators look at: ``members/<k>``, what a remaining
+    client k trains on."""
     _logits: dict[str, Tensor] = field(default_factory=dict, repr=False)
     _kept: dict[Hashable, Any] = field(default_factory=dict, repr=False)
 
@@ -69,7 +69,7 @@ class Snapshot:
         At most so many records of a set are looked at, drawn alike for every model.
         """
         device = next(iter(self.sets.values())).labels.device
-        sets = {n: _sampled(held, most).to(device) for n, held in self.further.items() if held}
+        sets = {n: _sampled(held, most).to(device) for n, held in self.further().items() if held}
         if not sets:
             return {}
         images = [records.inputs for records in sets.values()]

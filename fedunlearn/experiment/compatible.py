@@ -5,7 +5,7 @@ Each rule raises `Refused` with a sentence that names both settings and the reme
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from typing import TYPE_CHECKING
 
@@ -183,29 +183,23 @@ def singles(name: str, strategy: UnlearningStrategy) -> Iterator[tuple[str, Unle
 
 
 def _held(part: object) -> Iterator[object]:
-    """Yield ``part``, if it is a dataclass, and all that it is made of."""
+    """Yield ``part``, if it is a dataclass, and all that it, or each of many, is made of."""
     if isinstance(part, tuple):
-        for each in part:
-            yield from _held(each)
-    if is_dataclass(part) and not isinstance(part, type):
+        inside: Iterable[object] = part
+    elif isinstance(part, Mapping):
+        inside = part.values()
+    elif is_dataclass(part) and not isinstance(part, type):
         yield part
-        for field in fields(part):
-            yield from _held(getattr(part, field.name))
+        inside = (getattr(part, field.name) for field in fields(part))
+    else:
+        return
+    for each in inside:
+        yield from _held(each)
 
 
 def _works(part: object) -> Iterator[LocalWork]:
     """Yield all work that is asked of anybody in a training, a strategy, a recovery or many."""
-    if isinstance(part, local.LocalWork):
-        yield part
-    elif isinstance(part, Mapping):
-        for value in part.values():
-            yield from _works(value)
-    elif isinstance(part, tuple):
-        for value in part:
-            yield from _works(value)
-    elif is_dataclass(part) and not isinstance(part, type):
-        for each in fields(part):
-            yield from _works(getattr(part, each.name))
+    return (each for each in _held(part) if isinstance(each, local.LocalWork))
 
 
 def strategies_and_references(

@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from concurrent.futures import Executor
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -44,8 +45,6 @@ class Measuring:
     """The metrics of the reference at the end of each request."""
     sets: dict[int, dict[str, Records]] = field(default_factory=dict)
     """The records that models are measured on for each request, on the device that measures."""
-    further: dict[int, dict[str, Records]] = field(default_factory=dict)
-    """Likewise the sets that only some evaluators look at, where the data set lies."""
     originals: dict[int, Snapshot] = field(default_factory=dict)
     """The model before each request: that of the first is the same for every strategy."""
 
@@ -161,29 +160,17 @@ class Measuring:
             batch_size=self.experiment.evaluation.batch_size,
             each=self.pool.map,
             original=original,
-            further=self._further(number),
+            further=partial(self.federation.member_sets, number),
         )
         if step.moment.phase == "unlearn" and step.moment.round == 0:
             snapshot = replace(snapshot, original=snapshot)
             self.originals[number] = snapshot
         return snapshot
 
-    def _further(self, number: int) -> dict[str, Records]:
-        """Return the large sets of a request that only some evaluators look at."""
-        if not self.experiment.requests:
-            return {}
-        if number not in self.further:
-            self.further[number] = self.federation.member_sets(number)
-        return self.further[number]
-
     def _sets(self, number: int) -> dict[str, Records]:
         """Return the records that models are measured on for a request, from 1."""
         if number not in self.sets:
-            sets = (
-                self.federation.request_sets(number)
-                if self.experiment.requests
-                else self.federation.evaluation_sets(set(), set(range(self.federation.clients)))
-            )
+            sets = self.federation.request_sets(number)
             device = torch.device(self.experiment.engine.device)
             self.sets[number] = {name: records.to(device) for name, records in sets.items()}
         return self.sets[number]

@@ -8,7 +8,7 @@ from flwr.app import ConfigRecord, ConfigRecordValues, Message, RecordDict
 from torch import Tensor
 
 from fedunlearn.checks import Refused
-from fedunlearn.data import ClientId
+from fedunlearn.data import FROM_THE_START, ClientId
 from fedunlearn.flower.arrays import SUMS, WEIGHTS, differences, pack, payload
 from fedunlearn.flower.identity import Connection
 from fedunlearn.flower.messages import encode
@@ -30,9 +30,6 @@ from fedunlearn.unlearning import (
     corrected_rounds,
     run_rounds,
 )
-
-FROM_THE_START = 1
-"""The round of whose members statistics are."""
 
 ADVICE = "lower the learning rate, or clip gradients by training.work.clip_norm"
 

@@ -6,7 +6,7 @@ from typing import Protocol, Self
 
 from torch import Tensor
 
-from fedunlearn.data import ClientId, Everything, Scope
+from fedunlearn.data import FROM_THE_START, ClientId, Everything, Scope
 from fedunlearn.history import History, Needs, Round
 from fedunlearn.models import Vector
 from fedunlearn.unlearning.ledger import Ledger, Moment
@@ -52,7 +52,7 @@ class FederationState:
 
     def with_members(self, members: Mapping[ClientId, int]) -> "FederationState":
         """Let ``members`` take part, each from a round on."""
-        late = {client: first for client, first in members.items() if first > 1}
+        late = {c: first for c, first in members.items() if first > FROM_THE_START}
         return replace(self, present=frozenset(members), since=late)
 
 
@@ -121,7 +121,7 @@ def forget(
     if not request.clients:
         return state
     if members is None:
-        members = {c: state.since.get(c, 1) for c in state.present - request.clients}
+        members = {c: state.since.get(c, FROM_THE_START) for c in state.present - request.clients}
     state = state.with_members(members)
     remaining = state.access_now()
     clients.ledger.moment = Moment("unlearn", number, 1)

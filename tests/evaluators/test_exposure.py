@@ -22,7 +22,7 @@ def area(client, scale=1.0):
 
 
 def test_both_areas_are_means_over_clients():
-    values = Exposure(share=0.3)(saying(SETS, further=MEMBERS), None)
+    values = Exposure(share=0.3)(saying(SETS, further=lambda: MEMBERS), None)
     areas = [area(client) for client in range(10)]
     assert [values[f"retained_membership_auc/{k}"] for k in range(10)] == pytest.approx(areas)
     assert values["retained_membership_auc"] == pytest.approx(sum(areas) / 10)
@@ -30,8 +30,8 @@ def test_both_areas_are_means_over_clients():
 
 
 def test_the_most_exposed_are_those_of_the_model_before():
-    before = saying(SETS, scale=1.0, further=MEMBERS)
-    after = replace(saying(SETS, scale=-1.0, further=MEMBERS), original=before)
+    before = saying(SETS, scale=1.0, further=lambda: MEMBERS)
+    after = replace(saying(SETS, scale=-1.0, further=lambda: MEMBERS), original=before)
     top = max(range(10), key=area)
     values = Exposure(share=0.1)(after, None)
     assert values["exposed_membership_auc"] == pytest.approx(area(top, scale=-1.0))
@@ -40,20 +40,20 @@ def test_the_most_exposed_are_those_of_the_model_before():
 
 def test_known_by_heart_is_one_and_nothing_told_is_a_half():
     sets = {"retained/3": hits(0, 8)}
-    known = saying(sets, further={"members/3": hits(8, 0)})
+    known = saying(sets, further=lambda: {"members/3": hits(8, 0)})
     assert Exposure()(known, None)["retained_membership_auc"] == 1
-    alike = saying(sets, further={"members/3": hits(0, 8)})
+    alike = saying(sets, further=lambda: {"members/3": hits(0, 8)})
     assert Exposure()(alike, None)["retained_membership_auc"] == 0.5
 
 
 def test_who_holds_nothing_out_does_not_count():
-    nobody = saying({"retained/1": records([], [])}, further={"members/1": hits(1, 1)})
+    nobody = saying({"retained/1": records([], [])}, further=lambda: {"members/1": hits(1, 1)})
     assert Exposure()(nobody, None) == {}
     assert Exposure()(saying({"test": hits(1, 1)}), None) == {}
 
 
 def test_only_so_many_records_are_looked_at():
-    model = saying(SETS, further=MEMBERS)
+    model = saying(SETS, further=lambda: MEMBERS)
     assert {len(labels) for _, labels in model.looked_further(7).values()} == {7}
 
 

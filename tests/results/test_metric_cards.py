@@ -72,9 +72,9 @@ def _measured(weights, batch_size=1000):
         Snapshot(network, chosen(network), sets, network.initial(0), batch_size)
         for chosen in (_trained(sets["forget"]), weights, _net(1))
     )
-    further = {"members/1": randomly(60, seed=len(sets))}
-    original = replace(original, further=further)
-    model = replace(model, original=original, further=further)
+    members = {"members/1": randomly(60, seed=len(sets))}
+    original = replace(original, further=lambda: members)
+    model = replace(model, original=original, further=lambda: members)
     return _measure(model, retrained)
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 import torch
 
 from fedunlearn import randomness
-from fedunlearn.data import ClientId, Holdings, Shards
+from fedunlearn.data import FROM_THE_START, ClientId, Holdings, Shards
 from fedunlearn.history import Encoding, Needs, Round, Updates
 from fedunlearn.local import LocalWork
 from fedunlearn.models import Vector
@@ -22,9 +22,6 @@ from fedunlearn.unlearning import (
     absent,
     cohort,
 )
-
-FROM_THE_START = 1
-"""The round of whose members statistics are."""
 
 NUDGE = 1e-3
 """Every coordinate of a made-up update: not zero, since methods divide by lengths."""

@@ -89,12 +89,7 @@ def _evaluating(
 ) -> tuple[float, float]:
     """Return the seconds in which a run measures one model, and their part for one record."""
     device = torch.device(experiment.engine.device)
-    sets = (
-        federation.request_sets(1)
-        if experiment.requests
-        else federation.evaluation_sets(set(), set(range(federation.clients)))
-    )
-    sets = {name: records.to(device) for name, records in sets.items()}
+    sets = {name: records.to(device) for name, records in federation.request_sets(1).items()}
     batch_size, times = experiment.evaluation.batch_size, list[float]()
     with pool(cores()) as threads:
         reference: Snapshot | None = None
