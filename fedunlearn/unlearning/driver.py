@@ -128,7 +128,7 @@ def forget(
     shown = state.history.select(strategy.needs, state.round)
     history = state.history.without(request.clients)
     staying = clients.scoped(replace(remaining, ids=request.clients & remaining.ids))
-    sums = _sums_anew(history, staying)
+    sums = _sums_anew(shown, staying)
     shown, history = shown.with_sums(sums), history.with_sums(sums)
 
     def redo(done: Round, after: Vector) -> None:
@@ -148,7 +148,7 @@ def forget(
 
 
 def _sums_anew(history: History, clients: DrivenClients) -> Mapping[ClientId, Tensor]:
-    """Ask who keeps a part of its records for its statistics, where there are any."""
+    """Ask who keeps a part of its records for its statistics, where a strategy is shown any."""
     anew = history.statistics is not None and clients.ids
     return clients.statistics(history.initial) if anew else {}
 

@@ -129,3 +129,14 @@ def test_the_ridge_head_of_what_is_left_is_the_one_of_those_records(tmp_path):
     assert docs_tables.strategy("ridge_head").needs == Needs(statistics=True)
     summary = carried_out(part, tmp_path).set_index("strategy")
     assert summary.loc["ridge_head", "samples"] > 0  # the client was asked once more
+
+
+def test_only_a_strategy_that_needs_sums_pays_for_asking_them_anew(tmp_path):
+    """Training gathers them once for all; what one strategy needs is no other's cost."""
+    names = ["none", "finetune", "ridge_head"]
+    request = Request(frozenset({1}), 4, RandomShare(0.4))
+    together = carried_out(asked(request, names=names), tmp_path / "all").set_index("strategy")
+    for name in names:
+        alone = carried_out(asked(request, names=[name]), tmp_path / name).set_index("strategy")
+        costs = ["bytes_down", "bytes_up", "client_epochs", "samples"]
+        assert together.loc[name, costs].equals(alone.loc[name, costs]), name
