@@ -1,4 +1,8 @@
 from . import ridge as ridge
+from .entanglement import Moments as Moments
+from .entanglement import chance_entanglement as chance_entanglement
+from .entanglement import class_entanglement_score as class_entanglement_score
+from .entanglement import entanglement_score as entanglement_score
 from .gaussian_mechanism import NOISE_MECHANISMS as NOISE_MECHANISMS
 from .gaussian_mechanism import Mechanism as Mechanism
 from .gaussian_mechanism import analytic_delta as analytic_delta
