@@ -2,6 +2,7 @@
 
 import copy
 import re
+from functools import cache
 
 import pytest
 from omegaconf import OmegaConf
@@ -22,6 +23,9 @@ VALUES = (
     *("abc", "", "auto", [], [1, 2], [0.5, "x"], [[1]], {}, {"a": 1}, {"a": "b"}),
 )
 
+ONE_A_KIND = (None, True, 0, -1, 1.5, float("nan"), "abc", [1, 2], {"a": 1})
+"""With the fast tests, as every value is another building; all of them with the slow ones."""
+
 CHANGING = ("weight_negation",)
 """Its only field is turned into a tuple before it is looked at."""
 
@@ -34,43 +38,95 @@ def said(refusing, *arguments):
     return ""
 
 
-def variants(choice):
-    """Yield the choice with each field of its classes set to each of `VALUES`."""
+@cache
+def plain(choice):
+    """The text of a choice, with what stands in other groups filled in."""
     usual = {one.path: one.value for one in reversed(settings.known_settings())}
-    text = re.sub(r"\$\{([\w.]+)\}", lambda other: usual[other[1]], choice.file.read_text())
-    whole, tried = OmegaConf.to_container(OmegaConf.create(text)), set()
-    for key in keys(text):
-        if id(key.of) in tried:
-            continue
-        tried.add(id(key.of))
-        *steps, last = key.path.replace("[", ".").replace("]", "").split(".")
-        for value in VALUES:
-            changed = place = copy.deepcopy(whole)
-            for step in steps:
-                place = place[int(step) if step.isdigit() else step]
-            place[last] = copy.deepcopy(value)
-            yield key.path, value, changed
+    return re.sub(r"\$\{([\w.]+)\}", lambda other: usual[other[1]], choice.file.read_text())
 
 
-def by_cost(choice):
-    """Let the choices with the most fields be tried with the slow tests, but for one of a kind."""
-    dear = choice.group in ("training", "devices", "evaluators") and choice.name != "fedavg"
-    marks = [pytest.mark.slow] if dear else []
-    return pytest.param(choice, marks=marks, id=f"{choice.group}={choice.name}")
+@cache
+def places(choice):
+    """Where each field of the classes of a choice stands first in it."""
+    return {id(key.of): key.path for key in reversed(list(keys(plain(choice))))}
 
 
-@pytest.mark.parametrize("choice", [by_cost(choice) for choice in CHOICES])
-def test_no_value_is_refused_that_the_class_takes_and_the_sentence_is_its_own(choice):
-    build = built_evaluation if choice.group == "evaluators" else configured.build
+@cache
+def first_choices():
+    """The smallest choice that each field stands in."""
+    by_size = sorted(CHOICES, key=lambda choice: len(places(choice)), reverse=True)
+    return {field: choice for choice in by_size for field in places(choice)}
+
+
+def node(whole, steps):
+    """The part of a configuration that some keys lead to."""
+    for step in steps:
+        whole = whole[int(step) if step.isdigit() else step]
+    return whole
+
+
+def keys_of(path):
+    return path.replace("[", ".").replace("]", "").split(".")
+
+
+def variants(whole, path, values):
+    """Yield a part with the field at ``path`` set to each of some values."""
+    *steps, last = keys_of(path)
+    for value in values:
+        changed = copy.deepcopy(whole)
+        node(changed, steps)[last] = copy.deepcopy(value)
+        changed.pop("budget", None)  # of a history; the experiment's own
+        yield value, changed
+
+
+def held_to_its_classes(choice, tried, values):
+    """Each place, part and path of a field in it is refused early as it is late, or not at all."""
     found = {"early": 0, "late": 0}
-    for path, value, part in variants(choice):
-        part.pop("budget", None)  # of a history; the experiment's own
-        early = said(field_ranges.require, choice.group, part)
-        late = said(build, choice.group, part)
-        assert early in ("", late), (path, value)
-        found["early"] += bool(early)
-        found["late"] += bool(late)
+    for where, part, path in tried:
+        build = built_evaluation if where == "evaluators" else configured.build
+        for value, changed in variants(part, path, values):
+            early = said(field_ranges.require, where, changed)
+            late = said(build, where, changed)
+            assert early in ("", late), (where, path, value)
+            found["early"] += bool(early)
+            found["late"] += bool(late)
     assert found["early"] >= 0.7 * found["late"] or choice.name in CHANGING
+
+
+def parsed(choice):
+    return OmegaConf.to_container(OmegaConf.create(plain(choice)))
+
+
+def called(choice):
+    return f"{choice.group}={choice.name}"
+
+
+@pytest.mark.parametrize("choice", CHOICES, ids=called)
+def test_no_value_is_refused_that_the_class_takes_and_the_sentence_is_its_own(choice):
+    """A class is tried by itself, where it stands in the smallest choice."""
+    tried = []
+    for field, path in places(choice).items():
+        if first_choices()[field] is choice:
+            above, _, last = path.rpartition(".")
+            where = f"{choice.group}.{above}" if above else choice.group
+            tried.append((where, node(parsed(choice), keys_of(above) if above else ()), last))
+    held_to_its_classes(choice, tried, ONE_A_KIND)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("choice", CHOICES, ids=called)
+def test_the_same_holds_for_every_value_in_a_choice_as_a_whole(choice):
+    whole = parsed(choice)
+    paths = places(choice).values()
+    held_to_its_classes(choice, [(choice.group, whole, path) for path in paths], VALUES)
+
+
+def test_a_class_within_others_is_named_by_all_keys_on_the_way():
+    (choice,) = [one for one in CHOICES if called(one) == "recovery=warm"]
+    whole = parsed(choice)
+    inner = [(choice.group, whole, path) for path in places(choice).values() if "." in path]
+    assert inner
+    held_to_its_classes(choice, inner, ONE_A_KIND)
 
 
 def built_evaluation(where, part):
