@@ -17,9 +17,10 @@ from fedunlearn.results import UNTOUCHED
 from . import configured, plain_values
 from .guard import check_command_line, sentences
 from .search_path import looked
+from .withdrawals import value
 
-INNER = "strategies"
-"""The field of a strategy that runs others."""
+INNER = ("strategies", "strategy")
+"""The fields of a strategy that runs others: a list of them, and a single one."""
 
 
 def strategies(cfg: DictConfig, chosen: str) -> dict[str, DictConfig]:
@@ -40,7 +41,7 @@ def strategies(cfg: DictConfig, chosen: str) -> dict[str, DictConfig]:
     entries = ["all"] if named == "all" else OmegaConf.to_container(named, resolve=True)
     assert isinstance(entries, list)
     configs: dict[str, DictConfig] = {}
-    single = [name for name in options if INNER not in _declared(name, _places())]
+    single = [name for name in options if not any(f in _declared(name, _places()) for f in INNER)]
     for entry in chain.from_iterable(single if one == "all" else [one] for one in entries):
         label, part = _variant(entry, {chosen: cfg.strategy})
         if label in configs:
@@ -50,23 +51,29 @@ def strategies(cfg: DictConfig, chosen: str) -> dict[str, DictConfig]:
 
 
 def spelled_out(part: DictConfig) -> DictConfig:
-    """Return a strategy with all that its list of others names, as their YAMLs say it.
+    """Return a strategy with all that it names of others, as their YAMLs say it.
 
-    Entries are those of ``strategies``, or parts with a ``_target_``; one without a list comes back
-    itself.
+    Entries are those of ``strategies``, or parts with a ``_target_``; one that names no others
+    comes back itself.
     """
-    listed = part.get(INNER)
-    entries = OmegaConf.to_container(listed, resolve=True) if OmegaConf.is_list(listed) else []
-    assert isinstance(entries, list)
-    if all(isinstance(entry, dict) and "_target_" in entry for entry in entries):
-        return part
-    inner = [
-        entry if isinstance(entry, dict) and "_target_" in entry else _variant(entry, {})[1]
-        for entry in entries
-    ]
-    merged = OmegaConf.merge(part, {INNER: inner})
-    assert isinstance(merged, DictConfig)
-    return merged
+    named = {name: value(part.get(name)) for name in INNER if part.get(name)}
+    told = {
+        name: list(map(_spelled, entry)) if isinstance(entry, list) else _spelled(entry)
+        for name, entry in named.items()
+    }
+    return part if told == named else _replaced(part, told)
+
+
+def _spelled(entry: object) -> object:
+    """Return one entry of a strategy that runs others as its YAML says it."""
+    told = isinstance(entry, dict) and "_target_" in entry
+    return entry if told else OmegaConf.to_container(_variant(entry, {})[1], resolve=True)
+
+
+def _replaced(part: DictConfig, values: Mapping[str, object]) -> DictConfig:
+    """Return ``part`` with other ``values``, none of which is merged with what stood there."""
+    kept = {name: value for name, value in part.items() if name not in values}
+    return OmegaConf.create({name: values.get(str(name), kept.get(name)) for name in part})
 
 
 def _variant(entry: object, given: Mapping[str, DictConfig]) -> tuple[str, DictConfig]:
@@ -129,7 +136,9 @@ def _name_and_fields(entry: object) -> tuple[str, Mapping[str, object]]:
 def _listed(fields: Mapping[str, object]) -> str:
     """Write fields as ``eta=20,epochs=2``; of nested ones only the innermost name."""
     parts = [
-        _listed(value) if isinstance(value, dict) else f"{name}={_one(value)}"
+        _listed(value)
+        if isinstance(value, dict) and not (name in INNER and _names_another(value))
+        else f"{name}={_one(value)}"
         for name, value in fields.items()
     ]
     return ",".join(parts).replace("/", "-")  # it names files
@@ -148,10 +157,11 @@ def _one(value: object) -> str:
 
 def _with(part: DictConfig, fields: Mapping[str, object], label: str) -> DictConfig:
     """Return ``part`` with other values for these fields; raise `Refused` for unknown ones."""
+    named = {n: v for n, v in fields.items() if n in INNER and n in part and _names_another(v)}
     strict = part.copy()
     OmegaConf.set_struct(strict, True)
     try:
-        merged = OmegaConf.merge(strict, fields)
+        merged = OmegaConf.merge(strict, {n: v for n, v in fields.items() if n not in named})
     except ConfigKeyError as error:
         raise Refused(
             f"strategies: {label} sets {error.key}, which does not exist"
@@ -160,7 +170,16 @@ def _with(part: DictConfig, fields: Mapping[str, object], label: str) -> DictCon
     except OmegaConfBaseException as error:
         raise Refused(f"strategies: {label} cannot be: {str(error).splitlines()[0]}.") from None
     assert isinstance(merged, DictConfig)
-    return merged
+    return _replaced(merged, named) if named else merged
+
+
+def _names_another(value: object) -> bool:
+    """Whether a value of a field of `INNER` names strategies; else it changes what is there."""
+    return (
+        not isinstance(value, dict)
+        or "_target_" in value
+        or not value.keys().isdisjoint(_options())
+    )
 
 
 @hydra.main(version_base="1.3", config_path="../conf", config_name="config")

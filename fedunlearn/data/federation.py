@@ -137,6 +137,22 @@ class Federation:
         marked = self._probes(told, replace(self.source.dataset, test=labelled))
         return {"labelled": self._seen(labelled), **marked}
 
+    def earlier_verification_sets(self, number: int) -> dict[str, Records]:
+        """Return those ``triggered`` sets of all who asked before request ``number``, from 1.
+
+        Whoever holds records with its trigger when the request comes is left out: a model may
+        well know that trigger.
+        """
+        labelled = Records(self.source.proxy, self.source.proxy_labels)
+        now = Held(self.erasure(number).after, number - 1)
+        asked = {c for earlier in range(1, number) for c in self.holdings.erased(earlier)}
+        away = [
+            c
+            for c in sorted(asked)
+            if not bool((self.source.planted[c] & self.holdings.mask(c, now)).any())
+        ]
+        return self._probes(away, replace(self.source.dataset, test=labelled))
+
     def _sets(
         self,
         erased: Mapping[ClientId, Tensor],

@@ -40,6 +40,7 @@ def server_data(
         ledger,
         training_seed(federation.scenario.seed, name),
         verification=federation.verification_sets,
+        earlier=federation.earlier_verification_sets,
     )
 
 

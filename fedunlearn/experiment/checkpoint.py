@@ -17,7 +17,7 @@ from fedunlearn.history import History
 from fedunlearn.results import MODELS_FOLDER, SHARED_TRAINING
 from fedunlearn.unlearning import FederationState
 
-VERSION = "5"
+VERSION = "6"
 """Of the format; a checkpoint of another one is refused."""
 
 HISTORY = "history"
@@ -47,17 +47,31 @@ class Original(NamedTuple):
     model_hash: str
 
 
+class Noted(NamedTuple):
+    """What a strategy had noted once a request was served (`history.notes`)."""
+
+    seed: int
+    strategy: str
+    request: int
+    notes: Mapping[str, float]
+
+
 @dataclass(frozen=True, slots=True)
 class Notes:
-    """What the certificates of a run need to know of all its seeds so far."""
+    """What certificates and requests.csv need to know of all seeds of a run so far."""
 
     originals: tuple[Original, ...] = ()
+    noted: tuple[Noted, ...] = ()
     erased: tuple[Mapping[str, Any], ...] = ()
     """What was removed for each seed and request, and what a search then found."""
 
     def with_original(self, original: Original) -> "Notes":
         """Add the model before one more request."""
         return replace(self, originals=(*self.originals, original))
+
+    def with_noted(self, noted: Noted) -> "Notes":
+        """Add what a strategy had noted once a request was served, if it was anything."""
+        return replace(self, noted=(*self.noted, noted)) if noted.notes else self
 
     def with_erased(self, note: Mapping[str, Any]) -> "Notes":
         """Add what was removed for one more request."""
@@ -125,6 +139,7 @@ class Checkpoint:
             "reference_values": [*state.references.values.items()],
             "summary": list(state.summary),
             "originals": list(state.notes.originals),
+            "noted": list(state.notes.noted),
             "erased": list(state.notes.erased),
             "began": state.began,
             "sizes": state.sizes,
@@ -205,6 +220,7 @@ class Loaded:
             summary=self.summary,
             notes=Notes(
                 originals=tuple(Original(*each) for each in self.plain["originals"]),
+                noted=tuple(Noted(*each) for each in self.plain["noted"]),
                 erased=tuple(self.plain["erased"]),
             ),
             began=tuple(self.plain["began"]),

@@ -55,6 +55,7 @@ class StateFiles:
             "statistics": current.history.statistics is not None,
             "window": asdict(current.history.window),
             "forgot": current.history.forgot,
+            "notes": dict(current.history.notes),
         }
         sums = (current.history.statistics or {}).items()
         tensors = {f"{STATISTICS}{client}": tensor for client, tensor in sums}
@@ -89,6 +90,7 @@ class StateFiles:
             statistics=sums if plain["statistics"] else None,
             window=Window(plain["window"]["seen"], tuple(plain["window"]["scores"])),
             forgot=plain["forgot"],
+            notes=plain["notes"],
         )
         present = frozenset(plain["present"])
         since = dict(plain["since"])

@@ -23,6 +23,7 @@ from fedunlearn.experiment.checkpoint import (
     HISTORY,
     TRAINING,
     Loaded,
+    Noted,
     Notes,
     Original,
     RunState,
@@ -181,6 +182,7 @@ class SeedRun:
         self.folder.summary(with_gaps(self.summary))
         before = model_hash(self.federation.network.layout, measured[0].step.weights)
         notes = state.notes.with_original(Original(self._seed, name, number, before))
+        notes = notes.with_noted(Noted(self._seed, name, number, current.history.notes))
         return replace(
             state,
             current=current,

@@ -34,6 +34,7 @@ from fedunlearn.results import (
     MANIFEST_FILE,
     MODELS_FOLDER,
     TABLE_FILES,
+    Case,
     answers,
     judge,
     load,
@@ -181,9 +182,9 @@ class Running:
         certificates = list(drafts(*drafted))
         verified = {each.case: each.forgotten for each in certificates}
         asked, recovery = experiment.asked, experiment.recovery.rounds
-        folder.requests(
-            request_rows(rows, asked, recovery, verified, experiment.thresholds.approves)
-        )
+        noted = {Case(*each[:3]): each.notes for each in notes.noted}
+        approves = experiment.thresholds.approves
+        folder.requests(request_rows(rows, asked, recovery, verified, approves, noted))
         issued = chain.issue(folder.path, certificates)
         if experiment.signing_key is not None and issued:
             sign(folder.path, experiment.signing_key, issued, folder.checksums)

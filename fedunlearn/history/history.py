@@ -34,6 +34,8 @@ class History(Sequence[RecordedRound]):
     """The rounds among which the policy is choosing now; those it keeps are the last ones here."""
     forgot: int = 0
     """The training round of the latest request: models sent out until then know who left."""
+    notes: Mapping[str, float] = field(default_factory=dict)
+    """What a strategy noted at earlier requests, by name."""
 
     @overload
     def __getitem__(self, index: int) -> RecordedRound: ...

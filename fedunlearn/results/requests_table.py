@@ -9,6 +9,7 @@ WORDS = {True: "yes", False: "no", None: ""}
 """What requests.csv says of a certificate's conclusion; None: it has none."""
 
 NOTHING_VERIFIED: Mapping[Case, bool | None] = {}
+NOTHING_NOTED: Mapping[Case, Mapping[str, float]] = {}
 
 
 class Asked(NamedTuple):
@@ -31,25 +32,27 @@ def request_rows(
     recovery: int,
     verified: Mapping[Case, bool | None] = NOTHING_VERIFIED,
     approves: Callable[[bool | None], bool] = lambda verified: True,
+    noted: Mapping[Case, Mapping[str, float]] = NOTHING_NOTED,
 ) -> list[dict[str, Any]]:
     """Return the rows of requests.csv, by the rows of summary.csv.
 
     ``recovery`` are the rounds of recovery after every request that changes anything. ``verified``
     is what the certificate of each case concludes, and ``approves`` says whether that suffices.
+    ``noted`` is what the strategy had noted by then.
     """
     by_request: dict[int, list[Asked]] = {}
     for one in asked:
         by_request.setdefault(one.request, []).append(one)
     rows, spent = [], dict[tuple[object, ...], int]()
     for case in summary:
-        those = by_request.get(case["request"], [])
-        rounds = int(case["rounds"])
+        those, rounds = by_request.get(case["request"], []), int(case["rounds"])
         recovered = min(rounds, recovery)
-        found = verified.get(Case(case["seed"], case["strategy"], case["request"]))
-        approved = approves(found)
+        here = Case(case["seed"], case["strategy"], case["request"])
+        found, notes = verified.get(here), noted.get(here, {})
+        approved, told = approves(found), " ".join(f"{n}={v:.6g}" for n, v in notes.items())
         for one in those:
             waited = one.served - one.arrived
-            queued = spent.get((case["seed"], case["strategy"], one.served), 0)
+            queued = spent.get((here.seed, here.strategy, one.served), 0)
             finished = one.served + queued + rounds
             rows.append(
                 {
@@ -66,9 +69,10 @@ def request_rows(
                     "verified": WORDS[found],
                     "decision": "approved" if approved else "rejected",
                     "released": finished if approved else "",
+                    "notes": told,
                 }
             )
         if those:
-            place = case["seed"], case["strategy"], those[0].served
+            place = here.seed, here.strategy, those[0].served
             spent[place] = spent.get(place, 0) + rounds
     return rows

@@ -50,6 +50,10 @@ class FederationState:
         every = self.access()
         return replace(every, ids=every.present(self.round), until=self.round)
 
+    def without(self, clients: Set[ClientId]) -> dict[ClientId, int]:
+        """Return all `present` but some, each with its first training round."""
+        return {c: self.since.get(c, FROM_THE_START) for c in self.present - clients}
+
     def with_members(self, members: Mapping[ClientId, int]) -> "FederationState":
         """Let ``members`` take part, each from a round on."""
         late = {c: first for c, first in members.items() if first > FROM_THE_START}
@@ -120,15 +124,12 @@ def forget(
     state = replace(state, request=number)
     if not request.clients:
         return state
-    if members is None:
-        members = {c: state.since.get(c, FROM_THE_START) for c in state.present - request.clients}
-    state = state.with_members(members)
+    state = state.with_members(state.without(request.clients) if members is None else members)
     remaining = state.access_now()
     clients.ledger.moment = Moment("unlearn", number, 1)
     shown = state.history.select(strategy.needs, state.round)
     history = state.history.without(request.clients)
-    staying = clients.scoped(replace(remaining, ids=request.clients & remaining.ids))
-    sums = _sums_anew(shown, staying)
+    sums = _sums_anew(shown, clients.scoped(replace(remaining, ids=remaining.ids & asking)))
     shown, history = shown.with_sums(sums), history.with_sums(sums)
 
     def redo(done: Round, after: Vector) -> None:
@@ -136,14 +137,17 @@ def forget(
         if done.number <= request.after:  # later rounds are none that were done before
             history = history.redone(done, after, needs)
 
+    notes = dict(history.notes)
     record = redo if strategy.needs.replaces else None
     access = replace(remaining, declared=strategy.needs, gone=request.clients, record=record)
-    for weights in strategy.unlearn(request, shown, clients.scoped(access)):
+    serving = clients.scoped(replace(access, note=notes.__setitem__))
+    for weights in strategy.unlearn(request, shown, serving):
         yield Step(clients.ledger.moment, weights)
         clients.ledger.moment = Moment("unlearn", number, clients.ledger.moment.round + 1)
 
-    state = replace(state, history=replace(history, final=weights, forgot=state.round))
     recovering = clients.scoped(replace(remaining, stream=number))
+    history = replace(history, final=weights, forgot=state.round, notes=notes)
+    state = replace(state, history=history)
     return (yield from _recovered(state, original, recovery, recovering, needs))
 
 

@@ -33,6 +33,8 @@ class Access:
     """Requests whose records nobody shows any more."""
     asked: int = 0
     """From 1: each shows just what this request takes; 0: all but that."""
+    note: Callable[[str, float], None] | None = None
+    """Keeps a number for requests to come; None: nothing is being served."""
 
     def present(self, round: int) -> frozenset[ClientId]:
         """Return who of `ids` takes part in training round ``round``, by its number."""

@@ -138,3 +138,9 @@ class ScopedClients:
     def rng(self, round: int) -> np.random.Generator:
         """Return the server's random numbers of an unlearning round."""
         return server_rng(self.seed, self.access.gone, round)
+
+    def note(self, name: str, value: float) -> None:
+        """Keep a number for requests to come; see `strategy.Clients.note`."""
+        if self.access.note is None:
+            raise PermissionError("Only while a request is served may anything be noted.")
+        self.access.note(name, value)

@@ -1,6 +1,7 @@
 """Unlabelled records on the server, and what a strategy may do with them."""
 
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -8,6 +9,7 @@ from torch import Tensor
 
 from fedunlearn import randomness
 from fedunlearn.checks import Refused
+from fedunlearn.data import Records
 from fedunlearn.local import LocalWork, train_locally
 from fedunlearn.models import Network, Vector, logits
 from fedunlearn.randomness import Stream
@@ -45,14 +47,23 @@ class ProxyData:
     clock: Clock = time.perf_counter
     verification: VerificationSets | None = None
     """What the server tests models on; None: nobody handed over a marker."""
+    earlier: VerificationSets | None = None
+    """The same of those who asked before a request; None: nobody did."""
 
     def verifier(self, request: int) -> ServerVerifier:
         """Return the test of who asks in a request, from 1; raise `Refused` without a marker."""
         if self.verification is None:
             raise Refused("Nobody handed a marker to the server, so it can verify nothing.")
-        device = self.inputs.device
-        sets = {name: found.to(device) for name, found in self.verification(request).items()}
-        return ServerVerifier(self.network, sets, self.ledger, self.clock)
+        sets = self._here(self.verification(request))
+
+        def earlier() -> Mapping[str, Records]:
+            return {} if self.earlier is None else self._here(self.earlier(request))
+
+        return ServerVerifier(self.network, sets, self.ledger, self.clock, earlier)
+
+    def _here(self, sets: Mapping[str, Records]) -> dict[str, Records]:
+        """Return record sets on the device that is to test."""
+        return {name: found.to(self.inputs.device) for name, found in sets.items()}
 
     def distil(self, teacher: Vector, student: Vector, work: LocalWork, *, round: int) -> Vector:
         """Train on the records and charge the server; see `ServerData.distil`."""

@@ -93,6 +93,13 @@ class Clients(Protocol):
         They are a function of the run's seed and of ``round``, apart from those of all clients.
         """
 
+    def note(self, name: str, value: float) -> None:
+        """Keep a number for requests to come, which find it in ``history.notes``.
+
+        requests.csv shows the notes after each request. Raises PermissionError unless a request
+        is being served.
+        """
+
 
 Guarantee = Literal["none", "certified", "exact"]
 """What a method's own mathematics promises: nothing, indistinguishable from retraining within a

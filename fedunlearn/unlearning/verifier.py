@@ -15,7 +15,9 @@ LABELLED = "labelled"
 
 VerificationSets = Callable[[int], Mapping[str, Records]]
 """Returns the records on which the server tests models of a request, from 1: its own as `LABELLED`,
-and for each who asks those with its trigger, labelled with what the trigger stands for."""
+and for each who asks those with its trigger, labelled with what the trigger stands for.
+
+Of earlier requests: those of each who asked before and holds none with its trigger any more."""
 
 
 class Verifier(Protocol):
@@ -28,6 +30,12 @@ class Verifier(Protocol):
         """Return how often a trigger still works on a model [d], of those who ask the largest.
 
         It is a share in [0, 1] of the server's records of other classes; low is forgotten.
+        """
+
+    def earlier_attack_success(self, weights: Vector) -> float:
+        """Return the same of those who asked before; 0 where nobody did.
+
+        Who holds records with its trigger again does not count.
         """
 
     def accuracy(self, weights: Vector) -> float:
@@ -43,18 +51,26 @@ class ServerVerifier:
     """What `VerificationSets` return, on the device that is to test."""
     ledger: Ledger
     clock: Clock
+    earlier: Callable[[], Mapping[str, Records]] = dict
+    """Returns what they return of earlier requests, on the device that is to test."""
 
     def attack_success(self, weights: Vector) -> float:
         """See `Verifier.attack_success`."""
-        return max(self._right(weights, name) for name in self.sets if name != LABELLED)
+        marked = (records for name, records in self.sets.items() if name != LABELLED)
+        return max(self._right(weights, records) for records in marked)
+
+    def earlier_attack_success(self, weights: Vector) -> float:
+        """See `Verifier.earlier_attack_success`."""
+        marked = self.earlier().values()
+        return max((self._right(weights, records) for records in marked), default=0.0)
 
     def accuracy(self, weights: Vector) -> float:
         """See `Verifier.accuracy`."""
-        return self._right(weights, LABELLED)
+        return self._right(weights, self.sets[LABELLED])
 
-    def _right(self, weights: Vector, name: str) -> float:
-        """Return the share of a set's records whose label is predicted; of nan none is."""
-        started, records = self.clock(), self.sets[name]
+    def _right(self, weights: Vector, records: Records) -> float:
+        """Return the share of records whose label is predicted; of nan none is."""
+        started = self.clock()
         found = logits(self.network, weights.to(records.inputs.device), [records.inputs])
         right = _predicted(found, records.labels)
         seconds, count = self.clock() - started, len(records)

@@ -239,6 +239,26 @@ def test_a_strategy_that_runs_others_takes_their_names_variants_and_parts(conf):
         compare.spelled_out(composed("strategy=escalate", "strategy.strategies=[retran]").strategy)
 
 
+def test_a_strategy_that_wraps_one_takes_its_name_a_variant_or_its_fields(conf):
+    variant = "{budgeted: {strategy: {puf: {eta: 20}}}}"
+    listed = f"strategies=[{variant},{{budgeted: {{strategy: {{interval: 4}}}}}}]"
+    chosen = compare.strategies(composed(listed), "federaser")
+    assert list(chosen)[1:] == ["budgeted(strategy=puf(eta=20))", "budgeted(interval=4)"]
+    puf, interval = (
+        configured.build("strategy", part).strategy for part in list(chosen.values())[1:]
+    )
+    assert puf == dataclasses.replace(docs_tables.strategy("puf"), eta=20)
+    assert interval == dataclasses.replace(docs_tables.strategy("federaser"), interval=4)
+    cfg = composed("strategy=budgeted", "strategy.strategy=fedaccum")
+    spelled = compare.spelled_out(cfg.strategy)
+    made = configured.build("strategy", spelled)
+    assert made.strategy == docs_tables.strategy("fedaccum")
+    assert made.limits == docs_tables.strategy("budgeted").limits
+    assert compare.spelled_out(spelled) is spelled
+    with pytest.raises(Refused, match="strategies=retran does not exist; did you mean retrain"):
+        compare.spelled_out(composed("strategy=budgeted", "strategy.strategy=retran").strategy)
+
+
 def test_compare_takes_variants_of_a_strategy(conf):
     cfg = composed("strategies=[puf,{puf: {eta: 20}},{pga: {stop: 3, work: {epochs: 4}}}]")
     chosen = compare.strategies(cfg, "federaser")

@@ -149,6 +149,11 @@ class DryVerifier:
         self.real.attack_success(weights)
         return 1.0
 
+    def earlier_attack_success(self, weights: Vector) -> float:
+        """Charge what a test would; every trigger works again."""
+        self.real.earlier_attack_success(weights)
+        return 1.0
+
     def accuracy(self, weights: Vector) -> float:
         """Charge what a test would."""
         self.real.accuracy(weights)
