@@ -108,8 +108,8 @@ def hello(message: Message, context: Context) -> Message:
     return _player(context, seed=0)(message, context)
 
 
-@client.query("statistics")
-def statistics(message: Message, context: Context) -> Message:
+@client.query("sums")
+def sums(message: Message, context: Context) -> Message:
     """Add up over records of the federation that the message's seed belongs to."""
     return _answer(message, context)
 

@@ -9,6 +9,7 @@ import torch
 from flwr.app import Array, ArrayRecord, RecordDict
 from torch import Tensor
 
+from fedunlearn.local import Mask
 from fedunlearn.models import Vector
 
 
@@ -52,19 +53,25 @@ class TensorArray(Array):
 WEIGHTS = "weights"
 """The name of the model in a message."""
 
-SUMS = "sums"
-"""The name of sums over a client's records in a reply."""
-
 OTHER = "other"
 """The name of a second model, which some local work compares with."""
 
 
-def pack(weights: Vector, other: Vector | None = None) -> ArrayRecord:
-    """Put a model [d] into an ArrayRecord, and a second one where there is one."""
+MASK = "mask"
+"""The name of what says how far which parameters may move, as `Mask.packed`."""
+
+MOVED = "moved"
+"""The name of what may move of a model in a reply, where a mask was sent."""
+
+
+def pack(weights: Vector, other: Vector | None = None, mask: Mask | None = None) -> ArrayRecord:
+    """Put a model [d] into an ArrayRecord, with a second one and a mask where there are any."""
     record = ArrayRecord()  # given a dictionary, it would copy every array
     record[WEIGHTS] = TensorArray(weights)
     if other is not None:
         record[OTHER] = TensorArray(other)
+    if mask is not None:
+        record[MASK] = TensorArray(mask.packed)
     return record
 
 

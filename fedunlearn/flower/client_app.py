@@ -3,18 +3,20 @@
 Messages, all with plain arrays and scalars:
 
 - ``query``: the reply's ``metrics`` hold ``partition-id``, which Flower tells clients only.
-- ``query.statistics``: ``arrays/weights`` [d], ``config/seed`` and ``config/held``; the reply holds
-  ``arrays/sums``, those of `ridge.sums` on that model, and ``metrics`` as for ``train``.
-- ``train``: ``arrays/weights`` [d], for some work also ``arrays/other`` [d], and a ``config`` of
-  ``work`` (JSON), ``round``, ``seed``, ``stream`` and ``held`` (the numbers of `Held`: on which of
-  its records a client works); the reply holds ``arrays/weights`` [d] after training and
-  ``metrics`` with ``num-examples``, ``samples`` (records processed) and ``seconds``.
+- ``query.sums``: ``arrays/weights`` [d], and a ``config`` of ``query`` (JSON), ``seed`` and
+  ``held``; the reply holds ``arrays`` of the sums by name, and ``metrics`` as for ``train``.
+- ``train``: ``arrays/weights`` [d], for some work also ``arrays/other`` [d] and ``arrays/mask``;
+  a ``config`` of ``work`` (JSON), ``round``, ``seed``, ``stream`` and ``held`` (the numbers of
+  `Held`: on which of its records a client works); the reply holds ``arrays/weights`` [d] after
+  training, or ``arrays/moved``, just what a mask lets move, and ``metrics`` with ``num-examples``,
+  ``samples`` (records processed) and ``seconds``.
 """
 
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
+from typing import cast
 
 import torch
 from flwr.app import ArrayRecord, ConfigRecord, Context, Message, MetricRecord, RecordDict
@@ -23,12 +25,19 @@ from flwr.clientapp.typing import ClientAppCallable
 from torch import Tensor
 
 from fedunlearn.data import ClientId, Held, Scenario, Shards, build_federation, held_shards
-from fedunlearn.flower.arrays import OTHER, SUMS, WEIGHTS, TensorArray, unpack
+from fedunlearn.flower.arrays import MASK, MOVED, OTHER, WEIGHTS, TensorArray, unpack
 from fedunlearn.flower.identity import introduction, partition_of
 from fedunlearn.flower.messages import client_kinds, decode
-from fedunlearn.local import ChunkedTrainer, CohortWork, Halves, LocalWork, train_locally
-from fedunlearn.methods import ridge
-from fedunlearn.models import Vector
+from fedunlearn.local import (
+    ChunkedTrainer,
+    CohortWork,
+    Halves,
+    LocalWork,
+    Mask,
+    Query,
+    train_locally,
+)
+from fedunlearn.models import Network, Vector
 from fedunlearn.randomness import Entropy, Stream, entropy, generator
 
 
@@ -39,6 +48,8 @@ class Order:
     weights: Vector
     other: Vector | None
     """A second model, where the strategy sent one along."""
+    mask: Mask | None
+    """How far which parameters may move; None: any."""
     work: LocalWork
     round: int
     stream: tuple[int, int, int]
@@ -56,7 +67,9 @@ class Order:
         work = _work(str(config["work"]), client_kinds(kinds))
         seed, stream, number = (int(str(config[name])) for name in ("seed", "stream", "round"))
         other = unpack(content, OTHER) if OTHER in arrays else None
-        return cls(unpack(content), other, work, number, (seed, stream, number), held_in(config))
+        weights, stream_words = unpack(content), (seed, stream, number)
+        mask = Mask.unpacked(unpack(content, MASK), len(weights)) if MASK in arrays else None
+        return cls(weights, other, mask, work, number, stream_words, held_in(config))
 
     def seed(self, client: ClientId) -> Entropy:
         """Return what the random numbers of one client are made from."""
@@ -113,21 +126,16 @@ def build_client_app(
             order.round,
             generator(order.seed(client)),
             None if order.other is None else order.other.to(device),
+            None if order.mask is None else order.mask.to(torch.device(device)),
         )
-        weights = weights.cpu()
         seconds = time.perf_counter() - started
-        return _reply(message, weights, _metrics(len(records), samples, seconds))
+        return _trained(message, order, weights.cpu(), _metrics(len(records), samples, seconds))
 
-    @app.query("statistics")
-    def statistics(message: Message, context: Context) -> Message:
-        started = time.perf_counter()
-        weights = unpack(message.content).to(device)
-        held = held_in(message.content.config_records["config"])
-        records = held_shards(scenario, device, held)[partition_of(context)]
-        network = build_federation(scenario).network
-        total = ridge.sums(network, weights, records.inputs, records.labels).cpu()
-        metrics = _metrics(len(records), len(records), time.perf_counter() - started)
-        return _reply(message, total, metrics, SUMS)
+    @app.query("sums")
+    def sums(message: Message, context: Context) -> Message:
+        shards = partial(held_shards, scenario, device)
+        network, client = build_federation(scenario).network, partition_of(context)
+        return sum_together(network, shards, [message], [client], work_kinds)[0]
 
     return app
 
@@ -138,6 +146,18 @@ def _stay_alive(message: Message, context: Context, answer: ClientAppCallable) -
         return answer(message, context)
     except SystemExit as error:
         raise RuntimeError(f"The client's work ended in SystemExit({error.code}).") from error
+
+
+def answer_together(
+    pieces: ChunkedTrainer,
+    records_of: Callable[[Held], Shards],
+    messages: Sequence[Message],
+    clients: Sequence[ClientId],
+) -> list[Message]:
+    """Answer messages of one kind to several clients, ``train`` or ``query.sums``, as one batch."""
+    if messages[0].metadata.message_type == "train":
+        return train_together(pieces, records_of, messages, clients)
+    return sum_together(pieces.network, records_of, messages, clients)
 
 
 def train_together(
@@ -159,7 +179,7 @@ def train_together(
     other = order.other
     if other is not None and any(each.content is not messages[0].content for each in messages):
         other = torch.stack([unpack(message.content, OTHER) for message in messages])
-    cohort = CohortWork(order.weights, clients, order.work, order.round, seeds, other)
+    cohort = CohortWork(order.weights, clients, order.work, order.round, seeds, other, order.mask)
     held = pieces.over(records_of(order.held))
     matrix, processed = held.train(cohort)
     records = [len(held.shards.span(client)) for client in clients]
@@ -168,16 +188,65 @@ def train_together(
     sizes = list(zip(records, processed, strict=True))
     metrics = {key: _metrics(*key, each * key[1]) for key in set(sizes)}
     return [
-        _reply(message, weights, metrics[key])
+        _trained(message, order, weights, metrics[key])
         for message, weights, key in zip(messages, matrix.unbind(), sizes, strict=True)
     ]
+
+
+def sum_together(
+    network: Network,
+    records_of: Callable[[Held], Shards],
+    messages: Sequence[Message],
+    clients: Sequence[ClientId],
+    kinds: Iterable[type] = (),
+) -> list[Message]:
+    """Answer ``query.sums`` messages of one content for several clients, in one pass.
+
+    The time is shared out by records.
+    """
+    started = time.perf_counter()
+    content = messages[0].content
+    config = content.config_records["config"]
+    query = _query(str(config["query"]), client_kinds(kinds))
+    shards = records_of(held_in(config))
+    weights = unpack(content).to(shards.records.labels.device)
+    sums = {
+        name: total.cpu() for name, total in query.sums(network, weights, shards, clients).items()
+    }
+    records = [len(shards.span(client)) for client in clients]
+    each = (time.perf_counter() - started) / max(1, sum(records))
+    return [
+        _reply(
+            message,
+            {name: total[row] for name, total in sums.items()},
+            _metrics(held, held, each * held),
+        )
+        for row, (message, held) in enumerate(zip(messages, records, strict=True))
+    ]
+
+
+@lru_cache(maxsize=16)
+def _query(text: str, kinds: frozenset[type]) -> Query:
+    """Read what all clients are asked in the same words."""
+    query = decode(text, kinds)
+    if not callable(getattr(query, "sums", None)):
+        raise ValueError(f"A client can only be asked a Query, not {type(query).__name__}.")
+    return cast(Query, query)
 
 
 def _metrics(records: int, samples: int, seconds: float) -> MetricRecord:
     return MetricRecord({"num-examples": records, "samples": samples, "seconds": seconds})
 
 
-def _reply(message: Message, tensor: Tensor, metrics: MetricRecord, name: str = WEIGHTS) -> Message:
+def _trained(message: Message, order: Order, weights: Vector, metrics: MetricRecord) -> Message:
+    """Answer with trained ``weights`` [d], or with what may move of them."""
+    if order.mask is None:
+        return _reply(message, {WEIGHTS: weights}, metrics)
+    return _reply(message, {MOVED: order.mask.moved(weights)}, metrics)
+
+
+def _reply(message: Message, tensors: Mapping[str, Tensor], metrics: MetricRecord) -> Message:
     arrays = ArrayRecord()  # given a dictionary, it would copy every array
-    arrays[name] = TensorArray(tensor)
+    for name, tensor in tensors.items():
+        arrays[name] = TensorArray(tensor)
     return Message(RecordDict({"arrays": arrays, "metrics": metrics}), reply_to=message)

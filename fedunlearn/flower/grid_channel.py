@@ -1,6 +1,6 @@
 """Clients asked by messages over any Flower Grid; every call is charged."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import astuple, dataclass
 
 import torch
@@ -8,19 +8,19 @@ from flwr.app import ConfigRecord, ConfigRecordValues, Message, RecordDict
 from torch import Tensor
 
 from fedunlearn.checks import Refused
-from fedunlearn.data import FROM_THE_START, ClientId
-from fedunlearn.flower.arrays import SUMS, WEIGHTS, differences, pack, payload
+from fedunlearn.data import ClientId
+from fedunlearn.flower.arrays import MOVED, WEIGHTS, differences, pack, payload
 from fedunlearn.flower.identity import Connection
 from fedunlearn.flower.messages import encode
 from fedunlearn.flower.replies import NOT_FINITE, TOO_LONG, Form, Reply, Wanted, form_of, judge
 from fedunlearn.history import Updates
 from fedunlearn.local import LocalWork
-from fedunlearn.methods import ridge
 from fedunlearn.models import Vector
 from fedunlearn.unlearning import (
     Access,
     ClientFailed,
     ProxyData,
+    QueryTask,
     ScopedClients,
     ServerVerifier,
     Training,
@@ -82,12 +82,14 @@ class GridChannel:
                 f"Training diverged before round {number}: the global model is not finite. The "
                 f"server's step (training.server) made it so; {ADVICE}."
             )
-        wanted = Wanted({WEIGHTS: form_of(weights)}, work=True, diverging=not ordinary)
+        form = form_of(weights if task.mask is None else task.mask.moved(weights))
+        name = WEIGHTS if task.mask is None else MOVED
+        wanted = Wanted({name: form}, work=True, diverging=not ordinary)
         when = f"If training diverged: round {number}, with a learning rate of {rate}; {ADVICE}."
         replies = self._exchange(asking, contents, clients, "train", wanted, when)
         if not replies:
             return Updates((), weights.new_empty(0, len(weights)), torch.empty(0).long())
-        deltas = differences([reply.arrays[WEIGHTS] for reply in replies.values()], weights)
+        deltas = _deltas([reply.arrays[name] for reply in replies.values()], task)
         examples = [reply.examples for reply in replies.values()]
         return Updates(tuple(replies), deltas, torch.tensor(examples))
 
@@ -101,17 +103,33 @@ class GridChannel:
         how = training.correction, training.server
         return corrected_rounds(asking, *how, weights, first, last, work)
 
-    def statistics(self, asking: ScopedClients, weights: Vector) -> dict[ClientId, Tensor]:
-        """Ask everybody for sums over their records; see `strategy.Clients.statistics`."""
-        head = self.proxy.network.head  # a model without one is refused before anybody works
-        held = asking.access.held(FROM_THE_START)
-        config = ConfigRecord({"seed": asking.seed, "held": [*astuple(held)]})
-        content = RecordDict({"arrays": pack(weights), "config": config})
-        wanted = Wanted({SUMS: Form(head.sums, "float64")}, work=True, fault=_no_sum)
-        asked = tuple(sorted(asking.access.present(FROM_THE_START)))
-        contents = [content] * len(asked)
-        replies = self._exchange(asking, contents, asked, "query.statistics", wanted)
-        return {client: reply.arrays[SUMS] for client, reply in replies.items()}
+    def query(self, asking: ScopedClients, task: QueryTask) -> dict[ClientId, Mapping[str, Tensor]]:
+        """Ask clients for sums over their records; see `strategy.Clients.query`."""
+        # A model of which it cannot be asked is refused before anybody works.
+        forms = task.query.forms(self.proxy.network)
+        if not task.who:
+            return {}
+        config: dict[str, ConfigRecordValues] = {
+            "query": encode(task.query),
+            "seed": asking.seed,
+            "held": [*astuple(asking.access.held(task.round))],
+        }
+        content = RecordDict({"arrays": pack(task.weights), "config": ConfigRecord(config)})
+
+        def fault(reply: Reply) -> str:
+            wrong = task.query.fault(reply.arrays, reply.examples)
+            kind = type(task.query).__name__
+            return f"its {kind} are no sums over its records: {wrong}" if wrong else ""
+
+        wanted = Wanted(
+            {name: Form(*form) for name, form in forms.items()},
+            work=True,
+            diverging=asking.ledger.moment.phase != "train",
+            fault=fault,
+        )
+        contents = [content] * len(task.who)
+        replies = self._exchange(asking, contents, task.who, "query.sums", wanted)
+        return {client: reply.arrays for client, reply in replies.items()}
 
     def _contents(
         self, task: TrainingTask, clients: Sequence[ClientId], config: ConfigRecord
@@ -119,10 +137,11 @@ class GridChannel:
         """Return what each client is sent: one content for all, unless each has its own model."""
         other = task.other
         if not callable(other) or isinstance(other, Tensor):
-            shared = RecordDict({"arrays": pack(task.weights, other), "config": config})
+            arrays = pack(task.weights, other, task.mask)
+            shared = RecordDict({"arrays": arrays, "config": config})
             return [shared] * len(clients)
         return [
-            RecordDict({"arrays": pack(task.weights, other(client)), "config": config})
+            RecordDict({"arrays": pack(task.weights, other(client), task.mask), "config": config})
             for client in clients
         ]
 
@@ -134,7 +153,7 @@ class GridChannel:
         """Return who of a round's cohort replies; the others are charged what they were sent."""
         asked = self._cohort(asking, task.round)
         away = absent(asked, self.training.dropout, asking.seed, task.round)
-        down = task.weights.nbytes * (1 if task.other is None else 2)
+        down = task.nbytes
         for client in sorted(away):
             asking.ledger.charge(client, down=down, samples=0, seconds=0.0, records=0)
         return tuple(client for client in asked if client not in away)
@@ -180,7 +199,10 @@ class GridChannel:
         return replies
 
 
-def _no_sum(reply: Reply) -> str:
-    """Return what shows that a reply to `GridChannel.statistics` holds no sums, or nothing."""
-    fault = ridge.fault(reply.arrays[SUMS], reply.examples)
-    return f"the array {SUMS} holds no sums over its records: {fault}" if fault else ""
+def _deltas(sent: Sequence[Tensor], task: TrainingTask) -> Tensor:
+    """Return the updates [k, d] of clients who sent whole models, or what a mask lets move."""
+    if task.mask is None:
+        return differences(sent, task.weights)
+    deltas = task.weights.new_zeros(len(sent), len(task.weights))
+    deltas[:, task.mask.moving] = differences(sent, task.mask.moved(task.weights))
+    return deltas

@@ -45,9 +45,10 @@ class InProcessGrid(Grid):
     ) -> None:
         """Play ``clients`` clients by ``app`` on ``workers`` threads.
 
-        ``together``, where it is given, answers all ``train`` messages of a round as one batch, in
-        the thread that sends them: waking another one takes a tenth of a small round. If that
-        fails, the clients work one by one, so that the error names its client.
+        ``together``, where it is given, answers all ``train`` messages of a round as one batch, and
+        all ``query.sums`` of one question, in the thread that sends them: waking another one takes
+        a tenth of a small round. If that fails, the clients work one by one, so that the error
+        names its client.
         """
         # Flower stamps every message with the identity of the process that makes it.
         TaskIdentity.run_id, TaskIdentity.node_id, TaskIdentity.task_id = 1, 1, 1
@@ -113,7 +114,8 @@ class InProcessGrid(Grid):
         ids = [f"message-{next(self._numbers)}" for _ in batch]
         for metadata, message_id in zip(details, ids, strict=True):
             metadata.__dict__["_message_id"] = message_id
-        if self._together is not None and all(each.message_type == "train" for each in details):
+        kinds = {each.message_type for each in details}
+        if self._together is not None and kinds in ({"train"}, {"query.sums"}):
             self._answer_together(batch)
             return ids
         self._hand_out(batch)

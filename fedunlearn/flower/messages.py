@@ -20,13 +20,20 @@ from fedunlearn.local import (
     CrossEntropy,
     DiagonalFisher,
     Distillation,
+    FeatureMoments,
+    Gradient,
     ImageAugmentation,
+    LabelCounts,
     LocalWork,
+    LogitSums,
     Proximal,
     PseudoLabels,
+    RidgeSums,
     Schedule,
+    ScoreHistogram,
     SensorAugmentation,
     Sgd,
+    SquaredGradients,
     Straggling,
     UnlearningCrossEntropy,
     VirtualTeacher,
@@ -38,6 +45,8 @@ KINDS: frozenset[type] = frozenset(
         *(CrossEntropy, Corrected, Distillation, Proximal),
         *(ImageAugmentation, SensorAugmentation, Straggling),
         *(Ascent, PseudoLabels, UnlearningCrossEntropy, VirtualTeacher),
+        *(FeatureMoments, Gradient, LabelCounts, LogitSums),
+        *(RidgeSums, ScoreHistogram, SquaredGradients),
     }
 )
 """What every client knows."""
@@ -99,6 +108,8 @@ def _by_name(kinds: Iterable[type]) -> dict[str, type]:
 
 
 def _plain(value: Any) -> Any:
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
     if not dataclasses.is_dataclass(value) or isinstance(value, type):
         return value
     fields = {f.name: _plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
@@ -106,6 +117,8 @@ def _plain(value: Any) -> Any:
 
 
 def _rebuilt(plain: Any, kinds: Mapping[str, type]) -> Any:
+    if isinstance(plain, list):
+        return tuple(_rebuilt(item, kinds) for item in plain)
     if not isinstance(plain, dict):
         return plain
     name = plain.get(CLASS)

@@ -25,7 +25,7 @@ from fedunlearn.flower.plain_work import (
     EPOCHS,
     plain_work,
     refuse_proxy,
-    refuse_statistics,
+    refuse_query,
     refuse_verifier,
     require_able,
 )
@@ -34,7 +34,7 @@ from fedunlearn.flower.train_configs import TrainConfigs
 from fedunlearn.history import Updates
 from fedunlearn.local import LocalWork
 from fedunlearn.models import Vector, mean
-from fedunlearn.unlearning import ScopedClients, TrainingTask
+from fedunlearn.unlearning import QueryTask, ScopedClients, TrainingTask
 
 logger = logging.getLogger("flwr")
 
@@ -104,7 +104,7 @@ class PlainChannel:
 
         Raises `Refused` for work that a message to plain clients cannot describe.
         """
-        require_able(self.configs, task.work, task.other)
+        require_able(self.configs, task.work, task.other, task.mask)
         self._rewind(asking, task.round)
         config, strategy = self.configs.at(task.round), copy.deepcopy(self.strategy)
         messages = self._ordinary(asking, strategy, task.weights, task.round, config, task.work)
@@ -144,9 +144,9 @@ class PlainChannel:
             yield updates, after
             weights = after
 
-    def statistics(self, asking: ScopedClients, weights: Vector) -> NoReturn:
+    def query(self, asking: ScopedClients, task: QueryTask) -> NoReturn:
         """Raise: a plain app answers no such question."""
-        refuse_statistics()
+        refuse_query()
 
     def evaluate(self, present: Set[ClientId], messages: Sequence[Message]) -> list[Message]:
         """Send messages that evaluate a model, one a client; return the good replies."""

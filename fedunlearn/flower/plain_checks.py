@@ -19,6 +19,7 @@ def check_method(method: UnlearningStrategy) -> None:
         (method.needs.proxy, "unlabelled records on the server, and a Flower app has none there"),
         (method.needs.verifies, "a test of the leaver's marker, and a Flower app has none there"),
         (method.needs.statistics, "sums over records, which plain clients do not know to make"),
+        (method.needs.masks, "to freeze parts of the model, and plain clients train all of it"),
         (method.needs.leaver, "the leavers to work once more, and plain clients are not asked"),
     ):
         if wanted:

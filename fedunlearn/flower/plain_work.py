@@ -5,7 +5,7 @@ from typing import NoReturn, cast
 
 from fedunlearn.checks import Refused
 from fedunlearn.flower.train_configs import TrainConfigs
-from fedunlearn.local import LocalWork
+from fedunlearn.local import LocalWork, Mask
 from fedunlearn.unlearning import Second
 
 EPOCHS = "local-epochs"
@@ -17,11 +17,18 @@ def plain_work(configs: TrainConfigs) -> LocalWork:
     return LocalWork(epochs=cast(int, configs.at(1).get(EPOCHS, 1)))
 
 
-def require_able(configs: TrainConfigs, work: LocalWork, other: Second | None = None) -> None:
+def require_able(
+    configs: TrainConfigs,
+    work: LocalWork,
+    other: Second | None = None,
+    mask: Mask | None = None,
+) -> None:
     """Raise `Refused` for work that no message to plain clients can ask."""
     ordinary = plain_work(configs)
     if other is not None:
         raise Refused("A plain Flower app takes one model a message; choose another method.")
+    if mask is not None:
+        raise Refused("A plain Flower app trains all of its model; choose another method.")
     if replace(work, epochs=ordinary.epochs) != ordinary:
         raise Refused(
             "The method asks clients for other work than more or fewer epochs, which a plain "
@@ -44,7 +51,7 @@ def refuse_proxy() -> NoReturn:
     raise PermissionError("A plain Flower app has no proxy data on the server.")
 
 
-def refuse_statistics() -> NoReturn:
+def refuse_query() -> NoReturn:
     """Raise: a plain app answers no such question."""
     raise Refused(
         "The method needs sums over each client's records, for which a plain Flower app cannot "

@@ -15,7 +15,7 @@ from fedunlearn.flower.plain_work import (
     EPOCHS,
     plain_work,
     refuse_proxy,
-    refuse_statistics,
+    refuse_query,
     refuse_verifier,
     require_able,
 )
@@ -29,6 +29,7 @@ from fedunlearn.unlearning import (
     ClientId,
     FederationState,
     Ledger,
+    QueryTask,
     Request,
     ScopedClients,
     Step,
@@ -143,7 +144,7 @@ class RehearsedChannel:
 
     def train(self, asking: ScopedClients, task: TrainingTask) -> Updates:
         """Refuse what real clients cannot do, and return updates; see `strategy.Clients.train`."""
-        require_able(self.configs, task.work, task.other)
+        require_able(self.configs, task.work, task.other, task.mask)
         serving = asking.ledger.moment.phase == "unlearn"
         self.repeats |= serving and task.round <= self.done
         self.done = self.done if serving else max(self.done, task.round)
@@ -160,9 +161,9 @@ class RehearsedChannel:
             weights = weights + mean(updates.deltas, updates.examples)
             yield updates, weights
 
-    def statistics(self, asking: ScopedClients, weights: Vector) -> NoReturn:
+    def query(self, asking: ScopedClients, task: QueryTask) -> NoReturn:
         """Raise, as real clients do."""
-        refuse_statistics()
+        refuse_query()
 
     def _moved(self, asked: Sequence[ClientId], weights: Vector, round: int) -> torch.Tensor:
         """Return short updates [k, d], of another length and direction for everybody."""

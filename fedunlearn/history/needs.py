@@ -28,6 +28,10 @@ class Needs:
     """Asks those who remain to work."""
     leaver: bool = False
     """Asks the leaving client to work once more."""
+    masks: bool = False
+    """Freezes parameters in clients' work, or slows them; only what moves is sent back."""
+    kernels: bool = False
+    """Square kernels of convolutions, longer than 1, which it turns."""
     proxy: bool = False
     """Unlabelled records on the server."""
     verifies: bool = False
@@ -65,6 +69,8 @@ class Needs:
             models=any(need.models for need in needs),
             remaining=any(need.remaining for need in needs),
             leaver=any(need.leaver for need in needs),
+            masks=any(need.masks for need in needs),
+            kernels=any(need.kernels for need in needs),
             proxy=any(need.proxy for need in needs),
             verifies=any(need.verifies for need in needs),
             replaces=any(need.replaces for need in needs),
@@ -74,7 +80,12 @@ class Needs:
         )
 
     def check(self, layout: Layout) -> None:
-        """Raise `Refused` for `tensors` that are no parameters of the model."""
+        """Raise `Refused` for `tensors` and `kernels` that the model does not have."""
+        if self.kernels and not layout.kernels:
+            raise checks.Refused(
+                "The model has no convolution with a square kernel, and turning a kernel of size 1 "
+                "would change nothing. Choose another model or method."
+            )
         parameters = [part.name for part in layout.parts if not part.buffer]
         for name in self.tensors:
             if name not in parameters:

@@ -1,8 +1,12 @@
+from . import ridge_sums as ridge_sums
 from .augmentation import Augmentation as Augmentation
 from .augmentation import ImageAugmentation as ImageAugmentation
 from .augmentation import SensorAugmentation as SensorAugmentation
 from .ball import Ball as Ball
+from .gradient_queries import Gradient as Gradient
+from .gradient_queries import SquaredGradients as SquaredGradients
 from .halves import Halves as Halves
+from .mask import Mask as Mask
 from .memory_chunks import ChunkedTrainer as ChunkedTrainer
 from .memory_chunks import fitting_clients as fitting_clients
 from .objectives import Corrected as Corrected
@@ -12,6 +16,13 @@ from .objectives import Proximal as Proximal
 from .optimizers import Adam as Adam
 from .optimizers import DiagonalFisher as DiagonalFisher
 from .optimizers import Sgd as Sgd
+from .queries import FeatureMoments as FeatureMoments
+from .queries import LabelCounts as LabelCounts
+from .queries import LogitSums as LogitSums
+from .queries import Query as Query
+from .queries import ScoreHistogram as ScoreHistogram
+from .queries import SumForm as SumForm
+from .ridge_sums import RidgeSums as RidgeSums
 from .schedule import Schedule as Schedule
 from .sgd import train_locally as train_locally
 from .straggling import Straggling as Straggling

@@ -19,10 +19,11 @@ from fedunlearn.local.ball import Ball
 from fedunlearn.local.batches import Group, groups
 from fedunlearn.local.class_weights import shares
 from fedunlearn.local.cohort_records import counts, shown
+from fedunlearn.local.mask import Mask
 from fedunlearn.local.objectives import of_many
 from fedunlearn.local.optimizers import Step
 from fedunlearn.local.per_record_gradients import moments
-from fedunlearn.local.sgd import clipped
+from fedunlearn.local.sgd import take_step
 from fedunlearn.local.trained import Trained
 from fedunlearn.local.work import LocalWork
 from fedunlearn.models import Network
@@ -37,13 +38,15 @@ def train_cohort(
     round: int,
     rngs: Sequence[np.random.Generator],
     other: Tensor | None = None,
+    mask: Mask | None = None,
 ) -> Trained[list[int]]:
     """Train each of k clients on its shard.
 
     ``starts`` is the model that all start from, [d], or one for each, [k, d]; ``other`` is the
-    second model of `train_locally`, likewise [d] or [k, d]. Row i is what `train_locally` returns
-    for ``clients[i]``, up to rounding: every client sees the batches that its generator in ``rngs``
-    draws, with optimizer state of its own. Raises `Refused` for a net that is `stochastic`.
+    second model of `train_locally`, likewise [d] or [k, d], and ``mask`` is one for all. Row i is
+    what `train_locally` returns for ``clients[i]``, up to rounding: every client sees the batches
+    that its generator in ``rngs`` draws, with optimizer state of its own. Raises `Refused` for a
+    net that is `stochastic`.
     """
     _require_deterministic(network)
     if work.augmentation is not None:
@@ -67,8 +70,7 @@ def train_cohort(
         busy = len(gradient)
         weights, carried = active[:busy], tuple(each[:busy] for each in state)
         before = None if held is None else weights.clone()
-        now = Step(clipped(gradient, work.clip_norm), lr, count, *square)
-        work.optimizer.step(weights, carried, now)
+        take_step(work, weights, carried, Step(gradient, lr, count, *square), mask)
         if held is not None and before is not None and not held.step(weights, before):
             break
     trained = torch.empty_like(begun)

@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor, wait
 import numpy as np
 from torch import Tensor
 
+from fedunlearn.local.mask import Mask
 from fedunlearn.local.sgd import Gradients, Slopes, train_locally
 from fedunlearn.local.trained import Trained
 from fedunlearn.local.work import LocalWork
@@ -36,9 +37,10 @@ class Halves:
         round: int,
         rng: np.random.Generator,
         other: Vector | None = None,
+        mask: Mask | None = None,
     ) -> Trained[int]:
         """Train from ``start`` [d]; see `train_locally`, to which it is equal up to rounding."""
-        task = (network, start, images, labels, work, round, rng, other)
+        task = (network, start, images, labels, work, round, rng, other, mask)
         return train_locally(*task, self._halved)
 
     def _halved(self, slopes: Slopes) -> Gradients:

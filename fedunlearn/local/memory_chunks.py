@@ -64,6 +64,7 @@ class ChunkedTrainer:
             rows = CPU_ROWS if device.type == "cpu" else len(self.shards)
             self.most[kind] = max(1, min(rows, budget(device) // row))
         second = None if cohort.other is None else cohort.other.to(device)
+        mask = None if cohort.mask is None else cohort.mask.to(device)
         begun, trained = starts.to(device), starts.new_empty(len(clients), starts.shape[-1])
         processed = [0] * len(clients)
         # Clients of equal length side by side: whoever has finished leaves no gap in a piece.
@@ -79,6 +80,7 @@ class ChunkedTrainer:
                 cohort.round,
                 [generator(cohort.seeds[row]) for row in rows],
                 second if second is None or second.dim() == 1 else second[rows],
+                mask,
             )
             trained[rows] = weights.to(trained.device)
             for row, count in zip(rows, counts, strict=True):

@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from fedunlearn.local.class_weights import shares
-from fedunlearn.local.optimizers import Step
+from fedunlearn.local.mask import Mask
+from fedunlearn.local.optimizers import State, Step
 from fedunlearn.local.per_record_gradients import moments
 from fedunlearn.local.trained import Trained
 from fedunlearn.local.work import LocalWork
@@ -62,14 +63,16 @@ def train_locally(
     round: int,
     rng: np.random.Generator,
     other: Vector | None = None,
+    mask: Mask | None = None,
     divided: Callable[[Slopes], Gradients] | None = None,
 ) -> Trained[int]:
     """Train from ``start`` [d] on one client's records.
 
     ``images`` is [n, *shape], ``labels`` [n] (or what the objective takes in their place);
     ``round`` sets the learning rate, ``rng`` the order of the records; ``other`` [d] is a second
-    model for objectives and bounds that compare with it. Buffers stay as they came. ``divided``
-    makes of the gradients of whole batches those that are computed in parts.
+    model for objectives and bounds that compare with it. Buffers stay as they came, and parameters
+    as far as ``mask`` says. ``divided`` makes of the gradients of whole batches those that are
+    computed in parts.
     """
     parameters, lr = network.layout.parameters, work.lr(round)
     sent = start[None] if other is None else torch.stack([start, other])
@@ -87,14 +90,25 @@ def train_locally(
         inputs, targets = images.index_select(0, rows), labels.index_select(0, rows)
         share = None if counts is None else shares(counts[rows]).to(weights.dtype)
         gradient, square = gradients(inputs, targets, share)
-        now = Step(clipped(gradient, work.clip_norm), lr, count, square)
-        work.optimizer.step(weights, state, now)
+        take_step(work, weights, state, Step(gradient, lr, count, square), mask)
         processed += len(rows)
         if work.bound is not None:
             work.bound.project(weights, sent[0, parameters])
             if work.bound.left(weights, sent[1, parameters]):
                 break
     return Trained(leaves.memory.clone(), processed)
+
+
+def take_step(work: LocalWork, weights: Tensor, state: State, now: Step, mask: Mask | None) -> None:
+    """Change ``weights`` [..., p] and ``state`` by a step, clipped, as far as ``mask`` lets it."""
+    if mask is None:
+        clip = now._replace(gradient=clipped(now.gradient, work.clip_norm))
+        work.optimizer.step(weights, state, clip)
+        return
+    before = weights.clone()
+    felt = clipped(mask.felt(now.gradient), work.clip_norm)
+    work.optimizer.step(weights, state, now._replace(gradient=felt))
+    mask.limit(weights, before)
 
 
 def clipped(gradients: Tensor, longest: float | None) -> Tensor:

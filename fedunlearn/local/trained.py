@@ -7,6 +7,7 @@ from typing import Generic, NamedTuple, TypeVar
 from torch import Tensor
 
 from fedunlearn.data import ClientId
+from fedunlearn.local.mask import Mask
 from fedunlearn.local.work import LocalWork
 from fedunlearn.randomness import Entropy
 
@@ -28,6 +29,8 @@ class CohortWork:
     """Of each client's randomness, [k]."""
     other: Tensor | None = None
     """A second model for work that compares with it, [d] for all, or one for each, [k, d]."""
+    mask: Mask | None = None
+    """How far which parameters may move, for all of them; None: any."""
 
 
 class Trained(NamedTuple, Generic[Records]):

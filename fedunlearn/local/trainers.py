@@ -40,14 +40,22 @@ class Threads:
         device = self.shards.records.labels.device
         other = None if cohort.other is None else cohort.other.to(device)
         train_one = self.halves or train_locally
+        mask = None if cohort.mask is None else cohort.mask.to(device)
 
         def one(row: int) -> Trained[int]:
             records, starts = self.shards[cohort.clients[row]], cohort.starts
             start = starts if starts.dim() == 1 else starts[row]
             second = other if other is None or other.dim() == 1 else other[row]
             weights, processed = train_one(
-                *(self.network, start.to(device), records.inputs, records.labels),
-                *(cohort.work, cohort.round, generator(cohort.seeds[row]), second),
+                self.network,
+                start.to(device),
+                records.inputs,
+                records.labels,
+                cohort.work,
+                cohort.round,
+                generator(cohort.seeds[row]),
+                second,
+                mask,
             )
             return Trained(weights.cpu(), processed)
 

@@ -123,6 +123,12 @@ class Layout:
         """Where each trainable parameter lies, one slice a tensor."""
         return tuple(part.slice for part in self.parts if not part.buffer)
 
+    @cached_property
+    def kernels(self) -> tuple[Part, ...]:
+        """The weights of convolutions whose kernels are square and longer than 1."""
+        weights = (part for part in self.parts if not part.buffer and len(part.shape) == 4)
+        return tuple(part for part in weights if part.shape[2] == part.shape[3] > 1)
+
     def flatten(self, state: Mapping[str, Tensor]) -> Vector:
         """Copy named tensors into one vector [d]; raise `Refused` where names or shapes differ."""
         for part in self.parts:

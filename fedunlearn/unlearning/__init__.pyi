@@ -42,6 +42,7 @@ from .requests import changes as changes
 from .requests import plan as plan
 from .requests import without_cancelled as without_cancelled
 from .scoped_clients import Channel as Channel
+from .scoped_clients import QueryTask as QueryTask
 from .scoped_clients import ScopedClients as ScopedClients
 from .scoped_clients import TrainingTask as TrainingTask
 from .server_data import ProxyData as ProxyData

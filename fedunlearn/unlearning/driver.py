@@ -8,6 +8,7 @@ from torch import Tensor
 
 from fedunlearn.data import FROM_THE_START, ClientId, Everything, Scope
 from fedunlearn.history import History, Needs, Round
+from fedunlearn.local import RidgeSums
 from fedunlearn.models import Vector
 from fedunlearn.unlearning.ledger import Ledger, Moment
 from fedunlearn.unlearning.permissions import Access
@@ -85,7 +86,7 @@ def train(state: FederationState, clients: DrivenClients, last: int, needs: Need
     present = clients.scoped(state.access())
     clients.ledger.moment = Moment("train", state.request, state.round + 1)
     if needs.statistics and state.history.statistics is None:
-        sums = present.statistics(state.history.initial)
+        sums = _ridge_sums(present, state.history.initial)
         state = replace(state, history=replace(state.history, statistics=sums))
     before = state.history.final
     for updates, weights in present.rounds(before, state.round + 1, last):
@@ -154,7 +155,13 @@ def forget(
 def _sums_anew(history: History, clients: DrivenClients) -> Mapping[ClientId, Tensor]:
     """Ask who keeps a part of its records for its statistics, where a strategy is shown any."""
     anew = history.statistics is not None and clients.ids
-    return clients.statistics(history.initial) if anew else {}
+    return _ridge_sums(clients, history.initial) if anew else {}
+
+
+def _ridge_sums(clients: DrivenClients, initial: Vector) -> Mapping[ClientId, Tensor]:
+    """Ask all who are there from the start for the sums that fix the last layer on ``initial``."""
+    answers = clients.query(initial, RidgeSums(), round=FROM_THE_START)
+    return {client: sums["sums"] for client, sums in answers.items()}
 
 
 def _recovered(

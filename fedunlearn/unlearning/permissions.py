@@ -62,6 +62,11 @@ class Access:
                 "Only a strategy with Needs(remaining=True) may ask the clients who remain."
             )
 
+    def require_masks(self) -> None:
+        """Raise PermissionError unless masks were declared."""
+        if not self.declared.masks:
+            raise PermissionError("Only a strategy with Needs(masks=True) may freeze parameters.")
+
     def require_proxy(self) -> None:
         """Raise PermissionError unless proxy data were declared."""
         if not self.declared.proxy:
@@ -87,7 +92,8 @@ class Access:
         if not self.declared.leaver:
             raise PermissionError("Only a strategy with Needs(leaver=True) may ask the leavers.")
         held = (self.until, self.served, self.served)
-        return Access(self.gone, ORDINARY_NEEDS, frozenset(), self.stream, None, {}, *held)
+        asked = replace(ORDINARY_NEEDS, masks=self.declared.masks)
+        return Access(self.gone, asked, frozenset(), self.stream, None, {}, *held)
 
     def without(self, clients: Collection[ClientId]) -> "Access":
         """Let ``clients`` no longer be asked."""

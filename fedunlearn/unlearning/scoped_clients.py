@@ -9,7 +9,7 @@ from torch import Tensor
 
 from fedunlearn.data import ClientId
 from fedunlearn.history import Needs, Updates
-from fedunlearn.local import LocalWork
+from fedunlearn.local import LocalWork, Mask, Query
 from fedunlearn.models import Vector
 from fedunlearn.unlearning.ledger import Ledger
 from fedunlearn.unlearning.permissions import Access
@@ -31,6 +31,33 @@ class TrainingTask:
     round: int
     other: Second | None
     """A second model for work that compares with it, [d], or what tells each client's own."""
+    mask: Mask | None = None
+    """How far which coordinates may move; None: any."""
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the numbers that each client is sent."""
+        models = self.weights.nbytes * (1 if self.other is None else 2)
+        return models + (0 if self.mask is None else self.mask.packed.nbytes)
+
+    @property
+    def nbytes_back(self) -> int:
+        """Bytes of the numbers that each client sends back."""
+        free = len(self.weights) if self.mask is None else self.mask.free
+        return free * self.weights.element_size()
+
+
+@dataclass(frozen=True, slots=True)
+class QueryTask:
+    """What clients are asked for besides training: the arguments of `strategy.Clients.query`."""
+
+    weights: Vector
+    """The model on which sums are made, [d]."""
+    query: Query
+    who: tuple[ClientId, ...]
+    """Who is asked, ascending."""
+    round: int
+    """The training round whose records count."""
 
 
 class Channel(Protocol):
@@ -58,8 +85,10 @@ class Channel(Protocol):
     ) -> Iterator[tuple[Updates, Vector]]:
         """Run ordinary training rounds; see `strategy.Clients.rounds`."""
 
-    def statistics(self, asking: "ScopedClients", weights: Vector) -> Mapping[ClientId, Tensor]:
-        """Ask everybody for sums over their records; see `strategy.Clients.statistics`."""
+    def query(
+        self, asking: "ScopedClients", task: QueryTask
+    ) -> Mapping[ClientId, Mapping[str, Tensor]]:
+        """Ask clients for sums over their records; see `strategy.Clients.query`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,11 +144,15 @@ class ScopedClients:
         *,
         round: int,
         other: Second | None = None,
+        mask: Mask | None = None,
     ) -> Updates:
         """Let clients train from ``weights`` [d]; see `strategy.Clients.train`."""
         self.access.require_remaining()
+        if mask is not None:
+            self.access.require_masks()
+            mask.check(len(weights))
         asked = None if who is None else self.access.chosen(who)
-        task = TrainingTask(weights, asked, work or self.work, round, other)
+        task = TrainingTask(weights, asked, work or self.work, round, other, mask)
         return self.channel.train(self, task)
 
     def rounds(
@@ -130,10 +163,18 @@ class ScopedClients:
         rounds = self.channel.rounds(self, weights, first, last, work or self.work)
         yield from self.access.recorded(weights, first, rounds)
 
-    def statistics(self, weights: Vector) -> Mapping[ClientId, Tensor]:
-        """Ask everybody for sums over their records; see `strategy.Clients.statistics`."""
+    def query(
+        self,
+        weights: Vector,
+        query: Query,
+        who: Collection[ClientId] | None = None,
+        *,
+        round: int,
+    ) -> Mapping[ClientId, Mapping[str, Tensor]]:
+        """Ask clients for sums over their records; see `strategy.Clients.query`."""
         self.access.require_remaining()
-        return self.channel.statistics(self, weights)
+        asked = self.access.present(round) if who is None else who
+        return self.channel.query(self, QueryTask(weights, query, self.access.chosen(asked), round))
 
     def rng(self, round: int) -> np.random.Generator:
         """Return the server's random numbers of an unlearning round."""

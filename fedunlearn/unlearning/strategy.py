@@ -13,7 +13,7 @@ from torch import Tensor
 
 from fedunlearn.data import ClientId
 from fedunlearn.history import History, Needs, Updates
-from fedunlearn.local import LocalWork
+from fedunlearn.local import LocalWork, Mask, Query
 from fedunlearn.models import Vector
 from fedunlearn.unlearning.requests import Request
 from fedunlearn.unlearning.server_data import ServerData
@@ -60,15 +60,18 @@ class Clients(Protocol):
         *,
         round: int,
         other: Second | None = None,
+        mask: Mask | None = None,
     ) -> Updates:
         """Let clients train from ``weights`` [d] and return their updates.
 
         ``who`` defaults to the cohort that the schedule draws for training round ``round`` from
         those who remain, ``work`` to the ordinary work; ``other`` is a second model that is sent
-        along for work which compares with it. All randomness is a function of the run's seed,
-        ``round`` and the client: never of the order of calls or of who else is asked.
-        Raises PermissionError if ``who`` names a client who left, and unless `Needs.remaining` was
-        declared.
+        along for work which compares with it, and ``mask`` says how far which coordinates may move:
+        only what may is sent back, and the rest of an update is 0. All randomness is a function of
+        the run's seed, ``round`` and the client: never of the order of calls or of who else is
+        asked.
+        Raises PermissionError if ``who`` names a client who left, and unless `Needs.remaining`
+        was declared, with a mask `Needs.masks` as well.
         """
 
     def rounds(
@@ -80,11 +83,19 @@ class Clients(Protocol):
         defaults to the ordinary work.
         """
 
-    def statistics(self, weights: Vector) -> Mapping[ClientId, Tensor]:
-        """Return the sums over each client's records that `ridge.sums` makes on ``weights`` [d].
+    def query(
+        self,
+        weights: Vector,
+        query: Query,
+        who: Collection[ClientId] | None = None,
+        *,
+        round: int,
+    ) -> Mapping[ClientId, Mapping[str, Tensor]]:
+        """Return the sums of ``query`` over each client's records, on the model ``weights`` [d].
 
-        All of `ids` are asked, none of them trains. Raises `Refused` for a model whose last layer
-        is not linear, and PermissionError unless `Needs.remaining` was declared.
+        ``who`` defaults to all who are there in training round ``round``, in a cohort or not; the
+        records are those that they hold then. Nobody trains. Raises `Refused` for a model of which
+        it cannot be asked, and PermissionError as `train` does.
         """
 
     def rng(self, round: int) -> np.random.Generator:

@@ -25,7 +25,7 @@ from fedunlearn.local import LocalWork
 from fedunlearn.unlearning import ClientFailed, Training
 from strategies.fedaccum import FedAccum
 from tests.support import plain_app as plain
-from tests.support.grid_clients import scenario_clients, with_training
+from tests.support.grid_clients import ridge_answers, scenario_clients, with_training
 from tests.support.hostile import LIAR, NO_SUMS, SCENARIO, WRONG, Hostile, in_every_engine, times
 
 OTHERS = (0, 1, 3)
@@ -41,7 +41,7 @@ LIES = {
     "raises": r"The client on node \d+, asked who it is, failed: [\s\S]*disk on fire",
 }
 SUMS = WRONG | {
-    case: rf"sent a reply .* used: the array sums holds no sums over its records: {what}"
+    case: rf"sent a reply .* used: its RidgeSums are no sums over its records: {what}"
     for case, (_, what) in NO_SUMS.items()
 }
 ENGINES = [
@@ -105,18 +105,18 @@ class TestOurClients:
             under(engine, Training(rounds=1, work=WORK), check)
 
     def test_sums(self, engine, monkeypatch, tmp_path):
-        with hostile(monkeypatch, tmp_path, "query.statistics") as now:
+        with hostile(monkeypatch, tmp_path, "query.sums") as now:
 
             def check(clients, initial):
                 now("")
-                honest = clients.statistics(initial)
+                honest = ridge_answers(clients, initial)
                 for case, what in SUMS.items():
                     now(case)
                     before = len(list(clients.ledger))
                     with pytest.raises(ClientFailed, match=rf"^Client {LIAR} {what}"):
-                        clients.statistics(initial)
+                        ridge_answers(clients, initial)
                     assert charged(clients.ledger, before) == []
-                    sums = tolerant(clients).statistics(initial)
+                    sums = ridge_answers(tolerant(clients), initial)
                     assert tuple(sums) == OTHERS
                     assert charged(clients.ledger, before) == list(OTHERS)
                     for client in OTHERS:

@@ -7,7 +7,7 @@ import torch
 
 from fedunlearn.data import build_federation
 from fedunlearn.flower import Local
-from fedunlearn.local import LocalWork
+from fedunlearn.local import LocalWork, ridge_sums
 from fedunlearn.methods import ridge
 from fedunlearn.models import Head
 from fedunlearn.unlearning import Training
@@ -38,7 +38,7 @@ def test_bytes_count_only_what_trains(model, mode):
 def test_a_ridge_head_on_features_forgets_by_subtraction_exactly():
     here = build_federation(replace(SMALL, model=Quadrants()))
     head = Head.of(here.network.layout)
-    sums = [ridge.sums(here.network, here.initial, r.inputs, r.labels) for r in here.train]
+    sums = [ridge_sums.sums(here.network, here.initial, r.inputs, r.labels) for r in here.train]
     forgotten = ridge.solve(sum(sums) - sums[1], 0.01)
     stays = [records for client, records in enumerate(here.train) if client != 1]
     features = torch.cat([each.inputs for each in stays]).double()

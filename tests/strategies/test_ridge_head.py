@@ -13,7 +13,7 @@ from fedunlearn.experiment.estimate.dry_clients import DryServerData, dry_client
 from fedunlearn.flower import InProcessGrid, Local, Ray, build_client_app, handshake
 from fedunlearn.flower.plain_channel import PlainChannel
 from fedunlearn.history import History, Needs
-from fedunlearn.local import LocalWork
+from fedunlearn.local import LocalWork, ridge_sums
 from fedunlearn.methods import ridge
 from fedunlearn.models import Cnn, Head, Layout, LeNet5, Mlp, Network, ResNet18
 from fedunlearn.unlearning import (
@@ -34,7 +34,7 @@ from strategies.fedaccum import FedAccum
 from strategies.finetune import FineTune
 from strategies.retrain import Retrain
 from strategies.ridge_head import RidgeHead
-from tests.support.grid_clients import scenario_clients, with_training
+from tests.support.grid_clients import ridge_answers, scenario_clients, with_training
 from tests.support.world import Scaled, World, finish
 
 SCENARIO = Scenario(Digits(), Dirichlet(clients=5), Backdoor(), Mlp((16,)), (1, 3), seed=4)
@@ -186,8 +186,9 @@ class TestCosts:
         charged = len(rig.clients.ledger.charges)
         rig.forgets(1)
         assert len(rig.clients.ledger.charges) == charged
+        shut = rig.clients.scoped(Access(rig.clients.ids, STRATEGY.needs))
         with pytest.raises(PermissionError, match="remaining=True"):
-            rig.clients.scoped(Access(rig.clients.ids, STRATEGY.needs)).statistics(rig.here.initial)
+            ridge_answers(shut, rig.here.initial)
 
     def test_training_on_asks_nobody_again(self, rig):
         rig.trained(last=1)
@@ -222,12 +223,12 @@ class TestCosts:
         assert rig.course.history.statistics is None
 
     def test_the_dry_clients_charge_the_same(self, rig):
-        rig.clients.statistics(rig.here.initial)
+        ridge_answers(rig.clients, rig.here.initial)
         ledger = Ledger()
         unlabelled = replace(rig.clients.channel.proxy, ledger=ledger)
         here, idle = rig.here, DryServerData(unlabelled, lambda proxy, work: 0.0)
         dry = dry_clients(here.train, here.holdings, TRAINING, idle)
-        sums = dry.statistics(rig.here.initial)
+        sums = ridge_answers(dry, rig.here.initial)
         real = [replace(charge, seconds=0.0) for charge in rig.clients.ledger]
         assert list(ledger) == real
         history = replace(rig.course.history, statistics=sums)
@@ -238,14 +239,14 @@ class TestCosts:
 
 class TestFailures:
     def broken(self, monkeypatch, client):
-        real, bad = ridge.sums, build_federation(SCENARIO).train[client].inputs.data_ptr()
+        real, bad = ridge_sums.sums, build_federation(SCENARIO).train[client].inputs.data_ptr()
 
         def sums(network, weights, images, labels):
             if images.data_ptr() == bad:
                 raise OSError("disk on fire")
             return real(network, weights, images, labels)
 
-        monkeypatch.setattr(ridge, "sums", sums)
+        monkeypatch.setattr(ridge_sums, "sums", sums)
 
     def test_a_client_that_cannot_answer_ends_the_run(self, rig, monkeypatch):
         self.broken(monkeypatch, 2)
@@ -349,9 +350,9 @@ class TestHeads:
     def test_batches_add_up(self, monkeypatch):
         here = build_federation(SCENARIO)
         held = here.train[0]
-        whole = ridge.sums(here.network, here.initial, held.inputs, held.labels)
-        monkeypatch.setattr(ridge, "FORWARD_BATCH", 7)
-        split = ridge.sums(here.network, here.initial, held.inputs, held.labels)
+        whole = ridge_sums.sums(here.network, here.initial, held.inputs, held.labels)
+        monkeypatch.setattr(ridge_sums, "FORWARD_BATCH", 7)
+        split = ridge_sums.sums(here.network, here.initial, held.inputs, held.labels)
         torch.testing.assert_close(split, whole, rtol=1e-6, atol=1e-6)  # features are float32
         assert whole[-1, FEATURES] == len(held)
         assert torch.equal(
@@ -365,7 +366,7 @@ class TestEngines:
 
         def job(connection):
             clients = scenario_clients(connection, TRAINING, SCENARIO, ledger)
-            found.update(clients.statistics(here.initial))
+            found.update(ridge_answers(clients, here.initial))
 
         engine.run(SCENARIO, job)
         return found, [(c.client, c.bytes_down, c.bytes_up, c.samples) for c in ledger]
@@ -373,7 +374,7 @@ class TestEngines:
     @pytest.mark.parametrize("engine", [Local(mode="cohort"), Local(workers=2, mode="workers")])
     def test_both_modes_gather_the_same(self, engine, rig):
         sums, charges = self.gathered(engine)
-        wanted = rig.clients.statistics(rig.here.initial)
+        wanted = ridge_answers(rig.clients, rig.here.initial)
         assert list(sums) == [0, 1, 2, 3, 4]
         for client, own in sums.items():
             torch.testing.assert_close(own, wanted[client], rtol=1e-6, atol=1e-6)
@@ -392,7 +393,7 @@ class TestEngines:
 def test_a_plain_flower_app_is_refused():
     channel = PlainChannel(*[None] * 6)
     with pytest.raises(Refused, match="plain Flower app cannot be asked"):
-        channel.statistics(None, torch.zeros(3))
+        channel.query(None, None)
 
 
 def test_a_penalty_that_is_not_positive_is_refused():

@@ -2,8 +2,9 @@
 
 from dataclasses import replace
 
-from fedunlearn.data import build_federation
+from fedunlearn.data import FROM_THE_START, build_federation
 from fedunlearn.flower import grid_clients
+from fedunlearn.local import RidgeSums
 from fedunlearn.unlearning import Ledger, ProxyData
 
 
@@ -24,3 +25,9 @@ def with_channel(clients, **changes):
 def with_training(clients, **changes):
     """Return the same clients under a training with ``changes``."""
     return with_channel(clients, training=replace(clients.channel.training, **changes))
+
+
+def ridge_answers(clients, weights):
+    """Return the sums for a ridge head that each client makes on a model before round 1."""
+    answers = clients.query(weights, RidgeSums(), round=FROM_THE_START)
+    return {client: sums["sums"] for client, sums in answers.items()}

@@ -1,12 +1,12 @@
 """Clients and kept rounds that cost what real ones cost, but train nobody and take no memory."""
 
-from collections.abc import Callable, Collection, Iterator, Sequence, Set
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 
 import torch
 
 from fedunlearn import randomness
-from fedunlearn.data import FROM_THE_START, ClientId, Holdings, Shards
+from fedunlearn.data import ClientId, Holdings, Shards
 from fedunlearn.history import Encoding, Needs, Round, Updates
 from fedunlearn.local import LocalWork
 from fedunlearn.models import Vector
@@ -15,6 +15,7 @@ from fedunlearn.unlearning import (
     SERVER_ID,
     Access,
     ProxyData,
+    QueryTask,
     ScopedClients,
     ServerVerifier,
     Training,
@@ -205,20 +206,23 @@ class DryChannel:
             weights = (weights[:1] + NUDGE).expand_as(weights)
             yield updates, weights
 
-    def statistics(self, asking: ScopedClients, weights: Vector) -> dict[ClientId, torch.Tensor]:
-        """Charge what messages would cost; the sums are all zero."""
-        shape = self.proxy.real.network.head.sums
-        nothing = torch.zeros((), dtype=torch.float64).expand(shape)
-        asked = sorted(asking.access.present(FROM_THE_START))
-        for client, held in zip(asked, self._held(asking, asked, FROM_THE_START), strict=True):
-            sent = {"down": weights.nbytes, "up": nothing.nbytes}
+    def query(
+        self, asking: ScopedClients, task: QueryTask
+    ) -> dict[ClientId, Mapping[str, torch.Tensor]]:
+        """Charge what messages would cost; every number in the sums is 1."""
+        forms = task.query.forms(self.proxy.real.network)
+        ones = {
+            name: torch.ones((), dtype=getattr(torch, form.dtype)).expand(form.shape)
+            for name, form in forms.items()
+        }
+        sent = {"down": task.weights.nbytes, "up": sum(each.nbytes for each in ones.values())}
+        for client, held in zip(task.who, self._held(asking, task.who, task.round), strict=True):
             asking.ledger.charge(client, **sent, samples=held, seconds=0.0, records=held)
-        return dict.fromkeys(asked, nothing)
+        return dict.fromkeys(task.who, ones)
 
     def _charged(self, asking: ScopedClients, task: TrainingTask) -> Updates:
         """Charge the round of ``task``, and return updates that are made up."""
-        back = task.weights.nbytes
-        sent = back if task.other is None else 2 * back
+        sent, back = task.nbytes, task.nbytes_back
         clients = self._replying(asking, task.round, sent) if task.who is None else task.who
         examples = self._held(asking, clients, task.round)
         for client, held in zip(clients, examples, strict=True):

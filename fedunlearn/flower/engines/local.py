@@ -11,7 +11,7 @@ from flwr.app import Context, RecordDict
 from fedunlearn import checks
 from fedunlearn.checks import Count, Refused
 from fedunlearn.data import Scenario, build_federation, held_shards, shards_on
-from fedunlearn.flower.client_app import build_client_app, train_together
+from fedunlearn.flower.client_app import answer_together, build_client_app
 from fedunlearn.flower.in_process_grid import InProcessGrid
 from fedunlearn.flower.server_app import Job, build_server_app
 from fedunlearn.local import ChunkedTrainer, Halves, Threads, fitting_clients
@@ -96,7 +96,7 @@ class Local:
         trainer = self.trainer(scenario)
         records_of = partial(held_shards, scenario, self.device)
         together = (
-            partial(train_together, trainer, records_of)
+            partial(answer_together, trainer, records_of)
             if isinstance(trainer, ChunkedTrainer)
             else None
         )
