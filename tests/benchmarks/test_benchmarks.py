@@ -212,6 +212,7 @@ class TestTurns:
         assert interleaved(players, 2) == {"one": [lap(3.0, 3)] * 2}
         assert diary == [("one", 1), *[("one", 3)] * 3]
 
+    @pytest.mark.slow
     def test_a_process_tells_how_long_its_turn_took_and_how_it_died(self):
         with Player("collections:deque", maxlen=0) as quick, Player("builtins:len") as broken:
             first, second = quick.lap(5), quick.lap(1)

@@ -8,14 +8,15 @@ from fedunlearn.history import History, Needs, Round, Updates
 from fedunlearn.history import encodings as stored
 from fedunlearn.models import Layout
 from strategies.none import Nothing
+from tests.support.slow import slowly
 
 SMALL = ["training.rounds=4", "training.work.epochs=1", "model=mlp", "seeds=[0,1]"]
 SMALL += ["dataset._target_=tests.support.world.FewDigits", "~dataset.test_share"]
 
 
-@pytest.fixture(scope="module")
-def found():
-    return encodings.measured("digits_backdoor", SMALL)
+@pytest.fixture(scope="module", params=slowly("digits_backdoor"))
+def found(request):
+    return encodings.measured(request.param, SMALL)
 
 
 def test_every_variant_is_measured_for_every_seed(found):

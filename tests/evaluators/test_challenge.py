@@ -10,6 +10,7 @@ from fedunlearn.evaluators.challenge import bins, final_score, points, quality, 
 from fedunlearn.evaluators.fitted_epsilon import raw_epsilons
 from fedunlearn.results import RETRAIN_AGAIN
 from tests.support.gaussian_confidences import draws
+from tests.support.slow import slowly
 
 
 def test_bins_by_hand():
@@ -58,7 +59,7 @@ def models(seed, seeds, records=12, shift=0.0):
     return shift + 0.5 * common + 0.85 * own
 
 
-@pytest.mark.parametrize(("sets", "seeds"), [(1, 16), (3, 10)])
+@pytest.mark.parametrize(("sets", "seeds"), [(1, 16), *slowly((3, 10))])
 def test_retraining_is_one_within_its_interval(sets, seeds):
     trials, inside, ratios = 40, 0, []
     for trial in range(trials):

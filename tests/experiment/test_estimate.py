@@ -37,6 +37,7 @@ from strategies.none import Nothing
 from strategies.retrain import Retrain
 from strategies.subtraction import Subtraction
 from tests.support.paces import PACE
+from tests.support.slow import slowly
 from tests.support.world import FewDigits, World, without_leavers
 
 DISTIL = LocalWork(epochs=2, optimizer=Sgd(0.01), objective=Distillation())
@@ -187,7 +188,9 @@ class TestAgainstRuns:
         found = estimate(WAVES, (0,), pace, clock=clock.__next__).seconds
         assert set(found) == {3}
 
-    @pytest.mark.parametrize("store", [OnDisk(encoding="int8"), OnDisk(encoding="int8", limit=1e9)])
+    @pytest.mark.parametrize(
+        "store", [OnDisk(encoding="int8"), *slowly(OnDisk(encoding="int8", limit=1e9))]
+    )
     def test_bytes_on_disk_are_those_of_the_encoding(self, store, tmp_path):
         tried = {"federaser": FedEraser(interval=2), "curious": Curious()}
         tiny = replace(WAVES, store=store, strategies=tried, recovery=Plain(rounds=1))

@@ -31,6 +31,7 @@ from fedunlearn.experiment.run_folder import RunFolder
 from fedunlearn.results import load
 from fedunlearn.unlearning import Moment, Plain
 from tests.support.breaking import WAVES, Breaking
+from tests.support.slow import slowly
 from tests.support.wandb_log import ended
 
 
@@ -375,7 +376,7 @@ class TestTensorBoard:
         shown = np.asarray(Image.open(io.BytesIO(image.encoded_image_string)))
         np.testing.assert_array_equal(shown, pixels)
 
-    @pytest.mark.parametrize("measures", [1, 9, 24])
+    @pytest.mark.parametrize("measures", [9, *slowly(1, 24)])
     def test_a_run_that_goes_on_is_in_it_once(self, finished, tmp_path, measures):
         logged = replace(WAVES, logger=TensorBoard())
         broken_off(logged, tmp_path, measures)

@@ -30,6 +30,7 @@ from strategies.retrain import Retrain
 from tests.support.folder_contents import contents
 from tests.support.killed import WAVES
 from tests.support.paces import PACE
+from tests.support.slow import slowly
 
 BAND = replace(
     WAVES,
@@ -128,7 +129,7 @@ def test_distances_are_those_to_the_first_reference(finished):
     assert (summary.test_divergence[~first] > 0).all()
 
 
-@pytest.fixture(scope="module", params=[InMemory(), OnDisk()], ids=str)
+@pytest.fixture(scope="module", params=[OnDisk(), *slowly(InMemory())], ids=str)
 def undisturbed(request, tmp_path_factory):
     """An experiment, and the folder of a run of it that was not killed."""
     experiment = replace(BAND, store=request.param, strategies={"fedaccum": FedAccum()})
@@ -137,7 +138,7 @@ def undisturbed(request, tmp_path_factory):
     return experiment, folder
 
 
-@pytest.mark.parametrize("calls", [23, 33, 45])
+@pytest.mark.parametrize("calls", [33, *slowly(23, 45)])
 def test_a_run_killed_in_a_further_reference_goes_on(undisturbed, calls, tmp_path, monkeypatch):
     class Died(BaseException):
         pass

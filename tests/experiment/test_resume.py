@@ -26,6 +26,7 @@ from fedunlearn.results.certificates import chain
 from fedunlearn.unlearning import FederationState, ScopedClients
 from tests.support.folder_contents import contents
 from tests.support.killed import KEPT, SEEDS, WAVES, carry_out, killed
+from tests.support.slow import slowly
 
 KILLS = int(os.environ.get("FEDUNLEARN_KILLS", "21"))
 
@@ -34,7 +35,7 @@ KILLS = int(os.environ.get("FEDUNLEARN_KILLS", "21"))
     scope="module",
     params=[
         "float32",
-        *(pytest.param(kept, marks=pytest.mark.slow) for kept in ("memory", "int8")),
+        *slowly("memory", "int8"),
     ],
 )
 def undisturbed(request, tmp_path_factory):
@@ -99,11 +100,6 @@ def interrupted(monkeypatch, folder, kept, owner, name, calls):
             carry_out(folder, kept)
 
 
-def slowly(*moments):
-    """Return moments that only the slow tests try: each takes two seconds."""
-    return [pytest.param(moment, marks=pytest.mark.slow) for moment in moments]
-
-
 class TestStages:
     """The same within one process, at moments that random kills may miss."""
 
@@ -116,7 +112,7 @@ class TestStages:
         carry_out(tmp_path, kept)
         require_equal(tmp_path, whole)
 
-    @pytest.mark.parametrize("calls", [1, 44, *slowly(3, 17, 30, 60)])
+    @pytest.mark.parametrize("calls", [44, *slowly(1, 3, 17, 30, 60)])
     def test_in_the_middle_of_training_unlearning_and_recovery(
         self, undisturbed, calls, tmp_path, monkeypatch
     ):

@@ -22,6 +22,7 @@ from fedunlearn.sealed_files import PARTIAL
 from fedunlearn.unlearning import Plain, Request, Training
 from strategies.fedaccum import FedAccum
 from strategies.retrain import Retrain
+from tests.support.slow import slowly
 from tests.support.world import FewDigits
 
 resource = pytest.importorskip("resource", reason="this system limits no files")
@@ -143,11 +144,9 @@ def check_resumed(folder, undisturbed):
 @pytest.mark.parametrize(
     ("phase", "number", "room"),
     [
-        (TRAINING, 1, 0),
         (TRAINING, 3, 20),
-        (TRAINING, 4, 20_000),
         (RECOVERY, 5, 20_000),
-        (AFTER, 6, 20_000),
+        *slowly((TRAINING, 1, 0), (TRAINING, 4, 20_000), (AFTER, 6, 20_000)),
     ],
 )
 def test_a_round_that_does_not_fit(phase, number, room, undisturbed, tmp_path, monkeypatch):

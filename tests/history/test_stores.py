@@ -20,6 +20,7 @@ from fedunlearn.unlearning import Plain, Request, Training
 from strategies.fedaccum import FedAccum
 from strategies.federaser import FedEraser
 from strategies.retrain import Retrain
+from tests.support.slow import slowly
 from tests.support.world import FewDigits
 
 WAVES = Experiment(
@@ -68,7 +69,7 @@ def test_up_to_a_limit_rounds_stay_in_memory(in_memory, tmp_path):
     assert (tmp_path / "above/history/seed0/training").is_dir()
 
 
-@pytest.mark.parametrize("name", ["float32", "bfloat16", "float16", "int8", "topk-0.1"])
+@pytest.mark.parametrize("name", ["int8", *slowly("float32", "bfloat16", "float16", "topk-0.1")])
 def test_nothing_of_the_leavers_is_left_on_disk(name, in_memory, tmp_path, monkeypatch):
     """Their updates are looked for as raw bytes, in the encoding in which they were written."""
     sent, real, encoding = {}, write_behind.Recorder.record, encodings.of(name)

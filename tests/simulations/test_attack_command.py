@@ -105,6 +105,7 @@ def test_a_run_is_attacked_from_its_files(shared, monkeypatch, capsys):
     pd.testing.assert_frame_equal(none, before)
 
 
+@pytest.mark.slow
 def test_the_same_attack_gives_the_same_bytes(shared, monkeypatch, capsys):
     arguments = (shared, "--shadows", 4, "--models", "retrain")
     called(monkeypatch, capsys, *arguments)
@@ -114,6 +115,7 @@ def test_the_same_attack_gives_the_same_bytes(shared, monkeypatch, capsys):
     assert set(pd.read_csv(shared / "attacks.csv")["strategy"]) == {"retrain"}
 
 
+@pytest.mark.slow
 def test_every_request_is_attacked_for_its_own_leavers(waves, monkeypatch, capsys):
     code, out, _ = called(monkeypatch, capsys, waves, "--shadows", 4)
     assert code == 0

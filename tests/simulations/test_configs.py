@@ -56,7 +56,13 @@ def defaults():
         return {name: composed(f"strategy={name}") for name in ("federaser", "retrain")}
 
 
-@pytest.mark.parametrize("choice", GROUPS, ids=str)
+def after_one_of_a_kind(choice):
+    """Let the slow tests try the sweeps, which are one a strategy, but for one of them."""
+    marks = [pytest.mark.slow] if choice.parent.name == "sweep" and choice.name != "pga" else []
+    return pytest.param(choice, marks=marks, id=str(choice))
+
+
+@pytest.mark.parametrize("choice", [after_one_of_a_kind(choice) for choice in GROUPS])
 def test_every_choice_makes_an_experiment(conf, defaults, choice, tmp_path):
     group = str(choice.parent)
     if choice == Path("logger/wandb"):
@@ -70,15 +76,8 @@ def test_every_choice_makes_an_experiment(conf, defaults, choice, tmp_path):
     alone = ("history/none", "training/scaffold", "training/feddyn", "withdrawal/class")
     alone += ("experiment/stream_digits",)
     strategy = "retrain" if str(choice) in alone else "federaser"
-    if group in (
-        "debug",
-        "experiment",
-        "launcher",
-        "strategy",
-        "sweep",
-    ):  # change others
-        asked_of = [] if group == "strategy" else [f"strategy={strategy}"]
-        cfg = composed(f"{group}={choice.name}", *asked_of)
+    if group in ("debug", "experiment", "launcher", "sweep"):  # change others
+        cfg = composed(f"{group}={choice.name}", f"strategy={strategy}")
     else:
         cfg = defaults[strategy].copy()
         with open_dict(cfg):
@@ -96,7 +95,7 @@ def test_every_choice_makes_an_experiment(conf, defaults, choice, tmp_path):
 
 @pytest.mark.parametrize("path", sorted(Path(guard.CONF).glob("strategy/*.yaml")), ids=str)
 def test_a_strategy_s_yaml_lists_every_field_with_its_default(conf, path):
-    part = composed(f"strategy={path.stem}").strategy
+    part = compose(f"strategy/{path.stem}").strategy
     strategy = configured.build("strategy", part)
     assert strategy == get_class(part["_target_"])()
     assert {f.name for f in dataclasses.fields(strategy)} == set(part) - {"_target_"}

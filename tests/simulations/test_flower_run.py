@@ -24,6 +24,7 @@ from fedunlearn.simulations import flower_app
 from fedunlearn.simulations.run_config import asked, split
 from fedunlearn.unlearning import ClientFailed
 from tests.support.flwr_command import PROC, flwr_command
+from tests.support.slow import slowly
 
 APP = Path(__file__).parents[2] / "simulations/flower"
 PROJECT = tomllib.loads((APP / "pyproject.toml").read_text())
@@ -179,8 +180,8 @@ class TestInProcess:
         ("command", "more"),
         [
             ("withdraw", "planting=backdoor"),
-            ("compare", "strategies=[none] seeds=[3,5]"),
             ("compare", "strategies=[ridge_head] seeds=[4]"),
+            *slowly(("compare", "strategies=[none] seeds=[3,5]")),
         ],
     )
     def test_the_numbers_are_those_of_the_ordinary_run(self, tmp_path, capsys, command, more):

@@ -37,7 +37,13 @@ def whole(overrides, folder):
     return load(folder / "run")
 
 
-@pytest.mark.parametrize("command", COMMANDS, ids=lambda words: words[2])
+@pytest.mark.parametrize(
+    "command",
+    [
+        pytest.param(words, marks=[pytest.mark.slow] if words[2] in NEEDED else [], id=words[2])
+        for words in COMMANDS
+    ],
+)
 def test_a_command_of_the_page_runs(command, tmp_path, monkeypatch):
     assert command[:2] == ["fedunlearn", "compare"]
     pytest.importorskip(NEEDED.get(command[2], "numpy"))
