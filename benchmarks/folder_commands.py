@@ -23,6 +23,7 @@ COMMANDS: Mapping[str, tuple[str, ...]] = {
     "verify": ("verify", "{folder}"),
     "attack": ("attack", "{folder}", "--shadows", "4"),
     "score": ("score", "{folder}", "--replicates", "10", "--records", "20"),
+    "suspects": ("suspects", "{folder}"),
     "run=": ("compare", "run={folder}"),
     "run= -m": ("withdraw", "run={folder}"),
     "cache ls": ("cache", "ls", "{folder}"),
@@ -31,9 +32,16 @@ COMMANDS: Mapping[str, tuple[str, ...]] = {
 }
 """The command line of each; a folder that is no run's is not given to those that want one."""
 
-RUN = ("report", "plot", "cost", "own cost", "verify", "attack", "score", "run=")
+RUN = ("report", "plot", "cost", "own cost", "verify", "attack", "score", "suspects", "run=")
 
-SHARES = {"run=": 0.05, "run= -m": 0.03, "attack": 0.1, "score": 0.1, "report": 0.5}
+SHARES = {
+    "run=": 0.05,
+    "run= -m": 0.03,
+    "attack": 0.1,
+    "score": 0.1,
+    "suspects": 0.1,
+    "report": 0.5,
+}
 """How often a command is tried next to those that take no time before they read."""
 
 PASSING = (".lock", ".log", "multirun.yaml", "derived.json", "index.csv")

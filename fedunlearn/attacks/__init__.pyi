@@ -4,3 +4,6 @@ from .competition_score import warnings as warnings
 from .shadow_models import Setup as Setup
 from .shadow_models import pools as pools
 from .shadow_models import without as without
+from .suspects import Found as Found
+from .suspects import Suspects as Suspects
+from .suspicion import LOOKS as LOOKS

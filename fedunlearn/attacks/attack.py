@@ -54,7 +54,7 @@ class Attack:
             )
         for (_, number), cases in self.groups.items():
             for seed in {seed for seed, _ in cases}:
-                self._require_same_data(seed)
+                require_same_data(self.experiment, self.run, seed)
             target = self._target(cases[0][0], number)
             target.require_both_sides()
             self._shadows(target)
@@ -131,17 +131,24 @@ class Attack:
         return Target(setup, number, torch.device(self.engine.device))
 
     def _split(self, seed: int) -> str:
-        splits = self.run.manifest.get("split_sha256")
-        return str(splits.get(str(seed))) if isinstance(splits, dict) else ""
-
-    def _require_same_data(self, seed: int) -> None:
-        if split_hash(build_federation(self.experiment.scenario(seed))) != self._split(seed):
-            raise Refused(
-                f"The records of seed {seed} are not those of the run in {self.run.folder}: their "
-                "hash differs from its manifest's. Shadow models must learn from the same data."
-            )
+        return _split_in(self.run, seed)
 
     def _weights(self, target: Target, seed: int, strategy: str) -> Vector:
         request = 0 if strategy == SHARED_TRAINING else target.number
         case = Case(seed, strategy, request)
         return saved_model(self.run.folder, target.federation.network.layout, case)
+
+
+def require_same_data(experiment: Experiment, run: Run, seed: int) -> None:
+    """Refuse to train where the records of a seed are not those that a run had."""
+    if split_hash(build_federation(experiment.scenario(seed))) != _split_in(run, seed):
+        raise Refused(
+            f"The records of seed {seed} are not those of the run in {run.folder}: their "
+            "hash differs from its manifest's. Models trained now must learn from the same data."
+        )
+
+
+def _split_in(run: Run, seed: int) -> str:
+    """Return the hash of a seed's data that a run's manifest names."""
+    splits = run.manifest.get("split_sha256")
+    return str(splits.get(str(seed))) if isinstance(splits, dict) else ""

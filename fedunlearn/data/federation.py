@@ -131,11 +131,19 @@ class Federation:
         client who asks hands over, labelled as what it stands for. Whoever plants no trigger, or
         keeps records with it, has none: nothing that the server sees would tell.
         """
-        labelled = Records(self.source.proxy, self.source.proxy_labels)
-        erased = self.holdings.erased(number)
+        labelled, erased = self._labelled, self.holdings.erased(number)
         told = [c for c in sorted(erased) if not bool((self.source.planted[c] & ~erased[c]).any())]
         marked = self._probes(told, replace(self.source.dataset, test=labelled))
-        return {"labelled": self._seen(labelled), **marked}
+        return {"labelled": self.server_records(), **marked}
+
+    def server_records(self) -> Records:
+        """Return the server's own records with the labels that it gave them for its tests."""
+        return self._seen(self._labelled)
+
+    @property
+    def _labelled(self) -> Records:
+        """The same before a frozen part of the model looked at it."""
+        return Records(self.source.proxy, self.source.proxy_labels)
 
     def earlier_verification_sets(self, number: int) -> dict[str, Records]:
         """Return those ``triggered`` sets of all who asked before request ``number``, from 1.
@@ -143,7 +151,6 @@ class Federation:
         Whoever holds records with its trigger when the request comes is left out: a model may
         well know that trigger.
         """
-        labelled = Records(self.source.proxy, self.source.proxy_labels)
         now = Held(self.erasure(number).after, number - 1)
         asked = {c for earlier in range(1, number) for c in self.holdings.erased(earlier)}
         away = [
@@ -151,7 +158,7 @@ class Federation:
             for c in sorted(asked)
             if not bool((self.source.planted[c] & self.holdings.mask(c, now)).any())
         ]
-        return self._probes(away, replace(self.source.dataset, test=labelled))
+        return self._probes(away, replace(self.source.dataset, test=self._labelled))
 
     def _sets(
         self,

@@ -1,4 +1,5 @@
 from . import compatible as compatible
+from .branch_start import all_clients as all_clients
 from .branch_start import before_training as before_training
 from .branch_start import recorded_by as recorded_by
 from .branch_start import server_data as server_data

@@ -23,7 +23,9 @@ def folder(tmp_path):
     return tmp_path
 
 
-@pytest.mark.parametrize("name", ["plot", "report", "cost", "attack", "score", "verify"])
+@pytest.mark.parametrize(
+    "name", ["plot", "report", "cost", "attack", "score", "suspects", "verify"]
+)
 def test_every_command_that_reads_a_run_says_so(name, folder, monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", ["fedunlearn", name, str(folder)])
     with pytest.raises(SystemExit) as ended:
