@@ -22,6 +22,9 @@ from .withdrawals import value
 INNER = ("strategies", "strategy")
 """The fields of a strategy that runs others: a list of them, and a single one."""
 
+ON_CONVOLUTIONS = ("fedunlearn.methods.TransposeKernels", "which: convolutions")
+"""What the YAML of a strategy says that works on convolutions."""
+
 
 def strategies(cfg: DictConfig, chosen: str) -> dict[str, DictConfig]:
     """Return the strategies that ``cfg.strategies`` names, by name.
@@ -29,7 +32,8 @@ def strategies(cfg: DictConfig, chosen: str) -> dict[str, DictConfig]:
     Each comes with the values of its YAML; ``strategy.<field>=…`` on the command line applies to
     the one named ``chosen``, which is the choice of the group ``strategy``. An entry such as
     ``{puf: {eta: 20}}`` is a variant of a strategy, and is called ``puf(eta=20)``; ``all`` stands
-    for every strategy, also within a list, but not for one that runs others.
+    for every strategy, also within a list, but for those that run others, and those that work on
+    convolutions, which not every model has.
     """
     options = _options()
     named = cfg.strategies
@@ -41,13 +45,20 @@ def strategies(cfg: DictConfig, chosen: str) -> dict[str, DictConfig]:
     entries = ["all"] if named == "all" else OmegaConf.to_container(named, resolve=True)
     assert isinstance(entries, list)
     configs: dict[str, DictConfig] = {}
-    single = [name for name in options if not any(f in _declared(name, _places()) for f in INNER)]
+    single = [name for name in options if _for_all(_declared(name, _places()))]
     for entry in chain.from_iterable(single if one == "all" else [one] for one in entries):
         label, part = _variant(entry, {chosen: cfg.strategy})
         if label in configs:
             raise Refused(f"strategies names {label} twice.")
         configs[label] = part
     return with_untouched(configs)
+
+
+def _for_all(part: DictConfig) -> bool:
+    """Whether ``all`` stands for a strategy, too."""
+    said = OmegaConf.to_yaml(part)
+    runs_others = any(field in part for field in INNER)
+    return not runs_others and not any(word in said for word in ON_CONVOLUTIONS)
 
 
 def spelled_out(part: DictConfig) -> DictConfig:

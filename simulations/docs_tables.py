@@ -15,6 +15,7 @@ from fedunlearn.flower import reason_against
 from fedunlearn.history import Needs
 from fedunlearn.unlearning import UnlearningStrategy
 
+from .compare import INNER
 from .configured import build
 from .hyperparameters import REQUIRED, Hyperparameter, classes, hyperparameters, keys
 from .yaml_comments import CONF, files
@@ -50,8 +51,16 @@ def names() -> list[str]:
 
 
 def singles() -> list[str]:
-    """Return those of `names` that run no others."""
-    return [name for name in names() if not hasattr(strategy(name), "strategies")]
+    """Return those of `names` that ``strategies=all`` stands for.
+
+    Those that run others are not among them, nor those that only some nets fit.
+    """
+    made = {name: strategy(name) for name in names()}
+    return [
+        name
+        for name, one in made.items()
+        if not any(hasattr(one, field) for field in INNER) and not one.needs.kernels
+    ]
 
 
 def strategy(name: str) -> UnlearningStrategy:
@@ -70,7 +79,13 @@ def overview() -> str:
         method = strategy(name)
         page = f"docs/strategies/{name}.md"
         title = f"[`{name}`]({page if (ROOT / page).exists() else f'strategies/{name}.py'})"
-        cells = (title, idea(method), stored(method.needs), workers(method.needs), method.guarantee)
+        cells = (
+            title,
+            idea(name, method),
+            stored(method.needs),
+            workers(method.needs),
+            method.guarantee,
+        )
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
 
@@ -132,8 +147,12 @@ def _about(cls: type) -> str:
     return (inspect.getdoc(cls) or "").splitlines()[0].replace("``", "`")
 
 
-def idea(method: UnlearningStrategy) -> str:
-    """Return the first sentence of a strategy's file, without its name."""
+def idea(name: str, method: UnlearningStrategy) -> str:
+    """Return what a strategy does in a line: the comment that its YAML begins with, or its file."""
+    choice = CONFIGS / f"{name.partition('(')[0]}.yaml"  # a variant is called puf(eta=20), say
+    first = choice.read_text(encoding="utf-8").partition("\n")[0] if choice.exists() else ""
+    if first.startswith("# "):
+        return first.removeprefix("# ").rstrip(".")
     module = inspect.getmodule(type(method))
     assert module is not None
     assert module.__doc__ is not None

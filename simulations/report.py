@@ -61,7 +61,9 @@ def declared(folder: Path) -> pages.Declared:
     devices = {name: chosen([f"devices={name}"]) for name in DEVICES} if config else {}
     return pages.Declared(
         capabilities=[
-            pages.Capability(name, idea(one), stored(one.needs), workers(one.needs), one.guarantee)
+            pages.Capability(
+                name, idea(name, one), stored(one.needs), workers(one.needs), one.guarantee
+            )
             for name, one in methods.items()
         ],
         gathering=frozenset(name for name, one in methods.items() if one.needs.statistics),

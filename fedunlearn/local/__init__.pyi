@@ -1,6 +1,7 @@
 from . import ridge_sums as ridge_sums
 from .augmentation import Augmentation as Augmentation
 from .augmentation import ImageAugmentation as ImageAugmentation
+from .augmentation import InputNoise as InputNoise
 from .augmentation import SensorAugmentation as SensorAugmentation
 from .ball import Ball as Ball
 from .gradient_queries import Gradient as Gradient
@@ -26,6 +27,12 @@ from .ridge_sums import RidgeSums as RidgeSums
 from .schedule import Schedule as Schedule
 from .sgd import train_locally as train_locally
 from .straggling import Straggling as Straggling
+from .teacher_objectives import Blend as Blend
+from .teacher_objectives import EntropyMatch as EntropyMatch
+from .teacher_objectives import Imitation as Imitation
+from .teacher_objectives import Indifference as Indifference
+from .teacher_objectives import LogitMatch as LogitMatch
+from .teacher_objectives import teaches as teaches
 from .trained import CohortWork as CohortWork
 from .trained import Trained as Trained
 from .trainers import Threads as Threads

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from fedunlearn import checks
-from fedunlearn.checks import CountFromZero, NotNegative, Share
+from fedunlearn.checks import CountFromZero, NotNegative, Positive, Share
 from fedunlearn.models import Shape
 
 
@@ -109,6 +109,28 @@ class SensorAugmentation:
         factors, noise = rng.spawn(2)
         scales = 1 + self.scaling * _normal(inputs[:, :1], factors)
         return inputs * scales + self.jitter * _normal(inputs, noise)
+
+
+@dataclass(frozen=True, slots=True)
+class InputNoise:
+    """Add normal noise to every input of whatever shape, and cut nothing: ``x <- x + std e``."""
+
+    std: Positive = 0.1
+    """Standard deviation of what is added to each number."""
+
+    def __post_init__(self) -> None:
+        """Raise `Refused` for values outside their range."""
+        checks.fields(self)
+
+    def misfit(self, shape: Shape) -> str:
+        """Return why records of ``shape`` are no numbers that noise could be added to."""
+        if not shape.dtype.is_floating_point:
+            return "it adds noise to numbers, and the records are tokens"
+        return ""
+
+    def __call__(self, inputs: Tensor, rng: np.random.Generator) -> Tensor:
+        """See `Augmentation.__call__`."""
+        return inputs + self.std * _normal(inputs, rng)
 
 
 def _normal(like: Tensor, rng: np.random.Generator) -> Tensor:

@@ -11,13 +11,16 @@ from fedunlearn.checks import Count
 from fedunlearn.data import ClientId, Records, Shards
 from fedunlearn.local.objectives import CrossEntropy, Objective
 from fedunlearn.local.per_record_gradients import moments
-from fedunlearn.local.queries import SumForm
+from fedunlearn.local.queries import SumForm, miscounted
 from fedunlearn.models import FORWARD_BATCH, Network, Vector
+
+COUNT = SumForm((), "float64")
+"""The number of a client's records."""
 
 
 @dataclass(frozen=True, slots=True)
 class Gradient:
-    """The gradient of the summed loss: ``gradient`` ``sum_i grad l_i(w)``, [d].
+    """The gradient of the summed loss: ``gradient`` ``sum_i grad l_i(w)`` [d], ``count`` records.
 
     Buffers have none: their part is 0. It is a sum and no mean, so that those of several clients
     add up; whoever compares two clients divides by their records.
@@ -28,17 +31,18 @@ class Gradient:
 
     def forms(self, network: Network) -> Mapping[str, SumForm]:
         """Return what the gradient is."""
-        return {"gradient": SumForm((network.layout.size,), "float32")}
+        return {"gradient": SumForm((network.layout.size,), "float32"), "count": COUNT}
 
     def sums(
         self, network: Network, weights: Vector, shards: Shards, clients: Sequence[ClientId]
     ) -> Mapping[str, Tensor]:
-        """Return ``gradient`` [k, d]."""
-        return {"gradient": _of_each(self._of_one, network, weights, shards, clients)}
+        """Return ``gradient`` [k, d] and ``count`` [k]."""
+        total = _of_each(self._of_one, network, weights, shards, clients)
+        return {"gradient": total, "count": _counts(shards, clients)}
 
     def fault(self, sums: Mapping[str, Tensor], records: int) -> str:
-        """Return nothing: any finite vector may be a gradient."""
-        return ""
+        """Return what shows that it is no gradient over ``records`` records, or nothing."""
+        return miscounted(sums["count"], records)
 
     def _of_one(self, network: Network, weights: Vector, records: Records) -> Vector:
         total = torch.zeros_like(weights)
@@ -51,8 +55,9 @@ class Gradient:
 class SquaredGradients:
     """Squared gradients, coordinate by coordinate: ``square`` ``sum_b (grad L_b(w))^2``, [d].
 
-    L_b is the mean loss of batch b, of ``batch_size`` records in the order in which the client
-    holds them. With 1 it is the empirical Fisher information, diagonal, times the records.
+    ``count`` is the client's records. L_b is the mean loss of batch b, of ``batch_size`` records in
+    the order in which the client holds them. With 1 it is the empirical Fisher information,
+    diagonal, times the records.
     """
 
     objective: Objective = field(default_factory=CrossEntropy)
@@ -71,18 +76,21 @@ class SquaredGradients:
 
     def forms(self, network: Network) -> Mapping[str, SumForm]:
         """Return what the squares are."""
-        return {"square": SumForm((network.layout.size,), "float32")}
+        return {"square": SumForm((network.layout.size,), "float32"), "count": COUNT}
 
     def sums(
         self, network: Network, weights: Vector, shards: Shards, clients: Sequence[ClientId]
     ) -> Mapping[str, Tensor]:
-        """Return ``square`` [k, d]."""
+        """Return ``square`` [k, d] and ``count`` [k]."""
         of_one = self._of_records if self.squares else self._of_batches
-        return {"square": _of_each(of_one, network, weights, shards, clients)}
+        total = _of_each(of_one, network, weights, shards, clients)
+        return {"square": total, "count": _counts(shards, clients)}
 
     def fault(self, sums: Mapping[str, Tensor], records: int) -> str:
         """Return what shows that these are no squares, or nothing."""
-        return "some of its squares are below 0" if bool((sums["square"] < 0).any()) else ""
+        if bool((sums["square"] < 0).any()):
+            return "some of its squares are below 0"
+        return miscounted(sums["count"], records)
 
     def _of_records(self, network: Network, weights: Vector, records: Records) -> Vector:
         total, parameters = torch.zeros_like(weights), network.layout.parameters
@@ -117,6 +125,11 @@ def batch_gradient(
 def _split(records: Records, size: int) -> Iterator[Records]:
     inputs, labels = torch.split(records.inputs, size), torch.split(records.labels, size)
     return (Records(*part) for part in zip(inputs, labels, strict=True))
+
+
+def _counts(shards: Shards, clients: Sequence[ClientId]) -> Tensor:
+    """Return how many records each client holds, [k] float64."""
+    return torch.tensor([len(shards.span(client)) for client in clients], dtype=torch.float64)
 
 
 def _of_each(

@@ -94,7 +94,7 @@ def _added(
     return {name: each.view(*lead, *each.shape[1:]) for name, each in total.items()}
 
 
-def _miscounted(counts: Tensor, records: int) -> str:
+def miscounted(counts: Tensor, records: int) -> str:
     """Return what shows that ``counts`` do not count ``records`` records, or nothing."""
     if not torch.equal(counts, counts.round().clamp(min=0)):
         return "its counts are no whole numbers from 0"
@@ -123,7 +123,7 @@ class LabelCounts:
 
     def fault(self, sums: Mapping[str, Tensor], records: int) -> str:
         """Return what shows that these are no counts of ``records`` records, or nothing."""
-        return _miscounted(sums["count"], records)
+        return miscounted(sums["count"], records)
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,7 +156,7 @@ class LogitSums:
 
     def fault(self, sums: Mapping[str, Tensor], records: int) -> str:
         """Return what shows that these are no sums over ``records`` records, or nothing."""
-        return _miscounted(sums["count"], records)
+        return miscounted(sums["count"], records)
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,7 +195,7 @@ class FeatureMoments:
         least = total.square().sum(-1) / counts.clamp_min(1)  # by Cauchy and Schwarz
         if bool((square < least * (1 - 1e-9)).any()):
             return "its squares are less than those of its sums"
-        return _miscounted(counts, records)
+        return miscounted(counts, records)
 
 
 SCORES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
@@ -247,4 +247,4 @@ class ScoreHistogram:
 
     def fault(self, sums: Mapping[str, Tensor], records: int) -> str:
         """Return what shows that these are no counts of ``records`` records, or nothing."""
-        return _miscounted(sums["count"], records)
+        return miscounted(sums["count"], records)

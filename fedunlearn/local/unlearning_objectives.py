@@ -88,6 +88,8 @@ class PseudoLabels:
     of Things Journal, 2023.
     """
 
+    teacher: ClassVar[bool] = True
+
     def __call__(
         self, network: Net, weights: Vector, images: Tensor, labels: Tensor, sent: Tensor
     ) -> Tensor:

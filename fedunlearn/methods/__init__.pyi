@@ -1,4 +1,16 @@
 from . import ridge as ridge
+from .destroyers import AddNoise as AddNoise
+from .destroyers import AscendOnLeavers as AscendOnLeavers
+from .destroyers import Destroyed as Destroyed
+from .destroyers import Destroyer as Destroyer
+from .destroyers import PruneAndRedraw as PruneAndRedraw
+from .destroyers import Redraw as Redraw
+from .destroyers import RedrawEnds as RedrawEnds
+from .destroyers import RedrawRandom as RedrawRandom
+from .destroyers import Situation as Situation
+from .destroyers import TransposeKernels as TransposeKernels
+from .destroyers import smallest as smallest
+from .destroyers import weights_of as weights_of
 from .entanglement import Moments as Moments
 from .entanglement import chance_entanglement as chance_entanglement
 from .entanglement import class_entanglement_score as class_entanglement_score
@@ -12,7 +24,10 @@ from .gaussian_mechanism import classical_epsilon as classical_epsilon
 from .gaussian_mechanism import classical_sigma as classical_sigma
 from .gaussian_mechanism import renyi_epsilon as renyi_epsilon
 from .gaussian_mechanism import renyi_sigma as renyi_sigma
+from .gradient_destroyer import RedrawByGradient as RedrawByGradient
+from .gradient_destroyer import mean_gradient as mean_gradient
 from .lbfgs import product as product
+from .repairs import Repair as Repair
 from .rollback import Restart as Restart
 from .rollback import cuts as cuts
 from .rollback import restart as restart

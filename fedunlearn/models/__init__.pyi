@@ -16,10 +16,14 @@ from .frozen_features import PartlyFrozen as PartlyFrozen
 from .frozen_features import feature_store as feature_store
 from .head import Head as Head
 from .layout import Layout as Layout
+from .layout import Part as Part
 from .layout import Vector as Vector
 from .network import Network as Network
 from .projections import deflect as deflect
 from .projections import orthogonal as orthogonal
+from .redrawn import layers as layers
+from .redrawn import normalises as normalises
+from .redrawn import redrawn as redrawn
 from .sequences import Conv1d as Conv1d
 from .sequences import Gru as Gru
 from .sequences import Lstm as Lstm
