@@ -39,6 +39,9 @@ from fedunlearn.results import (
     judge,
     load,
     load_clients,
+    load_metrics,
+    load_verdicts,
+    misses,
     remove_derived,
     request_rows,
     require_written,
@@ -184,11 +187,17 @@ class Running:
         asked, recovery = experiment.asked, experiment.recovery.rounds
         noted = {Case(*each[:3]): each.notes for each in notes.noted}
         approves = experiment.thresholds.approves
-        folder.requests(request_rows(rows, asked, recovery, verified, approves, noted))
+        missed = self._missed(rows)
+        folder.requests(request_rows(rows, asked, recovery, verified, approves, noted, missed))
         issued = chain.issue(folder.path, certificates)
         if experiment.signing_key is not None and issued:
             sign(folder.path, experiment.signing_key, issued, folder.checksums)
         return rows
+
+    def _missed(self, rows: Sequence[Mapping[str, Any]]) -> dict[Case, tuple[str, ...]]:
+        """Return the goals that each row of the summary missed."""
+        goals, path = self.prepared.experiment.thresholds.goals, self.folder.path
+        return misses(goals, rows, load_metrics(path), load_verdicts(path)) if goals else {}
 
     def _seed_run(self, federation: Federation, connection: Connection) -> SeedRun:
         experiment = self.prepared.experiment

@@ -39,6 +39,8 @@ from .derived import DERIVED as DERIVED
 from .derived import note_derived as note_derived
 from .derived import read_derived as read_derived
 from .derived import remove_derived as remove_derived
+from .goals import Goals as Goals
+from .goals import misses as misses
 from .index import overrides_of as overrides_of
 from .index import write_index as write_index
 from .joint_test import told_apart as told_apart
@@ -88,6 +90,7 @@ from .run_files import load as load
 from .run_files import load_answers as load_answers
 from .run_files import load_clients as load_clients
 from .run_files import load_many as load_many
+from .run_files import load_metrics as load_metrics
 from .run_files import load_requests as load_requests
 from .run_files import load_verdicts as load_verdicts
 from .run_files import metric_columns as metric_columns

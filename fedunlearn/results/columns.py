@@ -103,6 +103,7 @@ REQUEST_COLUMNS = {
     "decision": "str",
     "released": "float64",
     "notes": "str",
+    "missed": "str",
 }
 """Columns of requests.csv: each client's own request as one strategy served it, all times in
 training rounds. It ``arrived`` at a point of training (2.5: half-way through round 3), was
@@ -113,7 +114,8 @@ Unlearning was ``begun`` and with recovery ``finished`` at a round, counted so; 
 what the certificate concludes (``yes``, ``no``, or nothing where it judges nothing),
 ``decision`` what `Thresholds.approval` makes of that (``approved`` or ``rejected``), and the model
 of one approved was ``released`` when it was finished. ``notes`` are the numbers that the strategy
-had noted by then, such as ``accuracy=0.93 retrained=12``."""
+had noted by then, such as ``accuracy=0.93 retrained=12``, and ``missed`` the targets and utilities
+of `Thresholds` that its model missed."""
 
 GAP_SUFFIX = "_gap"
 """Ends the name of a metric's difference from the retrained models of its seed, on average."""

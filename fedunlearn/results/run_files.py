@@ -98,6 +98,11 @@ def load_answers(folder: Path) -> pd.DataFrame:
     return _read(folder / "answers.csv", ANSWER_COLUMNS, _listed(folder))
 
 
+def load_metrics(folder: Path) -> pd.DataFrame:
+    """Read a run's metrics.csv; raises `Refused` where it is missing or not as written."""
+    return _read(folder / "metrics.csv", METRIC_COLUMNS, _listed(folder))
+
+
 def load_requests(folder: Path) -> pd.DataFrame:
     """Read a run's requests.csv; raises `Refused` where it is missing or not as written."""
     return _read(folder / "requests.csv", REQUEST_COLUMNS, _listed(folder))

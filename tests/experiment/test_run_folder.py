@@ -98,8 +98,8 @@ def test_requests_have_the_columns_of_the_contract(tmp_path):
         folder.requests(request_rows([row()], asked, recovery=1))
     assert (tmp_path / "requests.csv").read_text() == (
         "seed,strategy,request,client,scope,arrived,served,waited,queued,unlearning_rounds,"
-        "recovery_rounds,rounds_to_forget,begun,finished,verified,decision,released,notes\n"
-        "0,finetune,1,0,everything,2.5,3,0.5,0,1,1,2.5,3,5,,approved,5,\n"
+        "recovery_rounds,rounds_to_forget,begun,finished,verified,decision,released,notes,missed\n"
+        "0,finetune,1,0,everything,2.5,3,0.5,0,1,1,2.5,3,5,,approved,5,,\n"
     )
 
 

@@ -59,3 +59,39 @@ def test_a_request_is_released_when_it_is_finished_if_its_conclusion_suffices(ap
     assert row["verified"] == {True: "yes", False: "no", None: ""}[verified]
     assert row["decision"] == ("approved" if approved else "rejected")
     assert row["released"] == (12 if approved else "")
+
+
+def test_what_was_noted_and_missed_stands_in_the_row_and_a_miss_is_not_released():
+    asked = [Asked(1, 0, "everything", 3, 3), Asked(2, 1, "everything", 3, 3)]
+    here = Case(0, "none", 2)
+    goals = Thresholds({}, "thresholds", targets=({"measure": "attack_success_rate"},))
+    missed = {here: ("attack_success_rate: outside, not as retrained",)}
+    noted = {here: {"accuracy": 0.93, "retrained": 12}}
+    first, second = request_rows(
+        [case(1, 4), case(2, 5)], asked, 0, approves=goals.approves, noted=noted, missed=missed
+    )
+    assert (first["notes"], first["missed"], first["decision"]) == ("", "", "approved")
+    assert second["notes"] == "accuracy=0.93 retrained=12"
+    assert second["missed"] == "attack_success_rate: outside, not as retrained"
+    assert (second["decision"], second["released"]) == ("rejected", "")
+
+
+GOAL = ({"measure": "attack_success_rate", "verdict": "at most 0.1"},)
+LIMITS = {"test_accuracy_gap": 0.02}
+
+
+@pytest.mark.parametrize(
+    ("thresholds", "forgotten", "missed", "approved"),
+    [
+        (Thresholds({}, "thresholds", GOAL), None, (), True),  # goals are all that counts
+        (Thresholds({}, "thresholds", GOAL), False, (), False),  # the audit or the answer
+        (Thresholds({}, "thresholds", GOAL), None, ("x: 1",), False),
+        (Thresholds(LIMITS, "thresholds", GOAL), None, (), False),  # nothing could be judged
+        (Thresholds(LIMITS, "thresholds", GOAL), True, (), True),
+        (Thresholds(LIMITS, "thresholds", GOAL), True, ("x: 1",), False),
+        (Thresholds(LIMITS, "always", GOAL), False, ("x: 1",), True),
+        (Thresholds(LIMITS, "never", GOAL), True, (), False),
+    ],
+)
+def test_thresholds_and_goals_must_both_be_met(thresholds, forgotten, missed, approved):
+    assert thresholds.approves(forgotten, missed) is approved

@@ -4,15 +4,16 @@ import math
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Annotated, Literal
 
 from fedunlearn import checks
-from fedunlearn.checks import Positive, nearest
+from fedunlearn.checks import Positive, Refused, nearest
 from fedunlearn.results import (
     CARDS,
     DID_NOT_TAKE,
     GAP_SUFFIX,
     RETRAIN,
+    Goals,
     card_or_plain,
     goals_of,
     is_reference,
@@ -20,6 +21,10 @@ from fedunlearn.results import (
 )
 
 Verdict = Literal["within", "exceeded", "not judged"]
+
+Named = Annotated[
+    Mapping[str, object], checks.Kind(Mapping, "a mapping such as {measure: test_accuracy}")
+]
 
 Approval = Literal["always", "thresholds", "never"]
 
@@ -37,10 +42,17 @@ class Thresholds:
     """Largest distance from retraining by metric, either way; equal is within."""
     approval: Approval = "always"
     """Which models requests.csv calls approved and released: always all, by the thresholds those
-    that are forgotten within them, or never any, for somebody else decides."""
+    that are forgotten within them and miss none of the two lists below, or never any, for somebody
+    else decides."""
+    targets: tuple[Named, ...] = ()
+    """What must be forgotten: [{measure: attack_success_rate, verdict: as retrained}], or at most a
+    number."""
+    utilities: tuple[Named, ...] = ()
+    """What must stay: [{measure: test_accuracy, margin: 0.02}] may lose so much of its value before
+    the request."""
 
     def __post_init__(self) -> None:
-        """Raise `Refused` for a name that no gap has and for a value that is not above 0."""
+        """Raise `Refused` for a name that no gap has, a value not above 0, and a wrong list."""
         checks.fields(self)
         names = gap_columns()
         for name in self.largest:
@@ -48,10 +60,27 @@ class Thresholds:
                 rest = f" does not exist{nearest(str(name), names)}"
                 raise checks.field_refused(self, f"largest.{name}", rest)
         object.__setattr__(self, "largest", {name: float(v) for name, v in self.largest.items()})
+        try:
+            Goals.of(self.targets, self.utilities)
+        except Refused as refusal:
+            key, _, rest = str(refusal).partition(" ")
+            raise checks.field_refused(self, key, f" {rest}") from None
 
-    def approves(self, forgotten: bool | None) -> bool:
-        """Whether a model may be released of which a certificate says this; None: nothing."""
-        return self.approval == "always" or (self.approval == "thresholds" and forgotten is True)
+    @property
+    def goals(self) -> Goals:
+        """Both lists."""
+        return Goals.of(self.targets, self.utilities)
+
+    def approves(self, forgotten: bool | None, missed: Sequence[str] = ()) -> bool:
+        """Whether a model may be released of which a certificate says this; None: nothing.
+
+        ``missed`` are those of its `goals` that it missed. Where nothing else was configured,
+        goals are all that counts.
+        """
+        if self.approval != "thresholds":
+            return self.approval == "always"
+        told = forgotten is True or (forgotten is None and not self.largest and bool(self.goals))
+        return told and not missed
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,6 +4,7 @@ import pandas as pd
 import pytest
 
 from fedunlearn.results import MINUS_SIGN, load, reductions
+from fedunlearn.results.frames import label
 from fedunlearn.results.report.cells import NO_NUMBER, Cell, Table, measure, number, with_best
 from fedunlearn.results.report.latex import PAGE, document, escape, latex
 from fedunlearn.results.report.markdown import markdown
@@ -213,3 +214,29 @@ def test_before_and_after_stand_side_by_side_in_two_tables(two_requests):
     fell = number(row["reduction"], 0)
     cell = column(kept, "Test accuracy (%)")["federaser"]
     assert cell.text == f"{before} → {after} ({fell} %)"
+
+
+def test_goals_are_named_below_the_tables_and_marked_in_their_cells(two_requests, monkeypatch):
+    run = load(two_requests)
+    certificate = {
+        "targets": [{"measure": "forget_accuracy", "verdict": "at most 0.5"}],
+        "utilities": [{"measure": "test_accuracy", "margin": 0.1}],
+    }
+    asked = replace(run, manifest={**run.manifest, "config": {"certificate": certificate}})
+    requests = run.summary[["seed", "strategy", "request"]].assign(missed="")
+    failed = (requests["strategy"] == "none") & (requests["request"] == 1)
+    first = failed & (requests["seed"] == requests["seed"].min())
+    requests.loc[first, "missed"] = "other: 1; forget_accuracy: 0.9, not at most 0.5"
+    monkeypatch.setattr("fedunlearn.results.report.reduced.load_requests", lambda _: requests)
+    gone, kept, *_ = reduced(asked, ["none", "federaser"])
+    seeds = requests.loc[failed, "seed"].nunique()
+    missed = " ✗" if seeds == 1 else f" ✗ 1 of {seeds}"
+    place = gone.headings.index(label("forget_accuracy"))
+    found = {row[0].text: row[place].text for row in gone.rows}
+    assert found["none"].endswith(missed)
+    assert found["federaser"].endswith(" ✓")
+    assert all(cell.text.endswith(" ✓") for cell in column(kept, "Test accuracy (%)").values())
+    assert "at most 0.5" in gone.notes[1]
+    assert "worse by at most 0.1 than before" in kept.notes[1]
+    plain = reduced(run, ["none", "federaser"])[1]
+    assert not any("✓" in cell.text for row in plain.rows for cell in row)
