@@ -64,14 +64,25 @@ MOVED = "moved"
 """The name of what may move of a model in a reply, where a mask was sent."""
 
 
-def pack(weights: Vector, other: Vector | None = None, mask: Mask | None = None) -> ArrayRecord:
-    """Put a model [d] into an ArrayRecord, with a second one and a mask where there are any."""
+RANKING = "ranking"
+"""The name of the model by which a client ranks its records, where only some of them count."""
+
+
+def pack(
+    weights: Vector,
+    other: Vector | None = None,
+    mask: Mask | None = None,
+    ranking: Vector | None = None,
+) -> ArrayRecord:
+    """Put a model [d] into an ArrayRecord, with what else is sent along."""
     record = ArrayRecord()  # given a dictionary, it would copy every array
     record[WEIGHTS] = TensorArray(weights)
     if other is not None:
         record[OTHER] = TensorArray(other)
     if mask is not None:
         record[MASK] = TensorArray(mask.packed)
+    if ranking is not None:
+        record[RANKING] = TensorArray(ranking)
     return record
 
 

@@ -25,7 +25,7 @@ from flwr.clientapp.typing import ClientAppCallable
 from torch import Tensor
 
 from fedunlearn.data import ClientId, Held, Scenario, Shards, build_federation, held_shards
-from fedunlearn.flower.arrays import MASK, MOVED, OTHER, WEIGHTS, TensorArray, unpack
+from fedunlearn.flower.arrays import MASK, MOVED, OTHER, RANKING, WEIGHTS, TensorArray, unpack
 from fedunlearn.flower.identity import introduction, partition_of
 from fedunlearn.flower.messages import client_kinds, decode
 from fedunlearn.local import (
@@ -34,7 +34,9 @@ from fedunlearn.local import (
     Halves,
     LocalWork,
     Mask,
+    Part,
     Query,
+    Ranked,
     train_locally,
 )
 from fedunlearn.models import Network, Vector
@@ -56,6 +58,8 @@ class Order:
     """Seed, stage and round: with the client's number they seed its random numbers."""
     held: Held
     """Which of its records a client is to train on."""
+    part: Part | None = None
+    """Which of those, by rank; None: all."""
 
     @classmethod
     def of(cls, message: Message, kinds: Iterable[type] = ()) -> "Order":
@@ -69,7 +73,8 @@ class Order:
         other = unpack(content, OTHER) if OTHER in arrays else None
         weights, stream_words = unpack(content), (seed, stream, number)
         mask = Mask.unpacked(unpack(content, MASK), len(weights)) if MASK in arrays else None
-        return cls(weights, other, mask, work, number, stream_words, held_in(config))
+        held, part = held_in(config), part_in(message, kinds)
+        return cls(weights, other, mask, work, number, stream_words, held, part)
 
     def seed(self, client: ClientId) -> Entropy:
         """Return what the random numbers of one client are made from."""
@@ -82,6 +87,28 @@ def held_in(config: ConfigRecord) -> Held:
     numbers = config["held"]
     assert isinstance(numbers, list)
     return Held(*map(int, numbers))
+
+
+def part_in(message: Message, kinds: Iterable[type] = ()) -> Part | None:
+    """Return which part of the records a message asks about, by rank; None: all of them."""
+    config = message.content.config_records["config"]
+    if "ranked" not in config:
+        return None
+    ranked = decode(str(config["ranked"]), client_kinds(kinds))
+    if not isinstance(ranked, Ranked):
+        raise ValueError(f"Records can only be told by Ranked, not {type(ranked).__name__}.")
+    return Part(ranked, unpack(message.content, RANKING))
+
+
+def _parted(
+    network: Network, shards: Shards, clients: Sequence[ClientId], part: Part | None
+) -> tuple[Shards, Sequence[ClientId], list[int]]:
+    """Return records, whose they are and how many were ranked, where only a part of them counts."""
+    if part is None:
+        return shards, clients, [0] * len(clients)
+    weights = part.model.to(shards.records.labels.device)
+    ranked = [len(shards.span(client)) for client in clients]
+    return part.ranked.of_clients(network, weights, shards, clients), range(len(clients)), ranked
 
 
 @lru_cache(maxsize=16)
@@ -116,9 +143,12 @@ def build_client_app(
         started = time.perf_counter()
         order = Order.of(message, work_kinds)
         client = partition_of(context)
-        records = held_shards(scenario, device, order.held)[client]
+        network = build_federation(scenario).network
+        held = held_shards(scenario, device, order.held)
+        shards, (place,), (ranked,) = _parted(network, held, [client], order.part)
+        records = shards[place]
         weights, samples = (halves or train_locally)(
-            build_federation(scenario).network,
+            network,
             order.weights.to(device),
             records.inputs,
             records.labels,
@@ -129,7 +159,9 @@ def build_client_app(
             None if order.mask is None else order.mask.to(torch.device(device)),
         )
         seconds = time.perf_counter() - started
-        return _trained(message, order, weights.cpu(), _metrics(len(records), samples, seconds))
+        return _trained(
+            message, order, weights.cpu(), _metrics(len(records), samples + ranked, seconds)
+        )
 
     @app.query("sums")
     def sums(message: Message, context: Context) -> Message:
@@ -179,10 +211,12 @@ def train_together(
     other = order.other
     if other is not None and any(each.content is not messages[0].content for each in messages):
         other = torch.stack([unpack(message.content, OTHER) for message in messages])
-    cohort = CohortWork(order.weights, clients, order.work, order.round, seeds, other, order.mask)
-    held = pieces.over(records_of(order.held))
-    matrix, processed = held.train(cohort)
-    records = [len(held.shards.span(client)) for client in clients]
+    parted = _parted(pieces.network, records_of(order.held), clients, order.part)
+    shards, places, ranked = parted
+    cohort = CohortWork(order.weights, places, order.work, order.round, seeds, other, order.mask)
+    matrix, trained = pieces.over(shards).train(cohort)
+    processed = [taken + looked for taken, looked in zip(trained, ranked, strict=True)]
+    records = [len(shards.span(place)) for place in places]
     each = (time.perf_counter() - started) / sum(processed)
     # Clients with as many records say the same, which is written once.
     sizes = list(zip(records, processed, strict=True))
@@ -208,20 +242,21 @@ def sum_together(
     content = messages[0].content
     config = content.config_records["config"]
     query = _query(str(config["query"]), client_kinds(kinds))
-    shards = records_of(held_in(config))
+    parted = _parted(network, records_of(held_in(config)), clients, part_in(messages[0], kinds))
+    shards, places, ranked = parted
     weights = unpack(content).to(shards.records.labels.device)
     sums = {
-        name: total.cpu() for name, total in query.sums(network, weights, shards, clients).items()
+        name: total.cpu() for name, total in query.sums(network, weights, shards, places).items()
     }
-    records = [len(shards.span(client)) for client in clients]
+    records = [len(shards.span(place)) for place in places]
     each = (time.perf_counter() - started) / max(1, sum(records))
     return [
         _reply(
             message,
             {name: total[row] for name, total in sums.items()},
-            _metrics(held, held, each * held),
+            _metrics(held, held + looked, each * held),
         )
-        for row, (message, held) in enumerate(zip(messages, records, strict=True))
+        for row, (message, held, looked) in enumerate(zip(messages, records, ranked, strict=True))
     ]
 
 

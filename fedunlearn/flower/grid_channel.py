@@ -72,9 +72,9 @@ class GridChannel:
             "round": number,
             "seed": asking.seed,
             "stream": asking.access.stream,
-            "held": [*astuple(asking.access.held(number))],
+            **_shown(asking.access, number),
         }
-        contents = self._contents(task, clients, ConfigRecord(config))
+        contents = self._contents(asking.access, task, clients, ConfigRecord(config))
         moment = asking.ledger.moment
         ordinary = moment.phase == "train" and not moment.request
         if ordinary and not weights.isfinite().all():
@@ -112,9 +112,10 @@ class GridChannel:
         config: dict[str, ConfigRecordValues] = {
             "query": encode(task.query),
             "seed": asking.seed,
-            "held": [*astuple(asking.access.held(task.round))],
+            **_shown(asking.access, task.round),
         }
-        content = RecordDict({"arrays": pack(task.weights), "config": ConfigRecord(config)})
+        arrays = pack(task.weights, ranking=_ranking(asking.access))
+        content = RecordDict({"arrays": arrays, "config": ConfigRecord(config)})
 
         def fault(reply: Reply) -> str:
             wrong = task.query.fault(reply.arrays, reply.examples)
@@ -132,16 +133,20 @@ class GridChannel:
         return {client: reply.arrays for client, reply in replies.items()}
 
     def _contents(
-        self, task: TrainingTask, clients: Sequence[ClientId], config: ConfigRecord
+        self,
+        access: Access,
+        task: TrainingTask,
+        clients: Sequence[ClientId],
+        config: ConfigRecord,
     ) -> list[RecordDict]:
         """Return what each client is sent: one content for all, unless each has its own model."""
-        other = task.other
+        other, along = task.other, (task.mask, _ranking(access))
         if not callable(other) or isinstance(other, Tensor):
-            arrays = pack(task.weights, other, task.mask)
+            arrays = pack(task.weights, other, *along)
             shared = RecordDict({"arrays": arrays, "config": config})
             return [shared] * len(clients)
         return [
-            RecordDict({"arrays": pack(task.weights, other(client), task.mask), "config": config})
+            RecordDict({"arrays": pack(task.weights, other(client), *along), "config": config})
             for client in clients
         ]
 
@@ -197,6 +202,17 @@ class GridChannel:
                 records=reply.examples,
             )
         return replies
+
+
+def _shown(access: Access, round: int) -> dict[str, ConfigRecordValues]:
+    """Return how a message says which records count."""
+    held: dict[str, ConfigRecordValues] = {"held": [*astuple(access.held(round))]}
+    return held if access.part is None else {**held, "ranked": encode(access.part.ranked)}
+
+
+def _ranking(access: Access) -> Vector | None:
+    """Return the model that ranks records, where only some of them count."""
+    return None if access.part is None else access.part.model
 
 
 def _deltas(sent: Sequence[Tensor], task: TrainingTask) -> Tensor:

@@ -24,6 +24,7 @@ from fedunlearn.local import (
     EntropyMatch,
     FeatureMoments,
     Gradient,
+    HardnessSum,
     ImageAugmentation,
     Imitation,
     Indifference,
@@ -34,6 +35,7 @@ from fedunlearn.local import (
     LogitSums,
     Proximal,
     PseudoLabels,
+    Ranked,
     RidgeSums,
     Schedule,
     ScoreHistogram,
@@ -52,7 +54,7 @@ KINDS: frozenset[type] = frozenset(
         *(Blend, EntropyMatch, Imitation, Indifference, LogitMatch),
         *(ImageAugmentation, InputNoise, SensorAugmentation, Straggling),
         *(Ascent, PseudoLabels, UnlearningCrossEntropy, VirtualTeacher),
-        *(FeatureMoments, Gradient, LabelCounts, LogitSums),
+        *(FeatureMoments, Gradient, HardnessSum, LabelCounts, LogitSums, Ranked),
         *(RidgeSums, ScoreHistogram, SquaredGradients),
     }
 )

@@ -23,6 +23,9 @@ from .queries import LogitSums as LogitSums
 from .queries import Query as Query
 from .queries import ScoreHistogram as ScoreHistogram
 from .queries import SumForm as SumForm
+from .ranked import HardnessSum as HardnessSum
+from .ranked import Part as Part
+from .ranked import Ranked as Ranked
 from .ridge_sums import RidgeSums as RidgeSums
 from .schedule import Schedule as Schedule
 from .sgd import train_locally as train_locally

@@ -43,7 +43,7 @@ class Query(Protocol):
         """Return what shows that ``sums`` are none over ``records`` records, or nothing."""
 
 
-class _Batch(NamedTuple):
+class Batch(NamedTuple):
     """Some records of several clients."""
 
     owners: Tensor
@@ -51,7 +51,7 @@ class _Batch(NamedTuple):
     records: Records
 
 
-def _batches(shards: Shards, clients: Sequence[ClientId]) -> Iterator[_Batch]:
+def batches(shards: Shards, clients: Sequence[ClientId]) -> Iterator[Batch]:
     """Go through the records of ``clients``, `FORWARD_BATCH` at a time."""
     device = shards.records.labels.device
     spans = [shards.span(client) for client in clients]
@@ -61,10 +61,10 @@ def _batches(shards: Shards, clients: Sequence[ClientId]) -> Iterator[_Batch]:
     for some, whose in zip(
         torch.split(rows, FORWARD_BATCH), torch.split(owners, FORWARD_BATCH), strict=True
     ):
-        yield _Batch(whose, shards.records.take(some))
+        yield Batch(whose, shards.records.take(some))
 
 
-def _by_class(network: Network, batch: _Batch) -> Tensor:
+def _by_class(network: Network, batch: Batch) -> Tensor:
     """Return the row of each record in sums [k, classes, ...] with the first two sides joined."""
     return batch.owners * network.classes + batch.records.labels
 
@@ -75,7 +75,7 @@ def _added(
     shards: Shards,
     clients: Sequence[ClientId],
     parts: Mapping[str, tuple[int, ...]],
-    of: Callable[[_Batch], Mapping[str, Tensor]],
+    of: Callable[[Batch], Mapping[str, Tensor]],
 ) -> dict[str, Tensor]:
     """Add up ``parts`` by client and class, [k, classes, *part] float64.
 
@@ -87,7 +87,7 @@ def _added(
         for name, shape in parts.items()
     }
     with torch.no_grad():
-        for batch in _batches(shards, clients):
+        for batch in batches(shards, clients):
             for name, each in of(batch).items():
                 total[name].index_add_(0, _by_class(network, batch), each.double())
     lead = (len(clients), network.classes)
@@ -116,7 +116,7 @@ class LabelCounts:
     ) -> Mapping[str, Tensor]:
         """Return ``count`` [k, classes]; the model does not matter."""
 
-        def one(batch: _Batch) -> dict[str, Tensor]:
+        def one(batch: Batch) -> dict[str, Tensor]:
             return {"count": torch.ones_like(batch.owners)}
 
         return _added(network, weights, shards, clients, {"count": ()}, one)
@@ -147,7 +147,7 @@ class LogitSums:
     ) -> Mapping[str, Tensor]:
         """Return ``count`` [k, classes] and ``logits`` [k, classes, classes]."""
 
-        def of(batch: _Batch) -> dict[str, Tensor]:
+        def of(batch: Batch) -> dict[str, Tensor]:
             logits = network.arranging(weights, batch.records.inputs)
             return {"count": torch.ones_like(batch.owners), "logits": logits}
 
@@ -181,7 +181,7 @@ class FeatureMoments:
     ) -> Mapping[str, Tensor]:
         """Return ``count`` [k, classes], ``sum`` [k, classes, f] and ``square`` [k, classes]."""
 
-        def of(batch: _Batch) -> dict[str, Tensor]:
+        def of(batch: Batch) -> dict[str, Tensor]:
             features = network.features(weights, network.arranged(batch.records.inputs)).double()
             square = features.square().sum(1)
             return {"count": torch.ones_like(batch.owners), "sum": features, "square": square}
@@ -238,7 +238,7 @@ class ScoreHistogram:
         bins, edges = len(self.edges) + 1, torch.tensor(self.edges, device=weights.device)
         total = torch.zeros(len(clients) * bins, dtype=torch.float64, device=weights.device)
         with torch.no_grad():
-            for owners, records in _batches(shards, clients):
+            for owners, records in batches(shards, clients):
                 logits = network.arranging(weights, records.inputs)
                 scores = SCORES[self.score](logits, records.labels)
                 place = owners * bins + torch.bucketize(scores, edges, right=True)

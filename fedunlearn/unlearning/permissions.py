@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, replace
 
 from fedunlearn.data import ClientId, Held
 from fedunlearn.history import Needs, Round, Updates
+from fedunlearn.local import Part
 from fedunlearn.models import Vector
 
 ORDINARY_NEEDS = Needs(remaining=True)
@@ -35,6 +36,10 @@ class Access:
     """From 1: each shows just what this request takes; 0: all but that."""
     note: Callable[[str, float], None] | None = None
     """Keeps a number for requests to come; None: nothing is being served."""
+    part: Part | None = None
+    """Which of these records, by rank, are shown; None: all."""
+    leaving: Part | None = None
+    """The same of those who leave, for `leavers`."""
 
     def present(self, round: int) -> frozenset[ClientId]:
         """Return who of `ids` takes part in training round ``round``, by its number."""
@@ -91,9 +96,20 @@ class Access:
         """Access to `gone` alone; raises PermissionError unless their work was declared."""
         if not self.declared.leaver:
             raise PermissionError("Only a strategy with Needs(leaver=True) may ask the leavers.")
-        held = (self.until, self.served, self.served)
         asked = replace(ORDINARY_NEEDS, masks=self.declared.masks)
-        return Access(self.gone, asked, frozenset(), self.stream, None, {}, *held)
+        return Access(
+            self.gone,
+            asked,
+            stream=self.stream,
+            until=self.until,
+            served=self.served,
+            asked=self.served,
+            part=self.leaving,
+        )
+
+    def parted(self, part: Part | None) -> "Access":
+        """Let those who leave show just ``part`` of what they want forgotten; None: all of it."""
+        return replace(self, leaving=part)
 
     def without(self, clients: Collection[ClientId]) -> "Access":
         """Let ``clients`` no longer be asked."""

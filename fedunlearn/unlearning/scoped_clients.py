@@ -9,7 +9,7 @@ from torch import Tensor
 
 from fedunlearn.data import ClientId
 from fedunlearn.history import Needs, Updates
-from fedunlearn.local import LocalWork, Mask, Query
+from fedunlearn.local import LocalWork, Mask, Part, Query
 from fedunlearn.models import Vector
 from fedunlearn.unlearning.ledger import Ledger
 from fedunlearn.unlearning.permissions import Access
@@ -135,6 +135,10 @@ class ScopedClients:
     def narrowed(self, needs: Needs) -> "ScopedClients":
         """Return the same clients for a strategy that another one runs; see `strategy.Clients`."""
         return self.scoped(self.access.narrowed(needs))
+
+    def parted(self, part: Part | None) -> "ScopedClients":
+        """Return the same clients, whose leavers show just ``part``; see `strategy.Clients`."""
+        return self.scoped(self.access.parted(part))
 
     def train(
         self,

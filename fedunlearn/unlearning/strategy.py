@@ -13,7 +13,7 @@ from torch import Tensor
 
 from fedunlearn.data import ClientId
 from fedunlearn.history import History, Needs, Updates
-from fedunlearn.local import LocalWork, Mask, Query
+from fedunlearn.local import LocalWork, Mask, Part, Query
 from fedunlearn.models import Vector
 from fedunlearn.unlearning.requests import Request
 from fedunlearn.unlearning.server_data import ServerData
@@ -50,6 +50,12 @@ class Clients(Protocol):
         """Return the same clients for a strategy that another one runs: just what it ``needs``.
 
         Raises PermissionError where that is more than the other one declared.
+        """
+
+    def parted(self, part: Part | None) -> "Clients":
+        """Return the same clients, whose `leavers` show just ``part`` of what is to be forgotten.
+
+        With each message they are sent the model by which they rank, and a pass is charged for it.
         """
 
     def train(

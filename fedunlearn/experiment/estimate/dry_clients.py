@@ -215,21 +215,22 @@ class DryChannel:
             name: torch.ones((), dtype=getattr(torch, form.dtype)).expand(form.shape)
             for name, form in forms.items()
         }
-        sent = {"down": task.weights.nbytes, "up": sum(each.nbytes for each in ones.values())}
-        for client, held in zip(task.who, self._held(asking, task.who, task.round), strict=True):
-            asking.ledger.charge(client, **sent, samples=held, seconds=0.0, records=held)
+        down = task.weights.nbytes + _ranking(asking.access)
+        sent = {"down": down, "up": sum(each.nbytes for each in ones.values())}
+        for client, held, looked in self._shown(asking, task.who, task.round):
+            asking.ledger.charge(client, **sent, samples=held + looked, seconds=0.0, records=held)
         return dict.fromkeys(task.who, ones)
 
     def _charged(self, asking: ScopedClients, task: TrainingTask) -> Updates:
         """Charge the round of ``task``, and return updates that are made up."""
-        sent, back = task.nbytes, task.nbytes_back
+        sent, back = task.nbytes + _ranking(asking.access), task.nbytes_back
         clients = self._replying(asking, task.round, sent) if task.who is None else task.who
-        examples = self._held(asking, clients, task.round)
-        for client, held in zip(clients, examples, strict=True):
-            samples = self._samples(asking, task, client, held)
+        shown = self._shown(asking, clients, task.round)
+        for client, held, looked in shown:
+            samples = self._samples(asking, task, client, held) + looked
             cost = {"down": sent, "up": back, "samples": samples, "records": held}
             asking.ledger.charge(client, **cost, seconds=0.0)
-        return made_up(clients, examples, len(task.weights))
+        return made_up(clients, [held for _, held, _ in shown], len(task.weights))
 
     def _held(self, asking: ScopedClients, clients: Collection[ClientId], round: int) -> list[int]:
         """Return how many records each of ``clients`` trains on in a round."""
@@ -238,6 +239,16 @@ class DryChannel:
             int(partial[client].sum()) if client in partial else len(self.records.span(client))
             for client in clients
         ]
+
+    def _shown(
+        self, asking: ScopedClients, clients: Collection[ClientId], round: int
+    ) -> list[tuple[ClientId, int, int]]:
+        """Return how many records of each of ``clients`` count, and how many it ranks for that."""
+        part = asking.access.part
+        held = zip(clients, self._held(asking, clients, round), strict=True)
+        if part is None:
+            return [(client, records, 0) for client, records in held]
+        return [(client, len(part.ranked.span(records)), records) for client, records in held]
 
     def _samples(
         self, asking: ScopedClients, task: TrainingTask, client: ClientId, held: int
@@ -256,3 +267,8 @@ class DryChannel:
         for client in sorted(away):
             asking.ledger.charge(client, down=sent, samples=0, seconds=0.0, records=0)
         return tuple(client for client in asked if client not in away)
+
+
+def _ranking(access: Access) -> int:
+    """Return the bytes of the model that ranks records, where only some of them count."""
+    return 0 if access.part is None else access.part.model.nbytes
