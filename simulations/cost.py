@@ -96,6 +96,11 @@ def _show(console: Console, run: results.Run, devices: costing.Devices | None) -
     requests = costing.break_even(run, there, there.prices, gathering(run))
     console.print(str(run.folder), soft_wrap=True)
     console.print(costing.costs_printed(costs), costing.COSTS_LEGEND, "", sep="\n")
+    stream = results.stream_requests(run.folder, run.manifest)
+    if stream is not None:
+        timed = costing.with_seconds(stream, run.ledger, there)
+        table = results.stream_table(run.summary, timed, results.load_answers(run.folder))
+        console.print(results.printed_stream(table), results.STREAM_LEGEND, "", sep="\n")
     console.print(costing.break_even_printed(requests), costing.BREAK_EVEN_LEGEND, "", sep="\n")
     for name, table in (("costs", costs), ("break_even", requests)):
         console.print(str(_written(run.folder / f"{name}.csv", table)), soft_wrap=True)

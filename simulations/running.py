@@ -21,6 +21,7 @@ from fedunlearn.results import (
     all_wishes,
     answer_notes,
     listed_owners,
+    load,
     load_answers,
     plots,
     printed_answers,
@@ -33,6 +34,7 @@ from fedunlearn.results import (
     then,
     wide_enough,
 )
+from fedunlearn.results.costing import modelled_devices, with_seconds
 
 from . import configured
 from .interruptions import stop
@@ -82,7 +84,8 @@ def show(
     manifest = read_manifest(path)
     requests = stream_requests(path, manifest)
     if requests is not None:
-        table = stream_table(summary, requests, load_answers(path))
+        timed = with_seconds(requests, load(path).ledger, modelled_devices(manifest))
+        table = stream_table(summary, timed, load_answers(path))
         console.print(printed_stream(table))
         console.print(STREAM_LEGEND, highlight=False)
     if requests is not None and requests["request"].nunique() > MOST_SHOWN:

@@ -96,6 +96,7 @@ from .run_files import load_verdicts as load_verdicts
 from .run_files import metric_columns as metric_columns
 from .run_files import summary_columns as summary_columns
 from .run_files import typed as typed
+from .streams import SECONDS as SECONDS
 from .streams import STREAM_LEGEND as STREAM_LEGEND
 from .streams import printed_stream as printed_stream
 from .streams import stream_requests as stream_requests
@@ -122,7 +123,9 @@ from .wording import Wish as Wish
 from .wording import all_wishes as all_wishes
 from .wording import amount as amount
 from .wording import called as called
+from .wording import largest_unit as largest_unit
 from .wording import percent as percent
+from .wording import span as span
 from .wording import then as then
 from .wording import unit as unit
 from .wording import who as who

@@ -14,7 +14,7 @@ from fedunlearn.results.margins import UTILITY_METRIC
 from fedunlearn.results.references import further_references
 from fedunlearn.results.run_files import load_requests
 from fedunlearn.results.terminal import marked, terminal_table
-from fedunlearn.results.wording import amount
+from fedunlearn.results.wording import amount, span
 
 BADNESS = (
     "as retrained",
@@ -27,11 +27,14 @@ BADNESS = (
 )
 """The answers from the best to the worst."""
 
+SECONDS = "seconds_to_forget"
+"""The column of requests with modelled seconds."""
+
 STREAM_LEGEND = (
     "Forgetting: rounds from asking to being forgotten, mean and longest; a round of unlearning or "
-    "recovery counts as one of training. Work, bytes: of the whole stream, as multiples of one "
-    "retraining's on average. Accuracy: points on test records next to retraining, mean and worst "
-    "request."
+    "recovery counts as one of training. Time, longest: the same on the configured devices. Work, "
+    "bytes: of the whole stream, as multiples of one retraining's on average. Accuracy: points on "
+    "test records next to retraining, mean and worst request."
 )
 """How to read `printed_stream`."""
 
@@ -52,8 +55,10 @@ def stream_table(
     """Return a row a strategy, retraining first, over all requests and seeds.
 
     ``work`` and ``bytes`` are those of the whole stream over those of one retraining, the mean over
-    the requests. ``as_retrained`` is the share of requests with that answer, ``worst`` the worst
-    answer of all and ``worst_requests`` how many have it; both are empty of retraining.
+    the requests. Where requests have modelled seconds (`costing.with_seconds`), ``seconds_mean``
+    and ``seconds_longest`` are theirs. ``as_retrained`` is the share of requests with that answer,
+    ``worst`` the worst answer of all and ``worst_requests`` how many have it; both are empty of
+    retraining.
     """
     sent = summary["bytes_down"] + summary["bytes_up"]
     shown = summary.assign(bytes=sent)[~further_references(summary)]
@@ -62,7 +67,9 @@ def stream_table(
     rows = []
     for strategy in in_order(shown["strategy"]):
         mine = shown[shown["strategy"] == strategy]
-        times = requests.loc[requests["strategy"] == strategy, "rounds_to_forget"]
+        asked = requests[requests["strategy"] == strategy]
+        times = asked["rounds_to_forget"]
+        seconds = asked.get(SECONDS)
         whole = mine.groupby("seed")[["client_epochs", "bytes"]].sum().mean()
         gaps = mine.groupby("request")[gap].mean() if gap in mine else pd.Series(dtype="float64")
         said = answers.loc[answers["strategy"] == strategy, "answer"]
@@ -73,6 +80,7 @@ def stream_table(
                 "requests": mine["request"].nunique(),
                 "forgetting_mean": times.mean(),
                 "forgetting_longest": times.max(),
+                **({} if seconds is None else _modelled(seconds)),
                 "work": whole["client_epochs"] / one["client_epochs"],
                 "bytes": whole["bytes"] / one["bytes"],
                 "accuracy_gap_mean": gaps.mean(),
@@ -85,15 +93,21 @@ def stream_table(
     return pd.DataFrame(rows)
 
 
+def _modelled(seconds: pd.Series) -> dict[str, float]:
+    return {"seconds_mean": seconds.mean(), "seconds_longest": seconds.max()}
+
+
 def printed_stream(table: pd.DataFrame) -> Table:
     """Return `stream_table` for a terminal of 100 columns."""
     count = int(table["requests"].max())
-    headings = ["Forgetting\nmean", "\nlongest", "\nWork", "\nBytes", "Accuracy\nmean", "\nworst"]
+    timed = "seconds_mean" in table
+    headings = ["Forgetting\nmean", "\nlongest", *(["\nTime", "\nLongest"] if timed else [])]
+    headings += ["\nWork", "\nBytes", "Accuracy\nmean", "\nworst"]
     printed = terminal_table(
         "\nStrategy",
         [*headings, "As\nretrained"],
         title=f"The stream: {count} requests",
-        first_to_go=("\nBytes", "\nlongest"),
+        first_to_go=("\nBytes", "\nlongest", "\nLongest"),
     )
     printed.add_column("\nWorst answer", no_wrap=True, min_width=16)
     for row in table.to_dict("records"):
@@ -103,6 +117,7 @@ def printed_stream(table: pd.DataFrame) -> Table:
             name,
             amount(row["forgetting_mean"]),
             amount(row["forgetting_longest"]),
+            *((span(row["seconds_mean"]), span(row["seconds_longest"])) if timed else ()),
             multiple_of_retraining(row["work"]),
             multiple_of_retraining(row["bytes"]),
             "" if retrained else points_of_accuracy(100 * row["accuracy_gap_mean"]),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from math import isnan
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Self
 
@@ -183,3 +184,19 @@ def amount(cost: float) -> str:
     if 0 < cost < 0.05:
         return "<0.1"
     return f"{cost:,.1f}" if cost % 1 and cost < 100 else f"{cost:,.0f}"
+
+
+UNITS = (("d", 86400.0), ("h", 3600.0), ("min", 60.0), ("s", 1.0))
+
+
+def span(seconds: float) -> str:
+    """Write a time in the largest unit of which there is at least one: ``90`` as ``1.5 min``."""
+    if isnan(seconds):
+        return "unknown"
+    unit, size = largest_unit(seconds)
+    return f"{amount(seconds / size)} {unit}"
+
+
+def largest_unit(seconds: float) -> tuple[str, float]:
+    """Return the largest unit of which there is at least one, and its seconds."""
+    return next(((unit, size) for unit, size in UNITS if seconds >= size), UNITS[-1])

@@ -15,7 +15,7 @@ from omegaconf import OmegaConf
 from rich.console import Console
 
 from fedunlearn.experiment.run_folder import RunFolder
-from fedunlearn.results import load
+from fedunlearn.results import load, span
 from fedunlearn.results.costing import (
     Devices,
     Lognormal,
@@ -24,7 +24,6 @@ from fedunlearn.results.costing import (
     break_even_printed,
     costs_printed,
     costs_table,
-    span,
 )
 from fedunlearn.simulations import __main__ as command
 from fedunlearn.simulations import configured, guard

@@ -10,6 +10,7 @@ from .printed import BREAK_EVEN_LEGEND as BREAK_EVEN_LEGEND
 from .printed import COSTS_LEGEND as COSTS_LEGEND
 from .printed import break_even_printed as break_even_printed
 from .printed import costs_printed as costs_printed
-from .printed import span as span
+from .streams import modelled_devices as modelled_devices
+from .streams import with_seconds as with_seconds
 from .table import costs_table as costs_table
 from .times import time_to_forget as time_to_forget

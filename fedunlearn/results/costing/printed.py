@@ -7,10 +7,8 @@ from typing import Any
 import pandas as pd
 from rich.table import Table
 
-from fedunlearn.results import amount, in_order, marked, terminal_table
+from fedunlearn.results import amount, in_order, marked, span, terminal_table
 from fedunlearn.results.costing.pay_off import COSTS
-
-UNITS = (("d", 86400.0), ("h", 3600.0), ("min", 60.0), ("s", 1.0))
 
 COSTS_LEGEND = (
     "Time to forget: mean, and 5-95 % over seeds and draws of devices; it counts unlearning and "
@@ -58,14 +56,6 @@ def break_even_printed(requests: pd.DataFrame) -> Table:
     for strategy in in_order(requests["strategy"]):
         table.add_row(strategy, *(_needed(by_cost[strategy, cost]) for cost in COSTS))
     return table
-
-
-def span(seconds: float) -> str:
-    """Write a time in the largest unit of which there is at least one: ``90`` as ``1.5 min``."""
-    if isnan(seconds):
-        return "unknown"
-    unit, size = next(((u, s) for u, s in UNITS if seconds >= s), UNITS[-1])
-    return f"{amount(seconds / size)} {unit}"
 
 
 def _needed(row: Mapping[Hashable, Any]) -> str:

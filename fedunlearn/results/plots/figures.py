@@ -28,6 +28,7 @@ from fedunlearn.results import (
     unlearned_rows,
     write_index,
 )
+from fedunlearn.results.costing import modelled_devices, with_seconds
 from fedunlearn.results.plots.label_map import labels
 from fedunlearn.results.plots.membership_map import memberships
 from fedunlearn.results.plots.request_tables import RequestTables
@@ -110,6 +111,7 @@ def _figures(run: Run) -> Iterator[tuple[str, Figure]]:
         yield "membership", there
     requests = stream_requests(run.folder, run.manifest) if written else None
     if requests is not None:
-        yield from of_stream(run.metrics, requests)
+        timed = with_seconds(requests, run.ledger, modelled_devices(run.manifest))
+        yield from of_stream(run.metrics, timed)
     if len(run.clients):
         yield "labels", labels(run.clients, run.summary, run.owners)

@@ -1,9 +1,10 @@
 """A stream of requests: who waits and how good the models are, and how long forgetting takes."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import pandas as pd
 from matplotlib import rc_context
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from fedunlearn.results import (
@@ -11,8 +12,10 @@ from fedunlearn.results import (
     INK_COLOUR,
     PLAIN_COLOUR,
     RETRAIN,
+    SECONDS,
     further_references,
     in_order,
+    largest_unit,
     looks_of,
 )
 from fedunlearn.results.frames import accuracy_over_stream, backlog
@@ -74,31 +77,43 @@ def stream(metrics: pd.DataFrame, requests: pd.DataFrame) -> Figure:
 def time_to_forget(requests: pd.DataFrame) -> Figure:
     """Draw from asking to being forgotten in rounds, a mark a request and its client, by strategy.
 
-    The bar is the mean. Seeds are drawn alike.
+    Beside it stands the same in modelled seconds, where requests have them. The bar is the mean.
+    Seeds are drawn alike.
     """
     names = in_order(requests["strategy"])
-    look = looks_of(names)
+    timed = SECONDS in requests
     figure = Figure(figsize=(FULL_WIDTH, 0.3 * len(names) + 0.75), layout="constrained")
-    axes = figure.subplots()
-    for row, name in enumerate(names):
-        mine = requests[requests["strategy"] == name]
-        axes.scatter(
-            mine["rounds_to_forget"],
-            [row] * len(mine),
-            s=12,
-            color=look[name].colour,
-            alpha=0.35,
-            linewidth=0,
-        )
-        mean = mine["rounds_to_forget"].mean()
-        axes.plot([mean, mean], [row - 0.32, row + 0.32], color=INK_COLOUR, linewidth=1.5)
+    panels = figure.subplots(1, 1 + timed, sharey=True, squeeze=False)[0]
+    _marks(panels[0], requests, names, "rounds_to_forget", 1.0)
     waited = requests["waited"].mean()
-    axes.axvline(waited, color=GREY_COLOUR, linewidth=0.7, linestyle=(0, (3, 3)), zorder=0)
-    axes.set_yticks(range(len(names)), names)
-    axes.set_ylim(len(names) - 0.5, -0.5)
+    panels[0].axvline(waited, color=GREY_COLOUR, linewidth=0.7, linestyle=(0, (3, 3)), zorder=0)
+    panels[0].set_yticks(range(len(names)), names)
+    panels[0].set_ylim(len(names) - 0.5, -0.5)
+    panels[0].set_title("Time to forget")
+    panels[0].set_xlabel(
+        "Rounds from asking; bar: mean; dashed: wait"
+        if timed
+        else "Rounds from asking to being forgotten; bar: mean; dashed: mean wait before it"
+    )
+    if timed:
+        unit, size = largest_unit(requests[SECONDS].max())
+        _marks(panels[1], requests, names, SECONDS, size)
+        panels[1].set_title("On the configured devices")
+        panels[1].set_xlabel(f"Time from asking ({unit})")
+    return figure
+
+
+def _marks(
+    axes: Axes, requests: pd.DataFrame, names: Sequence[str], column: str, size: float
+) -> None:
+    """Draw a row of marks a strategy, and their mean; ``size`` is that of the unit."""
+    look = looks_of(names)
+    for row, name in enumerate(names):
+        values = requests.loc[requests["strategy"] == name, column] / size
+        at = [row] * len(values)
+        axes.scatter(values, at, s=12, color=look[name].colour, alpha=0.35, linewidth=0)
+        mean = values.mean()
+        axes.plot([mean, mean], [row - 0.32, row + 0.32], color=INK_COLOUR, linewidth=1.5)
     axes.set_xlim(left=0)
     axes.grid(axis="x")
     axes.tick_params(left=False)
-    axes.set_title("Time to forget")
-    axes.set_xlabel("Rounds from asking to being forgotten; bar: mean; dashed: mean wait before it")
-    return figure

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from fedunlearn.results import RETRAIN, Run
-from fedunlearn.results.costing import break_even, costs_table, span
+from fedunlearn.results import RETRAIN, Run, span
+from fedunlearn.results.costing import break_even, costs_table
 from fedunlearn.results.report.cells import NO_NUMBER, Cell, Table, with_best
 from fedunlearn.results.report.evidence import Declared
 
