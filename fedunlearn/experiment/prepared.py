@@ -80,6 +80,7 @@ def prepare(experiment: Experiment, seeds: Sequence[int]) -> Prepared:
     parts = {**experiment.branches, "training": experiment.training}
     compatible.work_and_data(parts, federation)
     compatible.optimizers_and_model(parts, federation.network)
+    experiment.needs.check(federation.network.layout)
     images = federation.dataset.train.inputs[:2]
     try_model(federation.network, images, experiment.engine.device)  # the same for every seed
     size = federation.network.layout.size

@@ -236,7 +236,8 @@ def sum_together(
 ) -> list[Message]:
     """Answer ``query.sums`` messages of one content for several clients, in one pass.
 
-    The time is shared out by records.
+    The time is shared out by records. No two answers share memory: whoever keeps one client's sums
+    would keep those of all.
     """
     started = time.perf_counter()
     content = messages[0].content
@@ -253,7 +254,7 @@ def sum_together(
     return [
         _reply(
             message,
-            {name: total[row] for name, total in sums.items()},
+            {name: total[row].clone() for name, total in sums.items()},
             _metrics(held, held + looked, each * held),
         )
         for row, (message, held, looked) in enumerate(zip(messages, records, ranked, strict=True))

@@ -6,7 +6,7 @@ from torch.nn import functional
 
 from fedunlearn.checks import Refused
 from fedunlearn.data import Records, Shards, build_federation
-from fedunlearn.flower import InProcessGrid, build_client_app, handshake
+from fedunlearn.flower import InProcessGrid, Local, build_client_app, handshake
 from fedunlearn.local import (
     CrossEntropy,
     FeatureMoments,
@@ -201,3 +201,17 @@ class TestMessages:
             for client, sums in answers.items():
                 for name, own in sums.items():
                     torch.testing.assert_close(together[name][client], own, rtol=1e-5, atol=1e-5)
+
+
+def test_no_client_s_answer_keeps_another_s_in_memory(clients):
+    """The store purges a leaver's sums; those of others must not hold its numbers beside theirs."""
+    weights, found = clients.channel.proxy.network.initial(1), {}
+
+    def job(connection):
+        together = scenario_clients(connection, Training(), SMALL)
+        found.update(together.query(weights, RidgeSums(), round=1))
+
+    Local(mode="cohort").run(SMALL, job)
+    for sums in found.values():
+        for tensor in sums.values():
+            assert tensor.untyped_storage().nbytes() == tensor.nbytes

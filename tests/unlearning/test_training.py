@@ -87,7 +87,7 @@ def test_updates_do_not_depend_on_who_else_is_asked():
 def test_random_numbers_are_a_function_of_seed_stream_round_and_client(monkeypatch):
     world, drawn = World(workers=1), []
 
-    def train_locally(network, start, images, labels, work, round, rng, other):
+    def train_locally(network, start, images, labels, work, round, rng, other, mask):
         drawn.append(rng.random())
         return Trained(start, len(labels))
 
