@@ -20,7 +20,7 @@ LINES = (
         f"{command} --help"
         for command in (
             *("withdraw", "compare", "estimate", "doctor", "plot", "report", "attack", "score"),
-            *("cost", "verify", "cache", "explain"),
+            *("cost", "verify", "cache", "explain", "difficulty"),
         )
     ),
     "wthdraw",

@@ -87,6 +87,9 @@ class Stream(IntEnum):
     """Which of its records a client has erased or brings: by client and how many-th change."""
     ARRIVALS = 32
     """When requests come (0), and who asks (1)."""
+    SUBSETS = 33
+    """Which clients (0) or records (1) the models of a bank train on, and which clients are drawn
+    again for an interval (2)."""
 
 
 def entropy(seed: int, stream: Stream, *more: int) -> Entropy:

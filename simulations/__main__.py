@@ -21,6 +21,7 @@ COMMANDS = {
     "attack": "attack the models of a finished run: can anybody tell who was in the data?",
     "score": "score the models of a finished run as the NeurIPS 2023 unlearning competition did",
     "suspects": "rank the clients of a finished run, and their records, by suspected label noise",
+    "difficulty": "say who is hard to forget: memorization and entanglement of each client",
     "verify": "check the deletion certificates of a finished run, or of several",
     "cache": "list, check or delete the trainings that runs share (cache=FOLDER)",
     "explain": "say what a key, a group, a choice, a strategy or a metric means",
@@ -47,6 +48,7 @@ examples:
   fedunlearn attack outputs/demo --shadows 16
   fedunlearn score outputs/compare/2026-11-21_10-00-00           after compare split=0 'seeds=[…]'
   fedunlearn suspects outputs/demo
+  fedunlearn difficulty outputs/demo
   fedunlearn verify outputs/demo
   fedunlearn explain partition training.work.optimizer.lr
 

@@ -15,6 +15,7 @@ _SEEDS = "Write 'seeds=[0,1,2]'."
 
 UNHEEDED: Mapping[str, Mapping[str, str]] = {
     "withdraw": {"strategies": _ONE_STRATEGY, "seeds": _SEED},
+    "difficulty": {"strategies": "It runs none.", "seeds": "Write seed=0."},
     "doctor": {"strategies": _ONE_STRATEGY, "seeds": _SEED},
     "compare": {"seed": _SEEDS, "minimise": "That is for sweeps of fedunlearn withdraw."},
     "estimate": {"seed": _SEEDS, "minimise": "That is for sweeps of fedunlearn withdraw."},

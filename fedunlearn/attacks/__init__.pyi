@@ -1,6 +1,8 @@
 from .attack import Attack as Attack
 from .competition_score import Scoring as Scoring
 from .competition_score import warnings as warnings
+from .difficulty import Difficulty as Difficulty
+from .difficulty import DifficultyTables as DifficultyTables
 from .shadow_models import Setup as Setup
 from .shadow_models import pools as pools
 from .shadow_models import without as without

@@ -39,6 +39,17 @@ from .derived import DERIVED as DERIVED
 from .derived import note_derived as note_derived
 from .derived import read_derived as read_derived
 from .derived import remove_derived as remove_derived
+from .difficulty_table import DIFFICULTY_COLUMNS as DIFFICULTY_COLUMNS
+from .difficulty_table import DIFFICULTY_FILE as DIFFICULTY_FILE
+from .difficulty_table import PAIRS_FILE as PAIRS_FILE
+from .difficulty_table import PROXY_COLUMNS as PROXY_COLUMNS
+from .difficulty_table import PROXY_FILE as PROXY_FILE
+from .difficulty_table import PROXY_NAMES as PROXY_NAMES
+from .difficulty_table import RECORDS_FILE as RECORDS_FILE
+from .difficulty_table import TRUTH as TRUTH
+from .difficulty_table import difficulty_notes as difficulty_notes
+from .difficulty_table import printed_difficulty as printed_difficulty
+from .difficulty_table import printed_proxies as printed_proxies
 from .goals import Goals as Goals
 from .goals import misses as misses
 from .index import overrides_of as overrides_of

@@ -2,8 +2,10 @@ from .against_rounds import forgetting as forgetting
 from .costs import cost as cost
 from .crowd import ends as ends
 from .crowd import overview as overview
+from .difficulties import difficulty as difficulty
 from .figures import draw as draw
 from .figures import draw_many as draw_many
+from .figures import written as written
 from .label_map import labels as labels
 from .streams import stream as stream
 from .streams import time_to_forget as time_to_forget

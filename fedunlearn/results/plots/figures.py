@@ -54,7 +54,7 @@ def draw(folder: Path) -> list[Path]:
 
     Raises `Refused` where the run cannot be read or a figure cannot be written.
     """
-    return _written(folder, _figures(load(folder)))
+    return written(folder, _figures(load(folder)))
 
 
 def draw_many(folder: Path) -> list[Path]:
@@ -66,20 +66,21 @@ def draw_many(folder: Path) -> list[Path]:
     text = {"overrides": "str", "strategy": "str", "clients": "str", "probe": "str"}
     index = pd.read_csv(write_index(folder), dtype=text, keep_default_na=False, na_values=[""])
     index["overrides"] = index["overrides"].fillna("")
-    return _written(folder, _sensitivities(index.dropna(subset="strategy")))
+    return written(folder, _sensitivities(index.dropna(subset="strategy")))
 
 
-def _written(folder: Path, figures: Iterable[tuple[str, Figure]]) -> list[Path]:
-    written = []
+def written(folder: Path, figures: Iterable[tuple[str, Figure]]) -> list[Path]:
+    """Write figures by their names into the folder ``figures``, and list them as derived."""
+    paths = []
     with rc_context(PLOT_STYLE):
         for name, figure in figures:
             for kind, metadata in (("svg", {"Date": None}), ("png", {"Software": None})):
                 content = io.BytesIO()
                 figure.savefig(content, format=kind, metadata=metadata)
                 file = folder / "figures" / f"{name}.{kind}"
-                written.append(files.write(file, content.getvalue()))
-    note_derived(folder, written)
-    return written
+                paths.append(files.write(file, content.getvalue()))
+    note_derived(folder, paths)
+    return paths
 
 
 def _sensitivities(index: pd.DataFrame) -> Iterator[tuple[str, Figure]]:
