@@ -514,7 +514,10 @@ class TestThresholds:
 
     def test_the_configured_choices(self):
         default, none = (
-            instantiate(yaml.safe_load((ROOT / f"conf/certificate/{name}.yaml").read_text()))
+            instantiate(
+                yaml.safe_load((ROOT / f"conf/certificate/{name}.yaml").read_text()),
+                _convert_="all",  # as a command does
+            )
             for name in ("default", "none")
         )
         assert default == Thresholds(

@@ -103,6 +103,8 @@ def wrong(fits, optional):
             found += ["nonsense", "", 17, True, *(f"{option} " for option in fits.options)]
         case Kind(kind=kind) if kind is bool:
             found += [0, 1, "true", 1.0]
+        case Kind(kind=kind) if kind is Mapping:
+            found += ["text", 17, True, ["test_loss"]]
         case Kind(kind=kind):
             assert kind is str
             found += [1, True, 0.5]

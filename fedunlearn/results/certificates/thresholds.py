@@ -60,6 +60,8 @@ class Thresholds:
                 rest = f" does not exist{nearest(str(name), names)}"
                 raise checks.field_refused(self, f"largest.{name}", rest)
         object.__setattr__(self, "largest", {name: float(v) for name, v in self.largest.items()})
+        object.__setattr__(self, "targets", tuple(self.targets))
+        object.__setattr__(self, "utilities", tuple(self.utilities))
         try:
             Goals.of(self.targets, self.utilities)
         except Refused as refusal:
