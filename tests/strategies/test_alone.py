@@ -10,6 +10,7 @@ from rich.console import Console
 from fedunlearn.checks import Refused
 from fedunlearn.experiment import run
 from fedunlearn.simulations import compare, configured, docs_tables, guard
+from tests.support.slow import slowly
 
 TINY = [
     *("model=mlp", "model.hidden=[8]", "partition=iid", "partition.clients=4"),
@@ -47,7 +48,14 @@ def require_whole(folder, name):
     assert (folder / "models" / f"seed0-{name}-request1.safetensors").exists()
 
 
-@pytest.mark.parametrize("name", docs_tables.names())
+FAST = ("retrain", "federaser", "subtraction", "pga", "fedrecovery", "ridge_head", "escalate")
+"""One that keeps each kind of thing, one that asks each kind of client, and one that tests; the
+others with the slow tests, as each takes most of a second."""
+
+
+@pytest.mark.parametrize(
+    "name", [*FAST, *slowly(*(name for name in docs_tables.names() if name not in FAST))]
+)
 def test_no_strategy_leans_on_what_another_has_training_record(name, tmp_path):
     refused = carried_out(tmp_path, name, "auto", "needs")
     assert refused == docs_tables.strategy(name).needs.kernels  # the net has none
