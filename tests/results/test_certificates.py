@@ -975,9 +975,10 @@ class TestSignature:
         )
         (tmp_path / "locked.pem").write_bytes(locked)
         for key, sentence in {
-            tmp_path / "nowhere.pem": r"nowhere.pem cannot be read: .*openssl genpkey",
-            public: "holds a public key; a private one signs",
-            tmp_path / "damaged.pem": "is no key in PEM format, or is damaged",
+            Path("nowhere.pem"): r"^signing_key=nowhere.pem cannot be read: .*openssl genpkey",
+            tmp_path / ("far" * 70): r"^signing_key=.{59}… cannot be read",
+            public: r"^signing_key=.{,60} holds a public key; a private one signs",
+            tmp_path / "damaged.pem": r"^signing_key=.{,60} is no key in PEM format, or is damaged",
             tmp_path / "locked.pem": r"locked by a password.*openssl pkey",
             pem(tmp_path, "curve.pem", ec.generate_private_key(ec.SECP256R1())): "another kind",
         }.items():

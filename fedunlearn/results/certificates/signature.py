@@ -11,7 +11,7 @@ from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from cryptography.hazmat.primitives.serialization import load_pem_private_key, load_pem_public_key
 
-from fedunlearn import files
+from fedunlearn import checks, files
 from fedunlearn.checks import Refused
 
 LIST, SIGNATURE = "signed.sha256", "signed.sig"
@@ -25,37 +25,39 @@ MAKING = (
 
 def private_key(path: Path) -> Ed25519PrivateKey:
     """Read the key that signs; raises `Refused` for a file that holds none."""
-    content = _pem(path)
+    called = f"signing_key={checks.short(str(path))}"
+    content = _pem(path, called)
     if b"PUBLIC KEY" in content:
-        raise Refused(f"{path} holds a public key; a private one signs. {MAKING}")
+        raise Refused(f"{called} holds a public key; a private one signs. {MAKING}")
     try:
         key = load_pem_private_key(content, None)
     except TypeError as error:
         raise Refused(
-            f"{path} is locked by a password, which nobody could give during a run. Unlock a copy "
-            f"with `openssl pkey -in {path} -out unlocked.pem`."
+            f"{called} is locked by a password, which nobody could give during a run. Unlock a "
+            "copy with `openssl pkey -in private.pem -out unlocked.pem`."
         ) from error
     except (ValueError, UnsupportedAlgorithm) as error:
-        raise _damaged(path) from error
+        raise _damaged(called) from error
     if not isinstance(key, Ed25519PrivateKey):
-        raise _another_kind(path)
+        raise _another_kind(called)
     return key
 
 
 def public_key(path: Path) -> Ed25519PublicKey:
     """Read the key that checks signatures; raises `Refused` for a file that holds none."""
-    content = _pem(path)
+    called = f"The key {checks.short(str(path))}"
+    content = _pem(path, called)
     if b"PRIVATE KEY" in content:
         raise Refused(
-            f"{path} holds a private key, which belongs to whoever signs; a public one checks. "
+            f"{called} holds a private key, which belongs to whoever signs; a public one checks. "
             f"{MAKING}"
         )
     try:
         key = load_pem_public_key(content)
     except (ValueError, UnsupportedAlgorithm) as error:
-        raise _damaged(path) from error
+        raise _damaged(called) from error
     if not isinstance(key, Ed25519PublicKey):
-        raise _another_kind(path)
+        raise _another_kind(called)
     return key
 
 
@@ -109,11 +111,11 @@ def _content(folder: Path, certificates: Iterable[Path], listed: Mapping[str, st
     return "".join(f"{checksum}  {name}\n" for name, checksum in every).encode()
 
 
-def _pem(path: Path) -> bytes:
+def _pem(path: Path, called: str) -> bytes:
     try:
         return path.read_bytes()
     except OSError as error:
-        raise Refused(f"The key {path} cannot be read: {error.strerror}. {MAKING}") from error
+        raise Refused(f"{called} cannot be read: {error.strerror}. {MAKING}") from error
 
 
 def _content_of(path: Path) -> bytes | None:
@@ -125,9 +127,9 @@ def _content_of(path: Path) -> bytes | None:
         raise Refused(f"{path} cannot be read: {error.strerror}.") from error
 
 
-def _another_kind(path: Path) -> Refused:
-    return Refused(f"{path} holds a key of another kind than Ed25519. {MAKING}")
+def _another_kind(called: str) -> Refused:
+    return Refused(f"{called} holds a key of another kind than Ed25519. {MAKING}")
 
 
-def _damaged(path: Path) -> Refused:
-    return Refused(f"{path} is no key in PEM format, or is damaged. {MAKING}")
+def _damaged(called: str) -> Refused:
+    return Refused(f"{called} is no key in PEM format, or is damaged. {MAKING}")
