@@ -19,9 +19,8 @@ from fedunlearn.attacks.shadow_models import AT_ONCE
 from fedunlearn.attacks.training_bank import Member, train_bank
 from fedunlearn.checks import Refused
 from fedunlearn.data import ClientId, Federation, Held, Records, Shards, held_shards
-from fedunlearn.evaluators import predictions
 from fedunlearn.local import ChunkedTrainer, Threads, Trainer
-from fedunlearn.models import Vector, logits
+from fedunlearn.models import Vector, logits, predictions
 from fedunlearn.randomness import Stream, drawn_seed
 from fedunlearn.unlearning import Training
 

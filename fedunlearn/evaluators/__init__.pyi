@@ -18,10 +18,8 @@ from .group_deficit import GroupDeficit as GroupDeficit
 from .membership import Membership as Membership
 from .per_client import PerClient as PerClient
 from .relearn import Relearning as Relearning
-from .scores import NO_PREDICTION as NO_PREDICTION
 from .scores import accuracy as accuracy
 from .scores import losses as losses
-from .scores import predictions as predictions
 from .snapshot import Evaluator as Evaluator
 from .snapshot import Snapshot as Snapshot
 from .tradeoff_scores import strangers as strangers

@@ -5,8 +5,7 @@ import math
 import torch
 from torch import Tensor
 
-from fedunlearn.evaluators.scores import NO_PREDICTION, predictions
-from fedunlearn.models import Vector
+from fedunlearn.models import NO_PREDICTION, Vector, predictions
 
 _TINY = torch.finfo(torch.float64).tiny
 

@@ -6,17 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-NO_PREDICTION = -1
-"""The prediction of a model whose logits are not numbers: no class at all."""
-
-
-def predictions(logits: Tensor) -> Tensor:
-    """Return the class of the largest logit: [n, classes] -> [n] int64.
-
-    The first of equal logits wins. `NO_PREDICTION` stands where a logit is nan, so that a diverged
-    model is not credited with the class 0 that argmax would give it.
-    """
-    return torch.where(logits.isnan().any(dim=-1), NO_PREDICTION, logits.argmax(dim=-1))
+from fedunlearn.models import predictions
 
 
 def accuracy(logits: Tensor, labels: Tensor) -> float:

@@ -20,8 +20,8 @@ import numpy as np
 from fedunlearn import checks
 from fedunlearn.checks import Share
 from fedunlearn.evaluators.backdoor import triggers
-from fedunlearn.evaluators.scores import NO_PREDICTION, predictions
 from fedunlearn.evaluators.snapshot import Snapshot
+from fedunlearn.models import NO_PREDICTION, predictions
 
 DOUBT = 1e-4
 """The chance that is granted to the base rate of being above its bound; no p-value is smaller."""

@@ -9,9 +9,11 @@ from .backbones import AdaptedBackbone as AdaptedBackbone
 from .backbones import Backbone as Backbone
 from .fingerprint import model_hash as model_hash
 from .forward import FORWARD_BATCH as FORWARD_BATCH
+from .forward import NO_PREDICTION as NO_PREDICTION
 from .forward import Map as Map
 from .forward import Net as Net
 from .forward import logits as logits
+from .forward import predictions as predictions
 from .frozen_features import PartlyFrozen as PartlyFrozen
 from .frozen_features import feature_store as feature_store
 from .head import Head as Head

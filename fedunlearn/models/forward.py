@@ -18,6 +18,10 @@ Map = Callable[[Callable[[Tensor], Tensor], Iterable[Tensor]], Iterable[Tensor]]
 """Applies a function to batches: the built-in ``map``, or that of a pool of threads."""
 
 
+NO_PREDICTION = -1
+"""The prediction of a model whose logits are not numbers: no class at all."""
+
+
 def logits(
     net: Net,
     weights: Vector,
@@ -51,3 +55,12 @@ def packed(parts: Iterable[Tensor], size: int) -> Iterator[Tensor]:
                 batch, room = [], size
     if room < size:
         yield torch.cat(batch)
+
+
+def predictions(logits: Tensor) -> Tensor:
+    """Return the class of the largest logit: [n, classes] -> [n] int64.
+
+    The first of equal logits wins. `NO_PREDICTION` stands where a logit is nan, so that a diverged
+    model is not credited with the class 0 that argmax would give it.
+    """
+    return torch.where(logits.isnan().any(dim=-1), NO_PREDICTION, logits.argmax(dim=-1))

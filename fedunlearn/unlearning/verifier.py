@@ -4,10 +4,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
-from torch import Tensor
-
 from fedunlearn.data import Records
-from fedunlearn.models import Network, Vector, logits
+from fedunlearn.models import Network, Vector, logits, predictions
 from fedunlearn.unlearning.ledger import SERVER_ID, Clock, Ledger
 
 LABELLED = "labelled"
@@ -72,12 +70,7 @@ class ServerVerifier:
         """Return the share of records whose label is predicted; of nan none is."""
         started = self.clock()
         found = logits(self.network, weights.to(records.inputs.device), [records.inputs])
-        right = _predicted(found, records.labels)
+        right = float((predictions(found) == records.labels).double().mean())
         seconds, count = self.clock() - started, len(records)
         self.ledger.charge(SERVER_ID, samples=count, seconds=seconds, records=count)
         return right
-
-
-def _predicted(found: Tensor, labels: Tensor) -> float:
-    right = (found.argmax(dim=1) == labels) & ~found.isnan().any(dim=1)
-    return float(right.double().mean())

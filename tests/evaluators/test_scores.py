@@ -5,8 +5,9 @@ import pytest
 import torch
 from sklearn.metrics import accuracy_score, log_loss, roc_auc_score
 
-from fedunlearn.evaluators import NO_PREDICTION, accuracy, losses, predictions
+from fedunlearn.evaluators import accuracy, losses
 from fedunlearn.evaluators.scores import auc, mean_loss, overlap
+from fedunlearn.models import NO_PREDICTION, predictions
 
 
 @pytest.fixture
