@@ -26,6 +26,7 @@ KILLED = signal.SIGKILL
 ACTIVITIES = {
     "results/plots/": "figures",
     "certificates/chain.py": "certificates",
+    "certificates/signature.py": "signature",
     "simulations/index.py": "index of a multirun",
     "experiment/erasure.py": "purge and audit",
     "experiment/cache.py": "entries of the cache",

@@ -23,6 +23,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from benchmarks import killed_runs
 from benchmarks.killed_runs import KILLED, Kill, Place
@@ -38,6 +40,8 @@ SMALL = (
 
 TWO = ("strategies=[fedaccum,federaser]", "seeds=[0,1]")
 BARE = ("figures=false", "checkpoint=0")
+KEY = "private.pem"
+"""The key that signs, where a scenario asks for it; the same in every case."""
 
 SCENARIOS: Mapping[str, Sequence[Sequence[str]]] = {
     "two seeds": [[*TWO, *BARE]],
@@ -47,11 +51,12 @@ SCENARIOS: Mapping[str, Sequence[Sequence[str]]] = {
         ["strategies=[fedaccum]", "seeds=[0,1]", *BARE, "cache=cache"],
         ["strategies=[federaser]", "seeds=[0,1]", *BARE, "cache=cache"],
     ],
+    "signed": [["strategies=[fedaccum]", "seeds=[0]", *BARE, f"signing_key={KEY}"]],
 }
 """The commands of each, one after another; "with figures" saves every ten seconds, as it is set."""
 
-SHARES = ("two seeds", "shared cache", "two seeds", "multirun", "with figures")
-"""The scenarios of five cases in a row."""
+SHARES = ("two seeds", "shared cache", "two seeds", "multirun", "with figures", "signed")
+"""The scenarios of six cases in a row."""
 
 BY_CLOCK, LATEST = 0.2, 10.0
 """Share of kills at any moment, and the seconds within which that is."""
@@ -189,6 +194,9 @@ def _gone_on(
 def _empty(folder: Path) -> None:
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
+    key = Ed25519PrivateKey.from_private_bytes(bytes(32))
+    text = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    (folder / KEY).write_bytes(text)
 
 
 def of_case(case: int, known: dict[str, Undisturbed], folder: Path) -> dict[str, Any]:

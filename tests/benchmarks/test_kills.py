@@ -39,9 +39,9 @@ def test_the_table_counts_each_kill_once():
     ]
     lines = kills.table(found).splitlines()
     assert lines[2:] == [
-        "| answers |  | 1 | 0 | 0 | 0 | 1 |",
-        "| training | 0 | 1 | 0 | 1 | 0 | 2 |",
-        "| all |  | 2 | 0 | 1 | 0 | 3 |",
+        "| answers |  | 1 | 0 | 0 | 0 | 0 | 1 |",
+        "| training | 0 | 1 | 0 | 1 | 0 | 0 | 2 |",
+        "| all |  | 2 | 0 | 1 | 0 | 0 | 3 |",
     ]
 
 
