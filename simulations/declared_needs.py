@@ -28,22 +28,32 @@ POLICY = "fedunlearn.history.AsNeeded"
 def needs(part: Mapping[str, Any]) -> history.Needs | None:
     """Return what the strategy of a configuration declares; None where its source does not tell.
 
-    That is where its property is one call of `Needs` with what its fields say.
+    That is where its property is one call of `Needs` with what its fields say, or with what the
+    parts that it is made of need.
     """
     found = field_ranges.source(str(part.get("_target_", "")))
     methods = found.body if found is not None else []
     for method in methods:
         match method:
             case ast.FunctionDef(name="needs", body=[*_, ast.Return(value=ast.Call() as call)]):
-                lists = {key: tuple(one) for key, one in part.items() if isinstance(one, list)}
-                fields = SimpleNamespace(**{**part, **lists})
-                names = {"Needs": history.Needs, "self": fields}
+                fields = SimpleNamespace(**{key: _standing_in(one) for key, one in part.items()})
+                names = {"__builtins__": {}, "Needs": history.Needs, "self": fields}
                 try:
-                    made = eval(ast.unparse(call), {"__builtins__": {}}, names)
+                    made = eval(ast.unparse(call), names)
                 except Exception:  # it calls what only its own module knows
                     return None
                 return made if isinstance(made, history.Needs) else None
     return None
+
+
+def _standing_in(one: Any) -> Any:
+    """Return what stands for a field's value: a part that is built by what it needs alone."""
+    if isinstance(one, list):
+        return tuple(map(_standing_in, one))
+    if isinstance(one, Mapping) and "_target_" in one:
+        inner = needs(one)
+        return SimpleNamespace() if inner is None else SimpleNamespace(needs=inner)
+    return one
 
 
 def require_compatible(cfg: DictConfig, strategies: Mapping[str, DictConfig]) -> None:

@@ -39,9 +39,9 @@ class DestroyRepair:
 
     def __post_init__(self) -> None:
         """Turn lists into tuples; raise `Refused` for values outside their range."""
+        checks.fields(self)
         object.__setattr__(self, "destroy", tuple(self.destroy))
         object.__setattr__(self, "repair", tuple(self.repair))
-        checks.fields(self)
         if not self.destroy:
             raise checks.field_refused(self, "destroy", " must list one destroyer or more.")
 

@@ -19,13 +19,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import ClassVar, Literal, NamedTuple
 
-from fedunlearn.local import HardnessSum, Part, Ranked
 from fedunlearn.unlearning import (
     ClientId,
     Clients,
     Guarantee,
+    HardnessSum,
     History,
     Needs,
+    Part,
+    Ranked,
     Request,
     UnlearningStrategy,
     Vector,
@@ -68,9 +70,9 @@ class Rum:
         What a client sent in training was made from all of its records: it cannot be undone for a
         part of them.
         """
+        checks.fields(self)
         object.__setattr__(self, "strategies", tuple(self.strategies))
         object.__setattr__(self, "edges", tuple(self.edges))
-        checks.fields(self)
         HardnessSum(self.score)
         if not self.strategies:
             raise checks.field_refused(self, "strategies", " must list one strategy or more.")

@@ -44,7 +44,14 @@ def test_the_version_and_the_licence_are_the_same_everywhere():
 
 def test_every_strategy_has_a_yaml_of_its_name_and_the_reverse():
     files = {file.stem for file in (ROOT / "strategies").glob("*.py")} - {"__init__"}
-    assert files == {file.stem for file in (ROOT / "conf" / "strategy").glob("*.yaml")}
+    choices = {file.stem: file.read_text() for file in (ROOT / "conf" / "strategy").glob("*.yaml")}
+    named = {
+        name: re.search(r"^_target_: strategies\.(\w+)\.", choices[name], re.M) for name in choices
+    }
+    assert files <= choices.keys()
+    # Compositions of a strategy's parts have a YAML alone.
+    assert {named[name][1] for name in choices.keys() - files} == {"destroy_repair"}
+    assert all(named[name][1] == name for name in files)
 
 
 def test_a_command_is_a_file_with_a_main_and_a_row_of_the_table():

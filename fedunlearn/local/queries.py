@@ -221,8 +221,8 @@ class ScoreHistogram:
 
     def __post_init__(self) -> None:
         """Turn a list into a tuple; raise `Refused` for other scores and for edges out of order."""
-        object.__setattr__(self, "edges", tuple(self.edges))
         checks.fields(self)
+        object.__setattr__(self, "edges", tuple(self.edges))
         checks.member("ScoreHistogram.score", self.score, SCORES)
         if not self.edges or list(self.edges) != sorted(set(self.edges)):
             raise checks.field_refused(self, "edges", " must be numbers, ascending, each once.")

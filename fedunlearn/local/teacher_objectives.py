@@ -107,9 +107,9 @@ class Blend:
 
     def __post_init__(self) -> None:
         """Turn lists into tuples; raise `Refused` unless each objective has a weight."""
+        checks.fields(self)
         object.__setattr__(self, "parts", tuple(self.parts))
         object.__setattr__(self, "weights", tuple(self.weights))
-        checks.fields(self)
         if not self.parts or len(self.parts) != len(self.weights):
             rest = f" must hold one number for each of the {len(self.parts)} parts."
             raise checks.field_refused(self, "weights", rest)

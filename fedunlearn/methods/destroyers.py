@@ -80,8 +80,8 @@ class Redraw:
 
     def __post_init__(self) -> None:
         """Turn a list into a tuple; raise `Refused` where nothing is named."""
-        object.__setattr__(self, "parameters", tuple(self.parameters))
         checks.fields(self)
+        object.__setattr__(self, "parameters", tuple(self.parameters))
         if not self.parameters:
             raise checks.field_refused(self, "parameters", " must name one parameter or more.")
 

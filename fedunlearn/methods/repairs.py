@@ -33,8 +33,8 @@ class Repair:
 
     def __post_init__(self) -> None:
         """Raise `Refused` for values outside their range, and for factors of other rounds."""
-        object.__setattr__(self, "rates", tuple(self.rates))
         checks.fields(self)
+        object.__setattr__(self, "rates", tuple(self.rates))
         if self.rates and len(self.rates) != self.rounds:
             rest = f" must hold a number for each of the {self.rounds} rounds, or none."
             raise checks.field_refused(self, "rates", rest)

@@ -14,6 +14,9 @@ from .forward import Map as Map
 from .forward import Net as Net
 from .forward import logits as logits
 from .forward import predictions as predictions
+from .fresh_values import layers as layers
+from .fresh_values import normalises as normalises
+from .fresh_values import redrawn as redrawn
 from .frozen_features import PartlyFrozen as PartlyFrozen
 from .frozen_features import feature_store as feature_store
 from .head import Head as Head
@@ -23,9 +26,6 @@ from .layout import Vector as Vector
 from .network import Network as Network
 from .projections import deflect as deflect
 from .projections import orthogonal as orthogonal
-from .redrawn import layers as layers
-from .redrawn import normalises as normalises
-from .redrawn import redrawn as redrawn
 from .sequences import Conv1d as Conv1d
 from .sequences import Gru as Gru
 from .sequences import Lstm as Lstm

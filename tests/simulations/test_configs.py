@@ -93,12 +93,17 @@ def test_every_choice_makes_an_experiment(conf, defaults, choice, tmp_path):
     assert made.branches["tried"] == configured.build("strategy", cfg.strategy)
 
 
+COMPOSED = "strategies.destroy_repair.DestroyRepair"
+
+
 @pytest.mark.parametrize("path", sorted(Path(guard.CONF).glob("strategy/*.yaml")), ids=str)
 def test_a_strategy_s_yaml_lists_every_field_with_its_default(conf, path):
     part = compose(f"strategy/{path.stem}").strategy
     strategy = configured.build("strategy", part)
-    assert strategy == get_class(part["_target_"])()
     assert {f.name for f in dataclasses.fields(strategy)} == set(part) - {"_target_"}
+    if part["_target_"] == COMPOSED and path.stem != "destroy_repair":
+        return  # one of its compositions, which is what its YAML says
+    assert strategy == get_class(part["_target_"])()
     assert part["_target_"].split(".")[:2] == ["strategies", path.stem]
 
 

@@ -65,6 +65,9 @@ def nodes(part, way=()):
             yield way, part["_target_"]
         for key, value in part.items():
             yield from nodes(value, (*way, key))
+    elif isinstance(part, list):
+        for place, value in enumerate(part):
+            yield from nodes(value, (*way, place))
 
 
 def first_places():
@@ -155,7 +158,8 @@ def test_a_field_refuses_what_it_cannot_be_by_the_key_s_path(name):
         fits = checks.bound(annotation)[0]
         if fits is None or isinstance(fits, checks.Part):
             continue  # another object, which checks itself
-        path = ".".join([place, *way, field])
+        steps = [f"[{key}]" if isinstance(key, int) else f".{key}" for key in [*way, field]]
+        path = place + "".join(steps)
         tried = list(cases(annotation))
         assert len(tried) >= 3
         for value, end in tried:
