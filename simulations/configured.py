@@ -221,7 +221,7 @@ def _built(where: str, part: Any) -> Any:
         place = where
         while cause.__cause__ is not None:
             inside = re.search(r"^full_key: (.+)$", str(cause), re.MULTILINE)
-            place = f"{where}.{inside[1]}" if inside else place
+            place = f"{where}{_place(part, inside[1])}" if inside else place
             absent = not_found(cause)
             if absent is not None:
                 raise Refused(f"{place} cannot be built: {absent}") from None
@@ -232,6 +232,21 @@ def _built(where: str, part: Any) -> Any:
             raise cause from None
         said = str(cause).strip().partition("\n")[0] or type(cause).__name__
         raise Refused(f"{place} cannot be built: {checks.short(said, LONGEST)}") from error
+
+
+def _place(part: Any, full_key: str) -> str:
+    """Return a key within ``part`` as people write it; Hydra writes ``parts0`` for ``parts[0]``."""
+    written, node = "", part
+    for step in full_key.split("."):
+        numbered = re.fullmatch(r"(\D+)(\d+)", step)
+        if isinstance(node, dict) and step not in node and numbered and numbered[1] in node:
+            inside, place = node[numbered[1]], int(numbered[2])
+            node = inside[place] if isinstance(inside, list) and place < len(inside) else None
+            written += f".{numbered[1]}[{place}]"
+        else:
+            node = node.get(step) if isinstance(node, dict) else None
+            written += f".{step}"
+    return written
 
 
 def content(cfg: DictConfig, strategies: Mapping[str, DictConfig]) -> dict[str, object]:

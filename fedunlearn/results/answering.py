@@ -136,7 +136,7 @@ def _direction(case: Comparison) -> tuple[str, str]:
         more = (one.gap > 0) == (card_or_plain(metric).better == "higher")
     word = "remembers" if more else "damaged"
     side = "above" if one.gap > 0 else "below"
-    size = f"{abs(one.gap) / one.sd:.1f} standard deviations" if one.sd else "clearly"
+    size = f"{abs(one.gap) / one.sd:.1f} standard deviations" if one.sd > 0 else "clearly"
     return word, (
         f"Its {plain_label(metric)} lies {size} {side} retraining's "
         f"({_chance(case.adjusted[metric])}, with allowance for {len(case.telling)} measures)."
