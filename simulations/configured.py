@@ -235,10 +235,10 @@ def _built(where: str, part: Any) -> Any:
 
 
 def _place(part: Any, full_key: str) -> str:
-    """Return a key within ``part`` as people write it; Hydra writes ``parts0`` for ``parts[0]``."""
+    """Return a key within ``part`` as people write it; Hydra may write ``a0`` for ``a[0]``."""
     written, node = "", part
     for step in full_key.split("."):
-        numbered = re.fullmatch(r"(\D+)(\d+)", step)
+        numbered = re.fullmatch(r"(\w*[a-z_])\[?(\d+)\]?", step)
         if isinstance(node, dict) and step not in node and numbered and numbered[1] in node:
             inside, place = node[numbered[1]], int(numbered[2])
             node = inside[place] if isinstance(inside, list) and place < len(inside) else None
