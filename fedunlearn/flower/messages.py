@@ -35,6 +35,7 @@ from fedunlearn.local import (
     LogitSums,
     Proximal,
     PseudoLabels,
+    RandomLabels,
     Ranked,
     RidgeSums,
     Schedule,
@@ -53,7 +54,7 @@ KINDS: frozenset[type] = frozenset(
         *(CrossEntropy, Corrected, Distillation, Proximal),
         *(Blend, EntropyMatch, Imitation, Indifference, LogitMatch),
         *(ImageAugmentation, InputNoise, SensorAugmentation, Straggling),
-        *(Ascent, PseudoLabels, UnlearningCrossEntropy, VirtualTeacher),
+        *(Ascent, PseudoLabels, RandomLabels, UnlearningCrossEntropy, VirtualTeacher),
         *(FeatureMoments, Gradient, HardnessSum, LabelCounts, LogitSums, Ranked),
         *(RidgeSums, ScoreHistogram, SquaredGradients),
     }

@@ -23,6 +23,7 @@ from .queries import LogitSums as LogitSums
 from .queries import Query as Query
 from .queries import ScoreHistogram as ScoreHistogram
 from .queries import SumForm as SumForm
+from .random_labels import RandomLabels as RandomLabels
 from .ranked import HardnessSum as HardnessSum
 from .ranked import Part as Part
 from .ranked import Ranked as Ranked

@@ -89,6 +89,7 @@ from .vocabulary import Mask as Mask
 from .vocabulary import Needs as Needs
 from .vocabulary import Part as Part
 from .vocabulary import PseudoLabels as PseudoLabels
+from .vocabulary import RandomLabels as RandomLabels
 from .vocabulary import Ranked as Ranked
 from .vocabulary import Schedule as Schedule
 from .vocabulary import ScoreHistogram as ScoreHistogram

@@ -22,12 +22,20 @@ TOLERANT = Training(rounds=ROUNDS, tolerated_failures=5, work=WORK)
 
 # These go on from the first model where nobody answers; all others from the one that was trained.
 FROM_FIRST = {"retrain", "rapid_retrain", "fedrecover", "exact_rollback"}
-NOBODY_WORKS = {"none", "fast_fedul", "fedaccum", "fedrecovery", "ridge_head", "weight_negation"}
+NOBODY_WORKS = {
+    "none",
+    "fast_fedul",
+    "fedaccum",
+    "fedrecovery",
+    "ridge_head",
+    "ssd",
+    "weight_negation",
+}
 
 # What these make of failures has tests of its own, here or beside them.
 OTHERWISE = {"mode", "puf", "ridge_head", "sifu"}
 # Their work has batches of its own size, so that clients of other sizes take other steps.
-OWN_BATCHES = {"amnesiacs", "forget", "sebastian"}
+OWN_BATCHES = {"amnesiacs", "forget", "neggrad", "random_label", "salun", "sebastian", "ssd"}
 
 
 @dataclass(frozen=True)
