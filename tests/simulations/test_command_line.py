@@ -21,7 +21,7 @@ REFUSED = {
     "withdraw lr=0.1": "lr does not exist by that name. Write ",
     "withdraw alpha=3": "by that name. Write partition.alpha or ",
     "withdraw partition.alpha=3": "partition=iid has no alpha. Choose partition=dirichlet or",
-    "withdraw partition=dirichlet strategy.alpha=1": "Choose strategy=fast_fedul as well.",
+    "withdraw partition=dirichlet strategy.alpha=1": "Choose strategy=fast_fedul or strategy=",
     "withdraw datset=mnist": "datset does not exist; did you mean dataset?",
     "withdraw dataset=mnsit": "dataset=mnsit does not exist; did you mean mnist?",
     "withdraw dataset=3": "dataset takes the name of one of its choices: cifar10, ",
