@@ -14,12 +14,13 @@ batch's mean, which shrinks with the batch; here every record counts. ConDa's pu
 two sides and divides by 0 where a weight never moved: here such a weight stays.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 import torch
 
+from fedunlearn.methods import mean_square
 from fedunlearn.unlearning import (
     ClientId,
     Clients,
@@ -78,12 +79,6 @@ class Ssd:
         dampened = torch.where(chosen, weights * left, weights)
         weights[parameters] = dampened[parameters]
         yield weights
-
-
-def mean_square(answers: Mapping[ClientId, Mapping[str, Vector]], like: Vector) -> Vector:
-    """Return the mean squared gradient [d] over all records of those who answered."""
-    total = sum((sums["square"] for sums in answers.values()), torch.zeros_like(like))
-    return total / max(1.0, sum(float(sums["count"]) for sums in answers.values()))
 
 
 def _moved(history: History, clients: frozenset[ClientId] | None) -> Vector:

@@ -50,7 +50,8 @@ def test_every_strategy_has_a_yaml_of_its_name_and_the_reverse():
     }
     assert files <= choices.keys()
     # Compositions of a strategy's parts have a YAML alone.
-    assert {named[name][1] for name in choices.keys() - files} == {"destroy_repair", "random_label"}
+    composed = {named[name][1] for name in choices.keys() - files}
+    assert composed == {"destroy_repair", "random_label", "sga"}
     assert all(named[name][1] == name for name in files)
 
 

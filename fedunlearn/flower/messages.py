@@ -23,6 +23,7 @@ from fedunlearn.local import (
     Distillation,
     EntropyMatch,
     FeatureMoments,
+    FisherPenalty,
     Gradient,
     HardnessSum,
     ImageAugmentation,
@@ -51,7 +52,7 @@ from fedunlearn.local import (
 KINDS: frozenset[type] = frozenset(
     {
         *(LocalWork, Schedule, Ball, Sgd, Adam, DiagonalFisher),
-        *(CrossEntropy, Corrected, Distillation, Proximal),
+        *(CrossEntropy, Corrected, Distillation, FisherPenalty, Proximal),
         *(Blend, EntropyMatch, Imitation, Indifference, LogitMatch),
         *(ImageAugmentation, InputNoise, SensorAugmentation, Straggling),
         *(Ascent, PseudoLabels, RandomLabels, UnlearningCrossEntropy, VirtualTeacher),

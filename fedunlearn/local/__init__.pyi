@@ -17,6 +17,7 @@ from .objectives import Proximal as Proximal
 from .optimizers import Adam as Adam
 from .optimizers import DiagonalFisher as DiagonalFisher
 from .optimizers import Sgd as Sgd
+from .penalties import FisherPenalty as FisherPenalty
 from .queries import FeatureMoments as FeatureMoments
 from .queries import LabelCounts as LabelCounts
 from .queries import LogitSums as LogitSums

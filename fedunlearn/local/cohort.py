@@ -130,7 +130,7 @@ class _Held:
         self.taken[: len(weights)] += going
         self.bound.project(weights, sent[..., 0, :])
         weights.copy_(torch.where(going, weights, before))
-        going &= ~self.bound.left(weights, sent[..., 1, :])
+        going &= ~self.bound.left(weights, sent)
         return bool(going.any())
 
 

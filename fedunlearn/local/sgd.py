@@ -94,7 +94,7 @@ def train_locally(
         processed += len(rows)
         if work.bound is not None:
             work.bound.project(weights, sent[0, parameters])
-            if work.bound.left(weights, sent[1, parameters]):
+            if work.bound.left(weights, sent[:, parameters]):
                 break
     return Trained(leaves.memory.clone(), processed)
 

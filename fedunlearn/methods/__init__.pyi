@@ -11,6 +11,10 @@ from .destroyers import Situation as Situation
 from .destroyers import TransposeKernels as TransposeKernels
 from .destroyers import smallest as smallest
 from .destroyers import weights_of as weights_of
+from .directions import Climb as Climb
+from .directions import Consolidation as Consolidation
+from .directions import Direction as Direction
+from .directions import Reflect as Reflect
 from .entanglement import Moments as Moments
 from .entanglement import chance_entanglement as chance_entanglement
 from .entanglement import class_entanglement_score as class_entanglement_score
@@ -26,6 +30,7 @@ from .gaussian_mechanism import renyi_epsilon as renyi_epsilon
 from .gaussian_mechanism import renyi_sigma as renyi_sigma
 from .gradient_destroyer import RedrawByGradient as RedrawByGradient
 from .gradient_destroyer import mean_gradient as mean_gradient
+from .gradient_destroyer import mean_square as mean_square
 from .lbfgs import product as product
 from .repairs import Repair as Repair
 from .rollback import Restart as Restart

@@ -91,3 +91,9 @@ def mean_gradient(answers: Mapping[ClientId, Mapping[str, Tensor]], like: Vector
         total += sums["gradient"]
         records += float(sums["count"])
     return total / max(1.0, records)
+
+
+def mean_square(answers: Mapping[ClientId, Mapping[str, Tensor]], like: Vector) -> Vector:
+    """Return the mean squared gradient [d] over all records of those who answered."""
+    total = sum((sums["square"] for sums in answers.values()), torch.zeros_like(like))
+    return total / max(1.0, sum(float(sums["count"]) for sums in answers.values()))

@@ -74,6 +74,7 @@ from .vocabulary import Distillation as Distillation
 from .vocabulary import Drift as Drift
 from .vocabulary import EntropyMatch as EntropyMatch
 from .vocabulary import FeatureMoments as FeatureMoments
+from .vocabulary import FisherPenalty as FisherPenalty
 from .vocabulary import Gradient as Gradient
 from .vocabulary import HardnessSum as HardnessSum
 from .vocabulary import Head as Head

@@ -80,8 +80,10 @@ class TestBall:
 
     def test_says_who_is_too_far_from_the_other_by_plain_length(self):
         distances = torch.tensor([[0.29], [0.31], [0.6], [0.05]])
-        left = Ball(FAR, 0.3).left(distances * torch.tensor([0.6, 0.8]) + 1, torch.ones(2))
+        weights, sent = distances * torch.tensor([0.6, 0.8]) + 1, torch.tensor([[9.0, 9], [1, 1]])
+        left = Ball(FAR, 0.3).left(weights, sent)
         assert left.tolist() == [[False], [True], [True], [False]]
+        assert not Ball(FAR).left(weights, sent[:1]).any()
 
     @pytest.mark.parametrize("radius", [0.5, 0.03])
     def test_a_client_ends_on_the_sphere(self, radius):
@@ -100,6 +102,12 @@ class TestBall:
         assert torch.equal(stopped, path[3])
         assert torch.equal(alone(replace(work, bound=Ball(FAR, 0.0))), path[0])
 
+    def test_without_a_stop_no_second_model_is_looked_at(self):
+        work = replace(WORK, bound=Ball(0.1))
+        here, far = alone(work, other=None), alone(replace(WORK, bound=Ball(0.1, FAR)))
+        assert torch.equal(here, far)
+        torch.testing.assert_close(together(work, other=None)[0], far, rtol=1e-4, atol=1e-5)
+
     def test_a_bound_that_never_binds_changes_nothing(self):
         assert torch.equal(alone(WORK), alone(replace(WORK, bound=None)))
         assert torch.equal(together(WORK), together(replace(WORK, bound=None)))
@@ -109,7 +117,7 @@ class TestBall:
         assert decode(encode(work)) == work
         assert decode(encode(replace(work, bound=None))).bound is None
 
-    @pytest.mark.parametrize(("radius", "stop"), [(-1, 1), (1, -1), (float("nan"), 1), (1, None)])
+    @pytest.mark.parametrize(("radius", "stop"), [(-1, 1), (1, -1), (float("nan"), 1), (None, 1)])
     def test_lengths_that_are_none_are_refused(self, radius, stop):
         with pytest.raises(Refused, match=r"bound\.(radius|stop) must be a number of at least|0"):
             Ball(radius, stop)

@@ -93,7 +93,11 @@ def test_every_choice_makes_an_experiment(conf, defaults, choice, tmp_path):
     assert made.branches["tried"] == configured.build("strategy", cfg.strategy)
 
 
-COMPOSED = {"strategies.destroy_repair.DestroyRepair", "strategies.random_label.RandomLabel"}
+COMPOSED = {
+    "strategies.destroy_repair.DestroyRepair",
+    "strategies.random_label.RandomLabel",
+    "strategies.sga.Sga",
+}
 
 
 @pytest.mark.parametrize("path", sorted(Path(guard.CONF).glob("strategy/*.yaml")), ids=str)

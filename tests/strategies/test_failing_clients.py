@@ -36,6 +36,7 @@ NOBODY_WORKS = {
 OTHERWISE = {"mode", "puf", "ridge_head", "sifu"}
 # Their work has batches of its own size, so that clients of other sizes take other steps.
 OWN_BATCHES = {"amnesiacs", "forget", "neggrad", "random_label", "salun", "sebastian", "ssd"}
+OWN_BATCHES |= {"sga", "sga_ewc", "sga_reflect"}
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from fedunlearn.checks import Refused
-from strategies.ssd import Ssd, mean_square
+from fedunlearn.methods import mean_square
+from strategies.ssd import Ssd
 from tests.support.unlearned import asked_of_clients, curve
 from tests.support.world import World
 
