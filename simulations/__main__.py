@@ -13,6 +13,7 @@ from .interruptions import stoppable
 COMMANDS = {
     "withdraw": "train a federation, let clients leave, forget them by one strategy",
     "compare": "the same with several strategies and seeds, in one table",
+    "tune": "try as many settings of each strategy on validation seeds, and keep the nearest",
     "plot": "draw the figures of a finished run, or of several, again from their files",
     "report": "write a page, Markdown, LaTeX tables and figures of a finished run or multirun",
     "doctor": "show the machine and the federation, and measure which engine.mode is faster",
@@ -28,7 +29,7 @@ COMMANDS = {
 }
 """A command is the module of its name in this folder, whose `main` it calls."""
 
-CONFIGURED = ("withdraw", "compare", "estimate", "doctor")
+CONFIGURED = ("withdraw", "compare", "tune", "estimate", "doctor")
 """Those that take keys of the configuration."""
 
 ONLY_PRINT = ("--cfg", "-c", "--info", "-i", "--hydra-help", "--version")
@@ -42,6 +43,7 @@ examples:
   fedunlearn withdraw run=outputs/multirun/2026-11-21_10-00-00   go on after it was killed
   fedunlearn plot outputs/demo
   fedunlearn report outputs/demo
+  fedunlearn tune strategies=all trials=4 experiment=digits_backdoor
   fedunlearn doctor model=mlp partition.clients=20
   fedunlearn estimate experiment=mnist_backdoor 'strategies=[federaser]' strategy.interval=4
   fedunlearn cost outputs/demo devices=phones
@@ -95,7 +97,7 @@ def run() -> None:
 
         sys.stdout.write(page(command))
         return
-    if command in ("withdraw", "compare") and any(a.startswith("run=") for a in arguments):
+    if command in ("withdraw", "compare", "tune") and any(a.startswith("run=") for a in arguments):
         from .guard import sentences
         from .resume import begun
 

@@ -15,9 +15,9 @@ from fedunlearn.flower import reason_against
 from fedunlearn.history import Needs
 from fedunlearn.unlearning import UnlearningStrategy
 
-from .compare import INNER
 from .configured import build
 from .hyperparameters import REQUIRED, Hyperparameter, classes, hyperparameters, keys
+from .variants import INNER
 from .yaml_comments import CONF, files
 
 ROOT = Path(__file__).parents[1]

@@ -9,8 +9,8 @@ from fedunlearn import data, results
 from fedunlearn.experiment import estimate
 
 from . import configured
-from .compare import spelled_out
 from .guard import check_command_line, require_one_configuration, sentences
+from .variants import spelled_out
 
 
 @hydra.main(version_base="1.3", config_path="../conf", config_name="config")

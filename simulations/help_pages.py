@@ -14,6 +14,7 @@ _LEAVING = ("withdrawal.clients", "planting")
 KEYS = {
     "withdraw": (*_FEDERATION, *_LEAVING, "strategy", "recovery", "seed"),
     "compare": (*_FEDERATION, *_LEAVING, "strategies", "recovery", "seeds"),
+    "tune": (*_FEDERATION, *_LEAVING, "strategies", "trials", "validation"),
     "estimate": (*_FEDERATION, *_LEAVING, "strategies", "references", "seeds"),
     "doctor": (
         *_FEDERATION,
@@ -31,6 +32,8 @@ ABOUT = {
     "it next to retraining.",
     "compare": "The same for several strategies and seeds: one training and the same retrained "
     "models for all of them, one answer a strategy.",
+    "tune": "Try as many settings of each strategy on validation seeds, drawn from what its sweep "
+    "lists, and keep the nearest to retraining: tuned.yaml, for compare tuned=FILE.",
     "estimate": "Say what such a comparison will store, send and take, and what it can tell, "
     "without training anything.",
     "doctor": "Show the machine and the federation, and measure which engine.mode is faster.",
@@ -46,6 +49,10 @@ EXAMPLES = {
         "'strategies=[none,federaser,pga]' 'seeds=[0,1,2]'",
         "experiment=digits_backdoor",
         "run=outputs/compare/FOLDER         go on with a killed run",
+    ),
+    "tune": (
+        "strategies=all trials=4 experiment=digits_backdoor",
+        "run=outputs/tune/FOLDER            go on with a killed run",
     ),
     "estimate": ("experiment=mnist_backdoor", "'strategies=[federaser]' strategy.interval=4"),
     "doctor": ("model=mlp partition.clients=20",),

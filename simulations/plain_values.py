@@ -127,7 +127,7 @@ def _require_kinds(cfg: DictConfig) -> None:
         raise Refused(
             f"minimise must be a list of columns of summary.csv, not {checks.shown(names)}."
         )
-    for key in ("cache", "signing_key"):
+    for key in ("cache", "signing_key", "tuned"):
         place = value(OmegaConf.select(cfg, key))
         if place is not None and (not isinstance(place, str) or not place):
             raise Refused(f"{key} must be a path or null, not {checks.shown(place)}.")

@@ -15,7 +15,7 @@ from fedunlearn import checks
 from fedunlearn.checks import Refused
 from fedunlearn.experiment import Experiment
 
-from . import compare, configured, guard, plain_values, search_path, unheeded
+from . import compare, configured, guard, plain_values, search_path, unheeded, variants
 from .overrides import key_and_value
 
 COMMANDS = ("withdraw", "compare")
@@ -71,7 +71,7 @@ def read(command: str, overrides: list[str], below: Path) -> Asked:
         if command == "compare":
             strategies, seeds = compare.strategies(cfg, chosen), plain_values.seeds(cfg.seeds)
         else:
-            strategy = compare.spelled_out(cfg.strategy)
+            strategy = variants.spelled_out(cfg.strategy)
             strategies, seeds = compare.with_untouched({chosen: strategy}), [cfg.seed]
         return Asked(configured.settled(cfg, seeds), strategies, seeds, below / whole.hydra.run.dir)
 

@@ -42,6 +42,8 @@ from .interruptions import stop
 if TYPE_CHECKING:
     import pandas as pd
 
+    from fedunlearn.experiment import Experiment
+
 MOST_SHOWN = 10
 """Requests of a stream that are each told on the terminal; of more, only the stream as a whole."""
 
@@ -51,20 +53,10 @@ def carry_out(
 ) -> pd.DataFrame:
     """Run, print the table, draw the figures, name the files; return the summary."""
     console = wide_enough(PersistentConsole())
-    here = HydraConfig.get()
-    many = here.mode is RunMode.MULTIRUN
-    path = Path(here.runtime.output_dir)
-    console.print(f"Results go to {shown(path)}", highlight=False, soft_wrap=True)
-    experiment = configured.experiment(cfg, strategies)
-    content = configured.content(cfg, strategies)
-    how = {name: bool(cfg[name]) for name in configured.HOW}
+    many = HydraConfig.get().mode is RunMode.MULTIRUN
+    path = Path(HydraConfig.get().runtime.output_dir)
     again = bool(cfg.resume) and (path / MANIFEST_FILE).exists() and finished(path)
-    given = configured.telling(here.overrides.task)
-    try:
-        summary = run(experiment, seeds, path, content, console, overrides=given, **how)
-    except KeyboardInterrupt:
-        folder = Path(here.sweep.dir).absolute() if many else path
-        stop(f"Stopped. Go on with: fedunlearn {here.job.name} run={shown(folder)}")
+    experiment, summary = carried_out(cfg, strategies, seeds, path, console)
     with nullcontext() if again else copied_to_log(path, console):
         if many:  # one table at the end shows all runs
             drawn = plots.draw(path) if cfg.figures else []
@@ -72,6 +64,29 @@ def carry_out(
             drawn = show(console, path, summary, experiment.margins, figures=cfg.figures)
     experiment.logger.figures(path, drawn)
     return summary
+
+
+def carried_out(
+    cfg: DictConfig,
+    strategies: Mapping[str, DictConfig],
+    seeds: Sequence[int],
+    path: Path,
+    console: Console,
+) -> tuple[Experiment, pd.DataFrame]:
+    """Run into ``path``; return what was run, and the summary. Ctrl-C says how to go on."""
+    here = HydraConfig.get()
+    console.print(f"Results go to {shown(path)}", highlight=False, soft_wrap=True)
+    experiment = configured.experiment(cfg, strategies)
+    content = configured.content(cfg, strategies)
+    how = {name: bool(cfg[name]) for name in configured.HOW}
+    given = configured.telling(here.overrides.task)
+    try:
+        summary = run(experiment, seeds, path, content, console, overrides=given, **how)
+    except KeyboardInterrupt:
+        many = here.mode is RunMode.MULTIRUN
+        folder = Path(here.sweep.dir).absolute() if many else path
+        stop(f"Stopped. Go on with: fedunlearn {here.job.name} run={shown(folder)}")
+    return experiment, summary
 
 
 def show(

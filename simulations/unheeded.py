@@ -11,14 +11,27 @@ from .overrides import key_and_value
 
 _ONE_STRATEGY = "It runs one strategy: write strategy=NAME, or use fedunlearn compare."
 _SEED = "Write seed=0, or 'seed=[0,1,2]'."
+_MINIMISE = "That is for sweeps of fedunlearn withdraw."
+_VALIDATION = "Write 'validation=[100,101]': other seeds than those that compare judges by."
 _SEEDS = "Write 'seeds=[0,1,2]'."
 
+_TRIALS = "That is for fedunlearn tune."
+_TUNED = "Settings that fedunlearn tune chose are for fedunlearn compare."
+_TUNING = {"trials": _TRIALS, "validation": _TRIALS}
+
 UNHEEDED: Mapping[str, Mapping[str, str]] = {
-    "withdraw": {"strategies": _ONE_STRATEGY, "seeds": _SEED},
-    "difficulty": {"strategies": "It runs none.", "seeds": "Write seed=0."},
-    "doctor": {"strategies": _ONE_STRATEGY, "seeds": _SEED},
-    "compare": {"seed": _SEEDS, "minimise": "That is for sweeps of fedunlearn withdraw."},
-    "estimate": {"seed": _SEEDS, "minimise": "That is for sweeps of fedunlearn withdraw."},
+    "withdraw": {"strategies": _ONE_STRATEGY, "seeds": _SEED, "tuned": _TUNED, **_TUNING},
+    "difficulty": {"strategies": "It runs none.", "seeds": "Write seed=0.", **_TUNING},
+    "doctor": {"strategies": _ONE_STRATEGY, "seeds": _SEED, "tuned": _TUNED, **_TUNING},
+    "compare": {"seed": _SEEDS, "minimise": _MINIMISE, **_TUNING},
+    "estimate": {"seed": _SEEDS, "minimise": _MINIMISE, **_TUNING},
+    "tune": {
+        "seed": _VALIDATION,
+        "seeds": _VALIDATION,
+        "minimise": _MINIMISE,
+        "tuned": _TUNED,
+        "figures": "It draws none.",
+    },
 }
 """Keys that a command takes no notice of, and what to do instead."""
 
@@ -29,6 +42,12 @@ def require_used(command: str, overrides: list[str], cfg: DictConfig) -> None:
     for key, instead in UNHEEDED[command].items():
         if key in given:
             raise Refused(f"fedunlearn {command} does not heed {key}={given[key]}. {instead}")
+    own = [key for key in given if key.partition(".")[0] == "strategy"]
+    if command == "tune" and own:
+        raise Refused(
+            f"fedunlearn tune starts from each strategy as its YAML says it: {own[0]}="
+            f"{given[own[0]]} would change nothing. Name it in 'strategies=[…]'."
+        )
     if command not in ("compare", "estimate"):
         return
     if re.fullmatch(r"\d+", given.get("seeds", "")):
@@ -37,7 +56,6 @@ def require_used(command: str, overrides: list[str], cfg: DictConfig) -> None:
             f"seeds={count} would be one seed, the number {count}. Write seeds=[{count}] for that, "
             "or list several, such as 'seeds=[0,1,2]'."
         )
-    own = [key for key in given if key.partition(".")[0] == "strategy"]
     chosen, named = cfg.hydra.runtime.choices.strategy, cfg.strategies
     if own and named != "all" and "all" not in named and chosen not in named:
         raise Refused(

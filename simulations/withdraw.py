@@ -15,8 +15,9 @@ from fedunlearn import results
 from fedunlearn.checks import Refused, nearest
 
 from . import configured, plain_values
-from .compare import spelled_out, with_untouched
+from .compare import with_untouched
 from .guard import check_command_line, sentences
+from .variants import spelled_out
 from .withdrawals import value
 
 if TYPE_CHECKING:

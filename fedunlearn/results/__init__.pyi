@@ -122,6 +122,12 @@ from .terminal import marked as marked
 from .terminal import plain_console as plain_console
 from .terminal import terminal_table as terminal_table
 from .terminal import wide_enough as wide_enough
+from .tuning import TRIAL_COLUMNS as TRIAL_COLUMNS
+from .tuning import TRIALS_FILE as TRIALS_FILE
+from .tuning import TUNING_LEGEND as TUNING_LEGEND
+from .tuning import printed_trials as printed_trials
+from .tuning import trial_table as trial_table
+from .tuning import worst_measures as worst_measures
 from .verdicts import judge as judge
 from .versions import require_this_version as require_this_version
 from .wording import DID_NOT_TAKE as DID_NOT_TAKE

@@ -84,7 +84,7 @@ def _of_request(
             "apart": "+".join(case.apart) if case.can_decide else "",
             "to_forget": "" if untouched is None else _to_forget(untouched),
             "reason": f"{reason}{same}",
-            **_next_to_retraining(served, case.strategy),
+            **next_to_retraining(served, case.strategy),
         }
 
 
@@ -94,7 +94,7 @@ def _word(
     """Return the word for a strategy, and a sentence that says why."""
     if useless:
         return NO_VERDICT, useless
-    lost = _broken(case, margins)
+    lost = broken(case, margins)
     if lost:
         return "broken", lost
     if not case.can_decide:
@@ -113,7 +113,7 @@ def _word(
     return _equivalence(case, about, margins)
 
 
-def _broken(case: Comparison, margins: Margins) -> str:
+def broken(case: Comparison, margins: Margins) -> str:
     """Say what is lost where utility is below retraining's by more than its margin."""
     if any(not one.finite for one in case.measures.values()):
         odd = next(m for m, one in case.measures.items() if not one.finite)
@@ -235,7 +235,7 @@ def _twins(served: pd.DataFrame) -> dict[str, str]:
     return twins
 
 
-def _next_to_retraining(served: pd.DataFrame, strategy: str) -> dict[str, float]:
+def next_to_retraining(served: pd.DataFrame, strategy: str) -> dict[str, float]:
     """Return the accuracy gained, and work and bytes as multiples of retraining's."""
     retrained = served[served["strategy"] == RETRAIN]
     names = (

@@ -24,6 +24,7 @@ from fedunlearn.simulations import (
     docs_tables,
     guard,
     plain_values,
+    variants,
     withdraw,
     withdrawals,
 )
@@ -239,12 +240,12 @@ def test_a_strategy_that_runs_others_takes_their_names_variants_and_parts(conf):
     assert puf == dataclasses.replace(docs_tables.strategy("puf"), eta=20)
     assert retrain == docs_tables.strategy("retrain")
     cfg = composed("strategy=escalate", "strategy.strategies=[none,retrain]", "planting=backdoor")
-    spelled = compare.spelled_out(cfg.strategy)
+    spelled = variants.spelled_out(cfg.strategy)
     assert configured.build("strategy", spelled).strategies[1] == retrain
-    assert compare.spelled_out(spelled) is spelled
-    assert compare.spelled_out(composed().strategy).interval == 2
+    assert variants.spelled_out(spelled) is spelled
+    assert variants.spelled_out(composed().strategy).interval == 2
     with pytest.raises(Refused, match="strategies=retran does not exist; did you mean retrain"):
-        compare.spelled_out(composed("strategy=escalate", "strategy.strategies=[retran]").strategy)
+        variants.spelled_out(composed("strategy=escalate", "strategy.strategies=[retran]").strategy)
 
 
 def test_a_strategy_that_wraps_one_takes_its_name_a_variant_or_its_fields(conf):
@@ -258,13 +259,13 @@ def test_a_strategy_that_wraps_one_takes_its_name_a_variant_or_its_fields(conf):
     assert puf == dataclasses.replace(docs_tables.strategy("puf"), eta=20)
     assert interval == dataclasses.replace(docs_tables.strategy("federaser"), interval=4)
     cfg = composed("strategy=budgeted", "strategy.strategy=fedaccum")
-    spelled = compare.spelled_out(cfg.strategy)
+    spelled = variants.spelled_out(cfg.strategy)
     made = configured.build("strategy", spelled)
     assert made.strategy == docs_tables.strategy("fedaccum")
     assert made.limits == docs_tables.strategy("budgeted").limits
-    assert compare.spelled_out(spelled) is spelled
+    assert variants.spelled_out(spelled) is spelled
     with pytest.raises(Refused, match="strategies=retran does not exist; did you mean retrain"):
-        compare.spelled_out(composed("strategy=budgeted", "strategy.strategy=retran").strategy)
+        variants.spelled_out(composed("strategy=budgeted", "strategy.strategy=retran").strategy)
 
 
 def test_compare_takes_variants_of_a_strategy(conf):

@@ -1,6 +1,5 @@
 """`fedunlearn difficulty`: of a configuration and of a finished run, with planted wrong labels."""
 
-import io
 import json
 import shutil
 import sys
@@ -22,6 +21,7 @@ from fedunlearn.results import (
     printed_proxies,
 )
 from fedunlearn.simulations import compare, configured, difficulty, guard
+from tests.support.terminal_text import text
 
 SMALL = [
     *("model=mlp", "model.hidden=[16]", "partition.clients=4", "training.rounds=2"),
@@ -175,13 +175,6 @@ def of_proxies(sizes):
          "spearman": [0.9, *sizes], "low": [np.nan, *(s - 0.1 for s in sizes)],
          "high": [np.nan, *(s + 0.1 for s in sizes)]}
     ).astype(PROXY_COLUMNS)  # fmt: skip
-
-
-def text(*printed):
-    console = Console(width=100, record=True, file=io.StringIO())
-    for each in printed:
-        console.print(each)
-    return console.export_text()
 
 
 def test_the_hardest_come_first_and_no_more_than_one_screen_of_them():
