@@ -143,6 +143,7 @@ def record_rows(ground: Ground, seen: Watched, by_clients: Bank, by_records: Ban
         {
             "client": np.array(ground.present)[ground.owner],
             "record": np.concatenate([np.arange(size) for size in sizes]),
+            "fingerprint": ground.fingerprints,
             "label": ground.records.labels.cpu().numpy(),
             "planted": ground.planted,
             "memorization": own.value,

@@ -4,7 +4,7 @@ Nobody needs to ask for anything: the federation is as it stands before the firs
 are members of the reference bank (`train_bank`), with seeds that no training has.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -18,7 +18,7 @@ from fedunlearn.attacks.memorization import Bank, Flags
 from fedunlearn.attacks.shadow_models import AT_ONCE
 from fedunlearn.attacks.training_bank import Member, train_bank
 from fedunlearn.checks import Refused
-from fedunlearn.data import ClientId, Federation, Held, Records, Shards, held_shards
+from fedunlearn.data import ClientId, Federation, Held, Records, Shards, fingerprints, held_shards
 from fedunlearn.local import ChunkedTrainer, Threads, Trainer
 from fedunlearn.models import Vector, logits, predictions
 from fedunlearn.randomness import Stream, drawn_seed
@@ -96,12 +96,21 @@ class Ground:
     @cached_property
     def planted(self) -> Flags:
         """Which of them hold a probe, [n] bool."""
-        partial = self.federation.holdings.partial(Held(self.rounds, 0))
-        marks = []
-        for client in self.present:
-            mark = self.federation.source.planted[client]
-            marks.append(mark[partial[client]] if client in partial else mark)
-        return torch.cat(marks).numpy()
+        planted, partial = self.federation.source.planted, self._partial
+        marks = (planted[c][partial[c]] if c in partial else planted[c] for c in self.present)
+        return torch.cat(list(marks)).numpy()
+
+    @cached_property
+    def fingerprints(self) -> list[str]:
+        """What the data set's tables call each of them, whatever a model makes of it, [n]."""
+        train, partial = self.federation.source.train, self._partial
+        held = (train[c].take(partial[c]) if c in partial else train[c] for c in self.present)
+        return fingerprints(Records.joined(held))
+
+    @property
+    def _partial(self) -> Mapping[ClientId, Tensor]:
+        """Which of their records those hold who do not hold all."""
+        return self.federation.holdings.partial(Held(self.rounds, 0))
 
     def member(self, kind: int, number: int, clients: Sequence[ClientId]) -> Member:
         """Return model ``number`` of its kind, from 0, with ``clients``."""

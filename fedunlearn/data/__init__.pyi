@@ -40,10 +40,12 @@ from .probes import TriggerTokens as TriggerTokens
 from .recordings import Watch as Watch
 from .scenario import Scenario as Scenario
 from .scopes import Everything as Everything
+from .scopes import Hardest as Hardest
 from .scopes import PlantedRecords as PlantedRecords
 from .scopes import RandomShare as RandomShare
 from .scopes import Scope as Scope
 from .scopes import WithLabels as WithLabels
+from .scopes import fingerprints as fingerprints
 from .sources import Digits as Digits
 from .sources import Torchvision as Torchvision
 from .speeches import Speeches as Speeches

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, Protocol
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar, Literal, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
-from fedunlearn import checks
+from fedunlearn import checks, files
 from fedunlearn.checks import CountFromZero, Refused, Share
 
 if TYPE_CHECKING:  # a timeline is refused before torch is loaded
@@ -147,3 +151,91 @@ class PlantedRecords:
     def like(self, heldout: Records) -> Mask:
         """Mark all: nobody plants among them."""
         return np.ones(len(heldout), np.bool_)
+
+
+@dataclass(frozen=True, slots=True)
+class Hardest:
+    """The share of a client's records that come first by a score in a table: the hardest, say.
+
+    The table is a CSV as `fedunlearn difficulty` writes: a row a record, known by its
+    `fingerprints` and so whoever holds it, under whatever seed. Of records that score alike the one
+    that the client holds earlier goes first.
+    """
+
+    probed: ClassVar[bool] = True
+
+    table: str
+    """A CSV with a column ``fingerprint`` and one of scores: difficulty_records.csv."""
+    by: str = "memorization"
+    """The column of scores; a record that has none there comes last."""
+    share: Share = 0.2
+    """Of each client's records: ``round(share * n)`` of n."""
+    first: Literal["highest", "lowest"] = "highest"
+    """Whether the highest or the lowest scores go."""
+
+    def __post_init__(self) -> None:
+        """Raise `Refused` for values outside their range, and for a table without such scores."""
+        checks.fields(self)
+        _scores(Path(self.table).expanduser().absolute(), self.by)
+
+    @property
+    def words(self) -> str:
+        """See `Scope.words`."""
+        return f"{self.first} {self.by}={self.share:g}"
+
+    def chosen(self, records: Records, planted: Mask, rng: np.random.Generator) -> Mask:
+        """Mark the share; a larger one of the same records includes a smaller one.
+
+        Raises `Refused` for a record that the table does not know.
+        """
+        table = Path(self.table).expanduser().absolute()
+        scores = _scores(table, self.by)
+        names = fingerprints(records)
+        unknown = sum(name not in scores for name in names)
+        if unknown:
+            raise Refused(
+                f"scope.table: {table} does not know {unknown} of {len(names)} records of a client "
+                "who asks: it is of other data, or something else was planted there. Write it anew "
+                "with fedunlearn difficulty and the same overrides."
+            )
+        sign = -1 if self.first == "highest" else 1
+        keys = np.nan_to_num(sign * np.array([scores[name] for name in names]), nan=np.inf)
+        marked = np.zeros(len(records), np.bool_)
+        marked[np.argsort(keys, kind="stable")[: round(self.share * len(records))]] = True
+        return marked
+
+    def like(self, heldout: Records) -> Mask:
+        """Mark all: no table scores what nobody trains on."""
+        return np.ones(len(heldout), np.bool_)
+
+
+def fingerprints(records: Records) -> list[str]:
+    """Return 16 hexadecimal digits a record: of the SHA-256 of its input's bytes and its label."""
+    inputs, labels = records.inputs.contiguous().numpy(), records.labels.numpy()
+    return [
+        hashlib.sha256(one.tobytes() + label.tobytes()).hexdigest()[:16]
+        for one, label in zip(inputs, labels, strict=True)
+    ]
+
+
+@cache
+def _scores(table: Path, by: str) -> Mapping[str, float]:
+    """Return the score of each fingerprint in a table; equal records have the mean of theirs."""
+    import pandas as pd  # no other scope waits for it
+
+    try:
+        rows = pd.read_csv(table, dtype={"fingerprint": str})
+    except (OSError, ValueError) as error:
+        raise Refused(
+            f"scope.table: {table} cannot be read as a table: {files.reason(error)}."
+        ) from None
+    for column in ("fingerprint", by):
+        if column not in rows:
+            raise Refused(
+                f"scope.table: {table} has no column {checks.short(column)}"
+                f"{checks.nearest(column, map(str, rows.columns))}"
+            )
+    if not pd.api.types.is_numeric_dtype(rows[by]):
+        raise Refused(f"scope.by: the column {by} of {table} holds no numbers.")
+    means = rows.groupby("fingerprint")[by].mean()
+    return dict(zip(means.index.astype(str), means.astype(float), strict=True))

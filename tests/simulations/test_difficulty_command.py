@@ -10,6 +10,7 @@ import pytest
 from hydra import compose, initialize_config_dir
 from rich.console import Console
 
+from fedunlearn.data import build_federation, fingerprints
 from fedunlearn.experiment import run
 from fedunlearn.results import (
     DIFFICULTY_COLUMNS,
@@ -107,6 +108,22 @@ def test_the_same_question_gives_the_same_bytes(finished, monkeypatch, capsys):
     first = [(finished / name).read_bytes() for name in FILES]
     assert called(monkeypatch, capsys, finished, "--models", 8)[0] == 0
     assert [(finished / name).read_bytes() for name in FILES] == first
+
+
+def test_a_request_may_be_about_the_hardest_records(finished, monkeypatch, capsys):
+    """The table of a run names records as its requests find them, whatever the seed."""
+    assert called(monkeypatch, capsys, finished, "--models", 8)[0] == 0
+    table = finished / "difficulty_records.csv"
+    scores = pd.read_csv(table).set_index("fingerprint")["memorization"]
+    scope = f"{{_target_: fedunlearn.data.Hardest, table: '{table}', share: 0.25}}"
+    with initialize_config_dir(version_base="1.3", config_dir=guard.CONF):
+        cfg = compose("config", overrides=[*SMALL, f"withdrawal.scope={scope}"])
+        made = configured.experiment(cfg, {})
+    here = build_federation(made.scenario(3))
+    ((client, cut),) = here.holdings.erased(1).items()
+    gone, kept = (fingerprints(here.train[client].take(mask)) for mask in (cut, ~cut))
+    assert len(gone) == round(0.25 * len(cut))
+    assert min(scores[gone]) >= max(scores[kept])
 
 
 def test_of_a_configuration_it_is_written_to_a_folder_of_its_own(own_folder, monkeypatch, capsys):
