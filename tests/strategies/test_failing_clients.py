@@ -35,8 +35,10 @@ NOBODY_WORKS = {
 # What these make of failures has tests of its own, here or beside them.
 OTHERWISE = {"mode", "puf", "ridge_head", "sifu"}
 # Their work has batches of its own size, so that clients of other sizes take other steps.
-OWN_BATCHES = {"amnesiacs", "forget", "neggrad", "random_label", "salun", "sebastian", "ssd"}
-OWN_BATCHES |= {"sga", "sga_ewc", "sga_reflect"}
+OWN_BATCHES = {
+    *("amnesiacs", "bad_teacher", "forget", "neggrad", "random_label", "salun", "scrub"),
+    *("sebastian", "sga", "sga_ewc", "sga_reflect", "ssd"),
+}
 
 
 @dataclass(frozen=True)
