@@ -14,6 +14,7 @@ COMMANDS = {
     "withdraw": "train a federation, let clients leave, forget them by one strategy",
     "compare": "the same with several strategies and seeds, in one table",
     "tune": "try as many settings of each strategy on validation seeds, and keep the nearest",
+    "tune-planner": "find which strategy of RUM serves which part best, by ToW on validation seeds",
     "plot": "draw the figures of a finished run, or of several, again from their files",
     "report": "write a page, Markdown, LaTeX tables and figures of a finished run or multirun",
     "doctor": "show the machine and the federation, and measure which engine.mode is faster",
@@ -29,8 +30,11 @@ COMMANDS = {
 }
 """A command is the module of its name in this folder, whose `main` it calls."""
 
-CONFIGURED = ("withdraw", "compare", "tune", "estimate", "doctor")
+CONFIGURED = ("withdraw", "compare", "tune", "tune-planner", "estimate", "doctor")
 """Those that take keys of the configuration."""
+
+RUN = ("withdraw", "compare", "tune", "tune-planner")
+"""Those that go on with a killed run, by ``run=FOLDER``."""
 
 ONLY_PRINT = ("--cfg", "-c", "--info", "-i", "--hydra-help", "--version")
 """Hydra's flags that run nothing."""
@@ -61,7 +65,7 @@ What lies in conf/, strategies/ and modules of the folder where you stand can be
 
 def usage() -> str:
     """Return what `fedunlearn --help` prints."""
-    listed = "".join(f"  {name:<10} {sentence}\n" for name, sentence in COMMANDS.items())
+    listed = "".join(f"  {name:<12} {sentence}\n" for name, sentence in COMMANDS.items())
     return f"usage: fedunlearn <command> [Hydra overrides and options]\n\n{listed}\n{EXAMPLES}"
 
 
@@ -97,7 +101,7 @@ def run() -> None:
 
         sys.stdout.write(page(command))
         return
-    if command in ("withdraw", "compare", "tune") and any(a.startswith("run=") for a in arguments):
+    if command in RUN and any(argument.startswith("run=") for argument in arguments):
         from .guard import sentences
         from .resume import begun
 
@@ -106,7 +110,7 @@ def run() -> None:
     sys.argv = [f"fedunlearn {command}", *arguments]
     # Each command imports what it needs: `plot` starts without torch's seconds.
     with printed_at_once() if any(a in ONLY_PRINT for a in arguments) else nullcontext():
-        import_module(f".{command}", __package__).main()
+        import_module(f".{command.replace('-', '_')}", __package__).main()
 
 
 @contextmanager

@@ -15,6 +15,11 @@ KEYS = {
     "withdraw": (*_FEDERATION, *_LEAVING, "strategy", "recovery", "seed"),
     "compare": (*_FEDERATION, *_LEAVING, "strategies", "recovery", "seeds"),
     "tune": (*_FEDERATION, *_LEAVING, "strategies", "trials", "validation"),
+    "tune-planner": (
+        *("dataset", "partition", "model", "training.rounds"),
+        *_LEAVING,
+        *("strategies", "strategy.by", "trials", "validation"),
+    ),
     "estimate": (*_FEDERATION, *_LEAVING, "strategies", "references", "seeds"),
     "doctor": (
         *_FEDERATION,
@@ -34,6 +39,8 @@ ABOUT = {
     "models for all of them, one answer a strategy.",
     "tune": "Try as many settings of each strategy on validation seeds, drawn from what its sweep "
     "lists, and keep the nearest to retraining: tuned.yaml, for compare tuned=FILE.",
+    "tune-planner": "Try tables of RUM, which say what strategy serves which part of what is to be "
+    "forgotten, made of those that strategies names, and keep the one with the highest ToW.",
     "estimate": "Say what such a comparison will store, send and take, and what it can tell, "
     "without training anything.",
     "doctor": "Show the machine and the federation, and measure which engine.mode is faster.",
@@ -53,6 +60,10 @@ EXAMPLES = {
     "tune": (
         "strategies=all trials=4 experiment=digits_backdoor",
         "run=outputs/tune/FOLDER            go on with a killed run",
+    ),
+    "tune-planner": (
+        "'strategies=[none,finetune]' trials=12",
+        "run=outputs/tune_planner/DIR    after a kill",
     ),
     "estimate": ("experiment=mnist_backdoor", "'strategies=[federaser]' strategy.interval=4"),
     "doctor": ("model=mlp partition.clients=20",),

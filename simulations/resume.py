@@ -55,10 +55,9 @@ def begun(command: str, arguments: list[str]) -> list[str]:
     folder = Path(named[0].removeprefix("run=")).expanduser().absolute()
     many = (folder / MULTIRUN).is_file()
     hydra = _hydra(folder / MULTIRUN if many else folder / ".hydra" / "hydra.yaml")
-    if hydra["job"]["name"] != command:
-        raise Refused(
-            f"{folder} was begun by another command: fedunlearn {hydra['job']['name']} run={folder}"
-        )
+    begun_by = hydra["job"]["name"].replace("_", "-")
+    if begun_by != command:
+        raise Refused(f"{folder} was begun by another command: fedunlearn {begun_by} run={folder}")
     overrides = [*hydra["overrides"]["hydra"], *hydra["overrides"]["task"]]
     kept = [override for override in overrides if not override.startswith(OWN)]
     place = f"hydra.{'sweep' if many else 'run'}.dir={folder}"

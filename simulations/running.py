@@ -85,7 +85,9 @@ def carried_out(
     except KeyboardInterrupt:
         many = here.mode is RunMode.MULTIRUN
         folder = Path(here.sweep.dir).absolute() if many else path
-        stop(f"Stopped. Go on with: fedunlearn {here.job.name} run={shown(folder)}")
+        stop(
+            f"Stopped. Go on with: fedunlearn {here.job.name.replace('_', '-')} run={shown(folder)}"
+        )
     return experiment, summary
 
 

@@ -6,15 +6,15 @@ Writes trials.csv and tuned.yaml, which `fedunlearn compare tuned=FILE` puts bes
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
-from rich.console import Console
 
 from fedunlearn import checks, data, files, results, unlearning
 from fedunlearn.checks import Refused
@@ -92,11 +92,24 @@ class Space:
 
     experiment: Experiment
     layout: Layout
-    seeds: Sequence[int]
+    draws: Callable[[str], Iterable[Mapping[str, object]]]
+    """What to try of a strategy, in this order: fields that take other values."""
     most: int
     """Trials of a strategy."""
     left_out: list[str] = dataclasses.field(default_factory=list)
     """Sentences on settings that cannot be."""
+
+    @classmethod
+    def of(
+        cls,
+        experiment: Experiment,
+        seeds: Sequence[int],
+        draws: Callable[[str], Iterable[Mapping[str, object]]],
+        most: int,
+    ) -> Space:
+        """Return what can be on the federation of the first of ``seeds``."""
+        federation = data.build_federation(experiment.scenarios(seeds)[seeds[0]])
+        return cls(experiment, federation.network.layout, draws, most)
 
     def trials(self, configs: Mapping[str, DictConfig]) -> dict[str, Trial]:
         """Return the trials of all strategies, by what they are called in the run."""
@@ -110,13 +123,13 @@ class Space:
         return named
 
     def _of(self, name: str, part: DictConfig) -> Iterator[Setting]:
-        """Yield a strategy as it stands, then what can be of its space that differs, drawn."""
+        """Yield a strategy as it stands, then what can be of its space that differs."""
         yield name, {}, part
-        for fields in trial_settings.drawn(name, self.seeds):
-            fields = {key: one for key, one in fields.items() if _held(part, key) != one}
+        for drawn in self.draws(name):
+            fields = {key: one for key, one in drawn.items() if _held(part, key) != one}
             if not fields:
                 continue
-            label, varied = variants.variant({name: fields}, {})
+            label, varied = variants.variant({name: fields}, {name: part})
             refusal = self._refusal(label, varied)
             if refusal:
                 self.left_out.append(f"{label} is left out: {refusal}")
@@ -134,65 +147,82 @@ class Space:
         return ""
 
 
-def space(cfg: DictConfig, seeds: Sequence[int]) -> Space:
-    """Return the settings that can be on the configured federation."""
-    experiment = untuned(cfg, seeds)
-    federation = data.build_federation(experiment.scenarios(seeds)[seeds[0]])
-    return Space(experiment, federation.network.layout, seeds, cfg.trials)
+Judge = Callable[["pd.DataFrame", Mapping[str, Trial]], "pd.DataFrame"]
+"""Makes the table of trials of a run's summary and of what its names stand for."""
 
 
-@hydra.main(version_base="1.3", config_path="../conf", config_name="config")
-def app(cfg: DictConfig) -> None:
-    """Try all settings in one comparison, and say which came nearest to retraining."""
+Legend = Callable[["pd.DataFrame"], str]
+"""Says how to read a table of trials."""
+
+
+def carry_out(
+    cfg: DictConfig, space: Space, configs: Mapping[str, DictConfig], judge: Judge, legend: Legend
+) -> Mapping[str, Mapping[str, object]]:
+    """Try all settings in one comparison, print and write what came of them.
+
+    Returns the fields that were chosen, by strategy.
+    """
     from .running import carried_out, shown  # after the command line was found to be right
 
-    with sentences():
-        seeds = plain_values.seeds(cfg.validation, "validation")
-        tried = space(cfg, seeds)
-        named = tried.trials(strategies(cfg))
-        console = results.wide_enough(results.PersistentConsole())
-        for sentence in tried.left_out:
-            console.print(sentence, highlight=False, markup=False)
-        cfg.figures = False
-        parts = {label: trial.part for label, trial in named.items()}
-        path = Path(HydraConfig.get().runtime.output_dir)
-        _, summary = carried_out(cfg, parts, seeds, path, console)
-        written = conclude(path, summary, named, seeds, tried.experiment.margins, console)
-        console.print(*(f"Written: {shown(file)}" for file in written), sep="\n", soft_wrap=True)
-        console.print(
-            "\nUntuned and tuned side by side, on other seeds:\n"
-            f"  fedunlearn compare tuned={shown(path / tuned.FILE)} 'seeds=[0,1,2]' …",
-            highlight=False,
-            soft_wrap=True,
-        )
-
-
-def conclude(
-    path: Path,
-    summary: pd.DataFrame,
-    named: Mapping[str, Trial],
-    seeds: Sequence[int],
-    margins: results.Margins,
-    console: Console,
-) -> list[Path]:
-    """Print what was chosen, and write it; return the files."""
-    told = {label: (one.strategy, one.number, one.settings) for label, one in named.items()}
-    table = results.trial_table(summary, told, margins)
+    named = space.trials(configs)
+    console = results.wide_enough(results.PersistentConsole())
+    for sentence in space.left_out:
+        console.print(sentence, highlight=False, markup=False)
+    cfg.figures = False
+    seeds = plain_values.seeds(cfg.validation, "validation")
+    parts = {label: trial.part for label, trial in named.items()}
+    path = Path(HydraConfig.get().runtime.output_dir)
+    _, summary = carried_out(cfg, parts, seeds, path, console)
+    table = judge(summary, named)
     console.print(results.printed_trials(table))
-    console.print(results.TUNING_LEGEND, results.worst_measures(table), "", sep="\n")
+    console.print(legend(table), "", sep="\n", highlight=False)
     by_number = {(trial.strategy, trial.number): trial.fields for trial in named.values()}
     best = table[table["chosen"]]
-    chosen = {
-        name: by_number[name, trial]
-        for name, trial in zip(best["strategy"].astype(str), best["trial"].astype(int), strict=True)
-    }
+    pairs = zip(best["strategy"].astype(str), best["trial"].astype(int), strict=True)
+    chosen = {name: {**_given(name, configs[name]), **by_number[name, n]} for name, n in pairs}
     content = table.to_csv(index=False, lineterminator="\n").encode()
     written = [
         files.write(path / results.TRIALS_FILE, content),
         tuned.written(path / tuned.FILE, seeds, chosen),
     ]
     results.note_derived(path, written)
-    return written
+    console.print(*(f"Written: {shown(file)}" for file in written), sep="\n", soft_wrap=True)
+    console.print(
+        "\nUntuned and tuned side by side, on other seeds:\n"
+        f"  fedunlearn compare tuned={shown(path / tuned.FILE)} 'seeds=[0,1,2]' …",
+        highlight=False,
+        soft_wrap=True,
+    )
+    return chosen
+
+
+def _given(name: str, part: DictConfig) -> dict[str, object]:
+    """Return the fields in which a strategy differs from its YAML before anything is tried."""
+    plain = variants.declared(name)
+    return {str(key): _held(part, str(key)) for key in part if part[key] != plain.get(key)}
+
+
+@hydra.main(version_base="1.3", config_path="../conf", config_name="config")
+def app(cfg: DictConfig) -> None:
+    """Try all settings, and say which came nearest to retraining."""
+    with sentences():
+        seeds = plain_values.seeds(cfg.validation, "validation")
+        draws = partial(trial_settings.drawn, seeds=seeds)
+        experiment = untuned(cfg, seeds)
+
+        def judge(summary: pd.DataFrame, named: Mapping[str, Trial]) -> pd.DataFrame:
+            return results.trial_table(summary, told(named), experiment.margins)
+
+        def legend(table: pd.DataFrame) -> str:
+            return f"{results.TUNING_LEGEND}\n{results.worst_measures(table)}"
+
+        space = Space.of(experiment, seeds, draws, cfg.trials)
+        carry_out(cfg, space, strategies(cfg), judge, legend)
+
+
+def told(named: Mapping[str, Trial]) -> dict[str, tuple[str, int, str]]:
+    """Return the strategy, the number and the settings of each trial, by its name in the run."""
+    return {label: (one.strategy, one.number, one.settings) for label, one in named.items()}
 
 
 def main() -> None:

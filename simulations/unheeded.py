@@ -18,6 +18,13 @@ _SEEDS = "Write 'seeds=[0,1,2]'."
 _TRIALS = "That is for fedunlearn tune."
 _TUNED = "Settings that fedunlearn tune chose are for fedunlearn compare."
 _TUNING = {"trials": _TRIALS, "validation": _TRIALS}
+_OF_TUNING = {
+    "seed": _VALIDATION,
+    "seeds": _VALIDATION,
+    "minimise": _MINIMISE,
+    "tuned": _TUNED,
+    "figures": "It draws none.",
+}
 
 UNHEEDED: Mapping[str, Mapping[str, str]] = {
     "withdraw": {"strategies": _ONE_STRATEGY, "seeds": _SEED, "tuned": _TUNED, **_TUNING},
@@ -25,13 +32,8 @@ UNHEEDED: Mapping[str, Mapping[str, str]] = {
     "doctor": {"strategies": _ONE_STRATEGY, "seeds": _SEED, "tuned": _TUNED, **_TUNING},
     "compare": {"seed": _SEEDS, "minimise": _MINIMISE, **_TUNING},
     "estimate": {"seed": _SEEDS, "minimise": _MINIMISE, **_TUNING},
-    "tune": {
-        "seed": _VALIDATION,
-        "seeds": _VALIDATION,
-        "minimise": _MINIMISE,
-        "tuned": _TUNED,
-        "figures": "It draws none.",
-    },
+    "tune": _OF_TUNING,
+    "tune-planner": _OF_TUNING,
 }
 """Keys that a command takes no notice of, and what to do instead."""
 

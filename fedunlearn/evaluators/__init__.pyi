@@ -23,6 +23,7 @@ from .scores import losses as losses
 from .snapshot import Evaluator as Evaluator
 from .snapshot import Snapshot as Snapshot
 from .tradeoff_scores import strangers as strangers
+from .tradeoff_scores import tradeoffs as tradeoffs
 from .tradeoff_scores import tug_of_war as tug_of_war
 from .utility import Utility as Utility
 from .verification import MarkerTest as MarkerTest

@@ -125,6 +125,7 @@ from .terminal import wide_enough as wide_enough
 from .tuning import TRIAL_COLUMNS as TRIAL_COLUMNS
 from .tuning import TRIALS_FILE as TRIALS_FILE
 from .tuning import TUNING_LEGEND as TUNING_LEGEND
+from .tuning import nearest as nearest
 from .tuning import printed_trials as printed_trials
 from .tuning import trial_table as trial_table
 from .tuning import worst_measures as worst_measures

@@ -92,6 +92,12 @@ def trial_table(
     table = pd.DataFrame(rows, columns=list(TRIAL_COLUMNS)).astype(
         {name: kind for name, kind in TRIAL_COLUMNS.items() if kind != "str"}
     )
+    return nearest(table)
+
+
+def nearest(trials: pd.DataFrame) -> pd.DataFrame:
+    """Return the ``trials`` with the nearest of each strategy ``chosen``, as `trial_table` says."""
+    table = trials.assign(chosen=False)
     ranked = table.sort_values(["broken", "distance", "work", "trial"], kind="stable")
     table.loc[ranked.groupby("strategy").head(1).index, "chosen"] = True
     return table
@@ -117,7 +123,7 @@ def printed_trials(table: pd.DataFrame) -> Table:
 
 
 def _away(trial: pd.Series) -> str:
-    return "broken" if trial["broken"] else f"{trial['distance']:.1f}"
+    return "broken" if trial["broken"] else f"{trial['distance']:.{1 if trial['worst'] else 3}f}"
 
 
 def worst_measures(table: pd.DataFrame) -> str:

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from functools import partial
 from itertools import islice
 from pathlib import Path
 
@@ -12,7 +13,17 @@ import yaml
 from hydra import compose, initialize_config_dir
 
 from fedunlearn.checks import Refused
-from fedunlearn.simulations import compare, configured, guard, trial_settings, tune, tuned, variants
+from fedunlearn.results.columns import COST_COLUMNS, GAP_SUFFIX
+from fedunlearn.simulations import (
+    compare,
+    configured,
+    guard,
+    trial_settings,
+    tune,
+    tune_planner,
+    tuned,
+    variants,
+)
 
 SEEDS = [100, 101]
 
@@ -41,7 +52,8 @@ def composed(*overrides):
 
 
 def drawn(cfg):
-    space = tune.space(cfg, SEEDS)
+    draws = partial(trial_settings.drawn, seeds=SEEDS)
+    space = tune.Space.of(tune.untuned(cfg, SEEDS), SEEDS, draws, cfg.trials)
     return space.trials(tune.strategies(cfg)), space.left_out
 
 
@@ -226,3 +238,95 @@ def test_a_tuning_is_run_and_judged_on_other_seeds(tmp_path):
     changed = sum(bool(fields) for fields in chosen["strategies"].values())
     assert {"none", "finetune", "ssd"} <= both
     assert len(both) == 3 + 1 + changed  # and retraining again
+
+
+class TestPlanner:
+    """Tables that say which strategy of RUM serves which part."""
+
+    def test_every_table_comes_once_in_an_order_of_the_seeds(self):
+        every = [tuple(one["strategies"]) for one in tune_planner.tables("abc", 2, SEEDS)]
+        assert len(set(every)) == len(every) == 3**2
+        assert every == [tuple(one["strategies"]) for one in tune_planner.tables("abc", 2, SEEDS)]
+        others = [tuple(one["strategies"]) for one in tune_planner.tables("abc", 2, [7])]
+        assert sorted(others) == sorted(every)
+        assert others != every
+
+    def test_those_named_may_serve_and_rum_refuses_what_undoes_updates(self, conf):
+        words = ["strategies=[none,federaser]", "strategy=rum", "strategy.score=loss", "trials=9"]
+        cfg = composed(*words)
+        names = tune_planner.candidates(cfg, words)
+        assert names == ["none", "federaser"]
+        assert tune_planner.candidates(cfg, ["trials=9"]) == list(tune_planner.CANDIDATES)
+        experiment = tune_planner.untuned(cfg)
+        space = tune.Space.of(
+            experiment, SEEDS, lambda _: tune_planner.tables(names, 3, SEEDS), cfg.trials
+        )
+        trials = space.trials({"rum": tune_planner.compared(cfg)["rum"]})
+        assert list(trials) == ["rum", "rum(strategies=none+none+none)"]
+        assert len(space.left_out) == 2**3 - 1
+        assert "works on what whole clients sent" in space.left_out[0]
+        assert {trial.part.score for trial in trials.values()} == {"loss"}
+
+    def test_the_highest_tow_is_chosen(self):
+        gaps = {
+            "none": (0.5, 0.0, 0.0),
+            "rum": (0.1, -0.1, 0.0),
+            "rum(a)": (0.0, 0.0, -0.08),
+            "rum(b)": (0.0, 0.0, -0.2),
+        }
+        rows = [
+            {
+                **{"seed": seed, "request": 1, "strategy": name, "clients": "0", "probe": None},
+                **dict.fromkeys(COST_COLUMNS, 10),
+                **{
+                    column: value
+                    for metric, gap in zip(
+                        ("forget_accuracy", "retained_accuracy", "test_accuracy"),
+                        three,
+                        strict=True,
+                    )
+                    for column, value in ((metric, 0.8 + gap), (f"{metric}{GAP_SUFFIX}", gap))
+                },
+            }
+            for seed in SEEDS
+            for name, three in {"retrain": (0, 0, 0), **gaps}.items()
+        ]
+        trial = partial(tune.Trial, fields={}, part=None)
+        named = {
+            name: trial("none" if name == "none" else "rum", number)
+            for number, name in enumerate(gaps)
+        }
+        table = tune_planner.judge(pd.DataFrame(rows), named)
+        distances = [0.5, 1 - 0.9 * 0.9, 0.08, 0.2]
+        assert table["distance"].to_numpy() == pytest.approx(distances)
+        assert table["chosen"].tolist() == [True, False, True, False]
+
+    @pytest.mark.slow
+    def test_a_planner_is_tuned_and_its_table_runs(self, tmp_path):
+        small = ["model=mlp", "training.rounds=3", "training.work.epochs=1"]
+        where = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+
+        def done(*words):
+            command = [sys.executable, "-m", "fedunlearn", *words]
+            ran = subprocess.run(
+                command, cwd=tmp_path, env=where, capture_output=True, text=True, check=False
+            )
+            assert ran.returncode == 0, ran.stderr
+            return ran.stdout
+
+        words = ["strategies=[none,finetune]", "strategy.score=loss", "trials=4"]
+        out = done("tune-planner", *words, *small, "hydra.run.dir=planner")
+        assert "Distance: 1 - ToW" in out
+        trials = pd.read_csv(tmp_path / "planner/trials.csv", keep_default_na=False)
+        assert trials["strategy"].tolist() == ["none", *["rum"] * 4]
+        before = (tmp_path / "planner/trials.csv").read_bytes()
+        done("tune-planner", "run=planner")
+        assert (tmp_path / "planner/trials.csv").read_bytes() == before
+        chosen = yaml.safe_load(Path(tmp_path / "planner/tuned.yaml").read_text())["strategies"]
+        assert chosen["rum"]["score"] == "loss"
+        done(
+            *("compare", "strategies=[rum]", *small, "seeds=[0]", "references=1"),
+            *("tuned=planner/tuned.yaml", "hydra.run.dir=both"),
+        )
+        both = pd.read_csv(tmp_path / "both/summary.csv")["strategy"].unique()
+        assert any(name.startswith("rum(") for name in both)
