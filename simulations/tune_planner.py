@@ -84,7 +84,9 @@ def judge(summary: pd.DataFrame, named: Mapping[str, Trial]) -> pd.DataFrame:
     scores = evaluators.tradeoffs(summary)
     tow = scores[scores["metric"] == "tow"].groupby("strategy")["value"].mean()
     table = results.trial_table(summary, told(named), results.Margins())
-    return results.nearest(table.assign(distance=1 - tow[list(named)].to_numpy(), worst=""))
+    return results.nearest(
+        table.assign(distance=1 - tow[list(named)].to_numpy(), worst="", mean=0.0)
+    )
 
 
 @hydra.main(version_base="1.3", config_path="../conf", config_name="config")

@@ -4,6 +4,7 @@ import math
 from collections.abc import Mapping
 from operator import itemgetter
 from statistics import fmean
+from typing import NamedTuple
 
 import pandas as pd
 from rich.table import Table
@@ -24,6 +25,7 @@ TRIAL_COLUMNS = {
     "broken": "bool",
     "distance": "float64",
     "worst": "str",
+    "mean": "float64",
     "accuracy_gap": "float64",
     "work": "float64",
     "bytes": "float64",
@@ -39,8 +41,19 @@ TUNING_LEGEND = (
 """How to read the table."""
 
 
-def distance(case: Comparison, margins: Margins) -> tuple[float, str]:
-    """Return ``max_m |gap_m| / margin_m`` over the measures m that can tell, and that m.
+class Distance(NamedTuple):
+    """How far a strategy's models are from retrained ones, in margins."""
+
+    largest: float
+    """``max_m |gap_m| / margin_m`` over the measures m that can tell."""
+    worst: str
+    """That measure."""
+    mean: float
+    """The mean over them."""
+
+
+def distance(case: Comparison, margins: Margins) -> Distance:
+    """Return how many margins away from retraining a strategy is on the measures that can tell.
 
     Lower is nearer to retraining; up to 1, every gap lies within its margin. It is infinite for a
     model that computes no numbers, and where all retrained models agree, but not with this one.
@@ -48,9 +61,9 @@ def distance(case: Comparison, margins: Margins) -> tuple[float, str]:
     telling = [m for m, one in case.measures.items() if not (one.finite and one.constant)]
     away = {m: _in_margins(case, m, margins) for m in telling}
     if not away:
-        return 0.0, ""
+        return Distance(0.0, "", 0.0)
     worst = max(away, key=lambda m: away[m])
-    return away[worst], worst
+    return Distance(away[worst], worst, fmean(away.values()))
 
 
 def _in_margins(case: Comparison, metric: str, margins: Margins) -> float:
@@ -68,22 +81,24 @@ def trial_table(
 
     ``trials`` says of each name in the ``summary`` which strategy it is, the number of the trial
     and its settings. Distances are means over requests. A model that is broken at one of them comes
-    after all that are not; of equally near ones the one with less work is chosen, then the earlier.
+    after all that are not; of those with the same largest distance the one with the least mean is
+    chosen, then the one with less work, then the earlier.
     """
-    cases: dict[str, list[tuple[bool, float, str]]] = {name: [] for name in trials}
+    cases: dict[str, list[tuple[bool, Distance]]] = {name: [] for name in trials}
     beside: dict[str, list[Mapping[str, float]]] = {name: [] for name in trials}
     for _, served in summary.groupby("request"):
         for case in comparisons(served):
             if case.strategy in trials:
                 lost = bool(broken(case, margins))
-                cases[case.strategy].append((lost, *distance(case, margins)))
+                cases[case.strategy].append((lost, distance(case, margins)))
                 beside[case.strategy].append(next_to_retraining(served, case.strategy))
     rows = [
         {
             **dict(zip(("strategy", "trial", "settings"), trials[name], strict=True)),
-            "broken": any(lost for lost, _, _ in cases[name]),
-            "distance": fmean(away for _, away, _ in cases[name]),
-            "worst": max(cases[name], key=itemgetter(1))[2],
+            "broken": any(lost for lost, _ in cases[name]),
+            "distance": fmean(away.largest for _, away in cases[name]),
+            "worst": max((away for _, away in cases[name]), key=itemgetter(0)).worst,
+            "mean": fmean(away.mean for _, away in cases[name]),
             **pd.DataFrame(beside[name]).mean().to_dict(),
             "chosen": False,
         }
@@ -98,7 +113,9 @@ def trial_table(
 def nearest(trials: pd.DataFrame) -> pd.DataFrame:
     """Return the ``trials`` with the nearest of each strategy ``chosen``, as `trial_table` says."""
     table = trials.assign(chosen=False)
-    ranked = table.sort_values(["broken", "distance", "work", "trial"], kind="stable")
+    rounded = table.round({"distance": 9, "mean": 9})  # sums of the same numbers in another order
+    order = ["broken", "distance", "mean", "work", "trial"]
+    ranked = rounded.sort_values(order, kind="stable")
     table.loc[ranked.groupby("strategy").head(1).index, "chosen"] = True
     return table
 

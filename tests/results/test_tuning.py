@@ -52,10 +52,10 @@ def test_the_distance_is_the_largest_gap_in_margins():
     """Margins are 4 * .01 and 4 * .02; gaps of .03 and .12 are .75 and 1.5 of them."""
     rows = summary({"a0": ({"test_accuracy": -0.03, "forget_accuracy": 0.12}, 10)})
     (case,) = (case for case in comparisons(rows) if case.strategy == "a0")
-    away, worst = distance(case, Margins())
-    assert (away, worst) == (pytest.approx(1.5), "forget_accuracy")
-    away, worst = distance(case, Margins(spread=8, least=0.5))
-    assert (away, worst) == (pytest.approx(0.24), "forget_accuracy")
+    away = distance(case, Margins())
+    assert away == (pytest.approx(1.5), "forget_accuracy", pytest.approx((0.75 + 1.5) / 2))
+    away = distance(case, Margins(spread=8, least=0.5))
+    assert away[:2] == (pytest.approx(0.24), "forget_accuracy")
 
 
 def test_a_retrained_model_is_at_no_distance():
@@ -69,7 +69,7 @@ def test_a_retrained_model_is_at_no_distance():
 def test_a_model_that_computes_nothing_is_infinitely_far():
     rows = summary({"a0": ({"test_accuracy": math.nan}, 0)})
     (case,) = (case for case in comparisons(rows) if case.strategy == "a0")
-    assert distance(case, Margins()) == (math.inf, "test_accuracy")
+    assert distance(case, Margins())[:2] == (math.inf, "test_accuracy")
 
 
 def test_the_nearest_is_chosen_then_the_cheapest_then_the_first():
@@ -88,6 +88,19 @@ def test_the_nearest_is_chosen_then_the_cheapest_then_the_first():
     assert "as they were" in shown
     assert max(map(len, shown.splitlines())) <= 84
     assert "within the margins of retraining" in worst_measures(table)
+
+
+def test_of_equally_far_ones_the_one_that_is_nearer_on_average_is_chosen():
+    """A measure that saturates is the same for all: the others tell them apart."""
+    far = {"forget_accuracy": 0.8}
+    models = {
+        "a0": ({**far, "test_accuracy": -0.03}, 1),
+        "a1": ({**far, "test_accuracy": -0.01}, 90),
+        "a2": ({**far, "test_accuracy": 0.02}, 1),
+    }
+    table = trial_table(summary(models), tried(models), Margins())
+    assert table["distance"].tolist() == [pytest.approx(10.0)] * 3
+    assert table["chosen"].tolist() == [False, True, False]
 
 
 def test_whoever_breaks_the_model_comes_last_however_near_it_is_otherwise():
