@@ -30,6 +30,7 @@ from fedunlearn.local import (
     Imitation,
     Indifference,
     InputNoise,
+    L1Penalty,
     LabelCounts,
     LocalWork,
     LogitMatch,
@@ -52,7 +53,7 @@ from fedunlearn.local import (
 KINDS: frozenset[type] = frozenset(
     {
         *(LocalWork, Schedule, Ball, Sgd, Adam, DiagonalFisher),
-        *(CrossEntropy, Corrected, Distillation, FisherPenalty, Proximal),
+        *(CrossEntropy, Corrected, Distillation, FisherPenalty, L1Penalty, Proximal),
         *(Blend, EntropyMatch, Imitation, Indifference, LogitMatch),
         *(ImageAugmentation, InputNoise, SensorAugmentation, Straggling),
         *(Ascent, PseudoLabels, RandomLabels, UnlearningCrossEntropy, VirtualTeacher),

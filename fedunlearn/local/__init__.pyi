@@ -18,6 +18,7 @@ from .optimizers import Adam as Adam
 from .optimizers import DiagonalFisher as DiagonalFisher
 from .optimizers import Sgd as Sgd
 from .penalties import FisherPenalty as FisherPenalty
+from .penalties import L1Penalty as L1Penalty
 from .queries import FeatureMoments as FeatureMoments
 from .queries import LabelCounts as LabelCounts
 from .queries import LogitSums as LogitSums

@@ -82,6 +82,7 @@ from .vocabulary import Head as Head
 from .vocabulary import History as History
 from .vocabulary import Imitation as Imitation
 from .vocabulary import Indifference as Indifference
+from .vocabulary import L1Penalty as L1Penalty
 from .vocabulary import LabelCounts as LabelCounts
 from .vocabulary import Layout as Layout
 from .vocabulary import LocalWork as LocalWork
@@ -107,6 +108,7 @@ from .vocabulary import fedavg_step as fedavg_step
 from .vocabulary import lengths as lengths
 from .vocabulary import mean as mean
 from .vocabulary import orthogonal as orthogonal
+from .vocabulary import redrawn as redrawn
 from .vocabulary import rescale as rescale
 from .vocabulary import selected_rounds as selected_rounds
 from .vocabulary import selected_updates as selected_updates

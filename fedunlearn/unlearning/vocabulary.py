@@ -27,6 +27,7 @@ from fedunlearn.local import (
     HardnessSum,
     Imitation,
     Indifference,
+    L1Penalty,
     LabelCounts,
     LocalWork,
     LogitMatch,
@@ -43,7 +44,7 @@ from fedunlearn.local import (
     UnlearningCrossEntropy,
     VirtualTeacher,
 )
-from fedunlearn.models import Head, Layout, Vector, lengths, mean, orthogonal, rescale
+from fedunlearn.models import Head, Layout, Vector, lengths, mean, orthogonal, redrawn, rescale
 
 __all__ = [
     "Adam",
@@ -64,6 +65,7 @@ __all__ = [
     "History",
     "Imitation",
     "Indifference",
+    "L1Penalty",
     "LabelCounts",
     "Layout",
     "LocalWork",
@@ -89,6 +91,7 @@ __all__ = [
     "lengths",
     "mean",
     "orthogonal",
+    "redrawn",
     "rescale",
     "selected_rounds",
     "selected_updates",

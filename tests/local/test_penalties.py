@@ -5,7 +5,16 @@ import torch
 
 from fedunlearn.checks import Refused
 from fedunlearn.flower import Local
-from fedunlearn.local import Ascent, CrossEntropy, FisherPenalty, Imitation, LocalWork, Sgd
+from fedunlearn.local import (
+    Ascent,
+    CrossEntropy,
+    FisherPenalty,
+    Imitation,
+    L1Penalty,
+    LocalWork,
+    Sgd,
+    teaches,
+)
 from fedunlearn.unlearning import Training
 from tests.support.grid_clients import scenario_clients
 from tests.support.small_federation import SMALL
@@ -27,12 +36,25 @@ def test_the_fisher_penalty_by_hand():
     torch.testing.assert_close(found, plain + 5.5)
 
 
+def test_the_l1_penalty_by_hand():
+    """0.5 (|2| + |-1|) = 1.5 on each record's loss."""
+    found = L1Penalty(CrossEntropy(), 0.5)(logits, WEIGHTS, IMAGES, LABELS, START[None])
+    plain = CrossEntropy()(logits, WEIGHTS, IMAGES, LABELS, START[None])
+    torch.testing.assert_close(found, plain + 1.5)
+    assert teaches(L1Penalty(Imitation()))
+    assert not teaches(L1Penalty())
+
+
 def test_what_imitates_a_second_model_has_no_room_for_the_penalty_s_weights():
     with pytest.raises(Refused, match=r"FisherPenalty\.objective must not imitate"):
         FisherPenalty(Imitation())
 
 
-@pytest.mark.parametrize("objective", [FisherPenalty(Ascent(), 5.0)], ids=["fisher"])
+@pytest.mark.parametrize(
+    "objective",
+    [FisherPenalty(Ascent(), 5.0), L1Penalty(CrossEntropy(0.1), 0.01)],
+    ids=lambda one: type(one).__name__,
+)
 def test_engines_agree(objective):
     found = {}
     work = LocalWork(epochs=1, clip_norm=1.0, optimizer=Sgd(lr=0.02), objective=objective)
