@@ -13,8 +13,11 @@ from fedunlearn.results import UNTOUCHED
 from . import configured, plain_values, tuned, variants
 from .guard import check_command_line, sentences
 
-ON_CONVOLUTIONS = ("fedunlearn.methods.TransposeKernels", "which: convolutions")
-"""What the YAML of a strategy says that works on convolutions."""
+NOT_FOR_ALL = (
+    *("fedunlearn.methods.TransposeKernels", "which: convolutions"),
+    "fedunlearn.local.InputNoise",
+)
+"""What the YAML of a strategy says that not every model or data set fits: kernels, numbers."""
 
 
 def strategies(cfg: DictConfig, chosen: str) -> dict[str, DictConfig]:
@@ -23,8 +26,8 @@ def strategies(cfg: DictConfig, chosen: str) -> dict[str, DictConfig]:
     Each comes with the values of its YAML; ``strategy.<field>=…`` on the command line applies to
     the one named ``chosen``, which is the choice of the group ``strategy``. An entry such as
     ``{puf: {eta: 20}}`` is a variant of a strategy, and is called ``puf(eta=20)``; ``all`` stands
-    for every strategy, also within a list, but for those that run others, and those that work on
-    convolutions, which not every model has.
+    for every strategy, also within a list, but for those that run others, and those that take
+    convolutions or inputs that are numbers, which not every model or data set has.
     """
     named = cfg.strategies
     if named != "all" and not (OmegaConf.is_list(named) and len(named)):
@@ -35,7 +38,7 @@ def strategies(cfg: DictConfig, chosen: str) -> dict[str, DictConfig]:
     entries = ["all"] if named == "all" else OmegaConf.to_container(named, resolve=True)
     assert isinstance(entries, list)
     configs: dict[str, DictConfig] = {}
-    single = [name for name in variants.options() if _for_all(variants.declared(name))]
+    single = [name for name in variants.options() if for_all(variants.declared(name))]
     for entry in chain.from_iterable(single if one == "all" else [one] for one in entries):
         label, part = variants.variant(entry, {chosen: cfg.strategy})
         if label in configs:
@@ -44,11 +47,11 @@ def strategies(cfg: DictConfig, chosen: str) -> dict[str, DictConfig]:
     return tuned.beside(cfg, with_untouched(configs))
 
 
-def _for_all(part: DictConfig) -> bool:
+def for_all(part: DictConfig) -> bool:
     """Whether ``all`` stands for a strategy, too."""
     said = OmegaConf.to_yaml(part)
     runs_others = any(field in part for field in variants.INNER)
-    return not runs_others and not any(word in said for word in ON_CONVOLUTIONS)
+    return not runs_others and not any(word in said for word in NOT_FOR_ALL)
 
 
 def with_untouched(configs: Mapping[str, DictConfig]) -> dict[str, DictConfig]:

@@ -9,15 +9,15 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 
 from fedunlearn.flower import reason_against
 from fedunlearn.history import Needs
 from fedunlearn.unlearning import UnlearningStrategy
 
+from .compare import for_all
 from .configured import build
 from .hyperparameters import REQUIRED, Hyperparameter, classes, hyperparameters, keys
-from .variants import INNER
 from .yaml_comments import CONF, files
 
 ROOT = Path(__file__).parents[1]
@@ -53,14 +53,16 @@ def names() -> list[str]:
 def singles() -> list[str]:
     """Return those of `names` that ``strategies=all`` stands for.
 
-    Those that run others are not among them, nor those that only some nets fit.
+    Those that run others are not among them, nor those that only some nets or data fit.
     """
-    made = {name: strategy(name) for name in names()}
-    return [
-        name
-        for name, one in made.items()
-        if not any(hasattr(one, field) for field in INNER) and not one.needs.kernels
-    ]
+    return [name for name in names() if for_all(_part(name))]
+
+
+def _part(name: str) -> DictConfig:
+    """Return what the YAML of a strategy says."""
+    part = OmegaConf.load(CONFIGS / f"{name}.yaml")
+    assert isinstance(part, DictConfig)
+    return part
 
 
 def strategy(name: str) -> UnlearningStrategy:
