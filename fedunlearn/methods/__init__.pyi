@@ -1,4 +1,6 @@
 from . import ridge as ridge
+from .critical_layers import critical as critical
+from .critical_layers import drawn_from as drawn_from
 from .destroyers import AddNoise as AddNoise
 from .destroyers import AscendOnLeavers as AscendOnLeavers
 from .destroyers import Destroyed as Destroyed
@@ -9,8 +11,11 @@ from .destroyers import RedrawEnds as RedrawEnds
 from .destroyers import RedrawRandom as RedrawRandom
 from .destroyers import Situation as Situation
 from .destroyers import TransposeKernels as TransposeKernels
+from .destroyers import besides_norms as besides_norms
+from .destroyers import last_layer as last_layer
 from .destroyers import smallest as smallest
 from .destroyers import weights_of as weights_of
+from .destroyers import within as within
 from .directions import Climb as Climb
 from .directions import Consolidation as Consolidation
 from .directions import Direction as Direction
@@ -44,5 +49,8 @@ from .stored_rounds import blocks as blocks
 from .stored_rounds import examples as examples
 from .stored_rounds import increment as increment
 from .stored_rounds import last_rounds as last_rounds
+from .stored_rounds import likeness as likeness
 from .stored_rounds import mean_update as mean_update
 from .stored_rounds import quantile as quantile
+from .task_vectors import agreed as agreed
+from .task_vectors import around as around

@@ -63,12 +63,17 @@ def weights_of(layout: Layout, which: Which) -> tuple[Part, ...]:
     return tuple(part for part in named if not normalises(part))
 
 
-def _within(layout: Layout, parts: tuple[Part, ...]) -> Tensor:
+def within(layout: Layout, parts: tuple[Part, ...]) -> Tensor:
     """Return which coordinates lie in ``parts``, [d]."""
     where = torch.zeros(layout.size, dtype=torch.bool)
     for part in parts:
         where[part.slice] = True
     return where
+
+
+def last_layer(layout: Layout) -> Tensor:
+    """Return where the weights and biases of the last layer lie, which makes the logits, [d]."""
+    return within(layout, list(layers(layout).values())[-1])
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +99,7 @@ class Redraw:
         """Draw them anew."""
         layout = now.history.layout
         named = tuple(part for part in layout.parts if part.name in self.parameters)
-        return Destroyed(redrawn(layout, weights, _within(layout, named), now.rng))
+        return Destroyed(redrawn(layout, weights, within(layout, named), now.rng))
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +127,7 @@ class RedrawEnds:
         layout = now.history.layout
         parts = list(layers(layout).values())
         ends = (parts[0] if self.first else ()) + (parts[-1] if self.last else ())
-        return Destroyed(redrawn(layout, weights, _within(layout, ends), now.rng))
+        return Destroyed(redrawn(layout, weights, within(layout, ends), now.rng))
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,7 +156,7 @@ class RedrawRandom:
         count = int(np.ceil(self.share * len(pool)))
         drawn = set(now.rng.integers(len(pool), size=count).tolist())
         parts = tuple(part for place in sorted(drawn) for part in pool[place])
-        return Destroyed(redrawn(layout, weights, _within(layout, parts), now.rng))
+        return Destroyed(redrawn(layout, weights, within(layout, parts), now.rng))
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,16 +182,17 @@ class PruneAndRedraw:
     def destroy(self, weights: Vector, now: Situation) -> Destroyed:
         """Prune, and draw anew."""
         layout = now.history.layout
-        norms = {name for name, parts in layers(layout).items() if any(map(normalises, parts))}
-        pool = tuple(
-            part
-            for part in layout.parts
-            if not part.buffer and part.name.rpartition(".")[0] not in norms
-        )
-        gone = smallest(weights.abs(), _within(layout, pool), self.amount)
+        gone = smallest(weights.abs(), besides_norms(layout), self.amount)
         fresh = redrawn(layout, weights, gone, now.rng)
-        biases = _within(layout, tuple(part for part in pool if part.name.endswith("bias")))
+        biases = within(layout, tuple(part for part in layout.parts if part.name.endswith("bias")))
         return Destroyed(torch.where(gone & biases, 0.0, fresh))
+
+
+def besides_norms(layout: Layout) -> Tensor:
+    """Return where the weights and biases of all layers but normalisations lie, [d]."""
+    owned = layers(layout).values()
+    others = (parts for parts in owned if not any(map(normalises, parts)))
+    return within(layout, tuple(part for parts in others for part in parts))
 
 
 def smallest(scores: Tensor, among: Tensor, share: float) -> Tensor:

@@ -110,3 +110,18 @@ def increment(history: History, place: int, leavers: Set[ClientId]) -> float:
         step = after - stored.before
     left = step_of(stored.only(leaving), d)
     return float(torch.linalg.vector_norm(left - share * step)) / (1 - share)
+
+
+def likeness(stored: RecordedRound, after: Vector, where: Tensor) -> float:
+    """Return the mean cosine between each two clients' models of a round, on ``where`` [d].
+
+    ``after`` [d] is the model that the whole round led to, so that a client's is ``after - D +
+    delta_k``, D the mean update: the round keeps no model. Less than two clients are not alike: 0.
+    """
+    d, count = len(after), len(stored.clients)
+    if count < 2:
+        return 0.0
+    own = [block.updates.deltas[:, where] for block in blocks(stored, d)]
+    models = (after - mean_update(stored, d))[where] + torch.cat(own)
+    total = torch.nn.functional.normalize(models.double(), dim=1).sum(0)
+    return (float(total.square().sum()) - count) / (count * (count - 1))

@@ -9,11 +9,14 @@ from torch import Tensor
 from fedunlearn.models.layout import Layout, Part, Vector
 
 
-def redrawn(layout: Layout, weights: Vector, where: Tensor, rng: np.random.Generator) -> Vector:
+def redrawn(
+    layout: Layout, weights: Vector, where: Tensor, rng: np.random.Generator, spread: float = 1.0
+) -> Vector:
     """Return ``weights`` [d] with fresh values in the places that are true in ``where`` [d].
 
-    A weight of more than one dimension is uniform within ``1 / sqrt(fan_in)``, its fan-in the
-    product of all sizes but the first; a bias within the bound of the weight beside it; scales of
+    A weight of more than one dimension is uniform within ``spread / sqrt(fan_in)``, its fan-in the
+    product of all sizes but the first: torch's own layers have ``spread`` 1, He's have sqrt(6). A
+    bias is within ``1 / sqrt(fan_in)`` of the weight beside it; scales of
     normalisations become 1 and their shifts 0, and any other vector of n numbers is uniform within
     ``1 / sqrt(n)``. Every place has its own draw of ``rng``, whatever else is true. Buffers stay.
     """
@@ -29,7 +32,8 @@ def redrawn(layout: Layout, weights: Vector, where: Tensor, rng: np.random.Gener
         else:
             shape = weight if len(part.shape) == 1 else part.shape
             fan_in = math.prod(shape[1:]) if len(shape) > 1 else part.size
-            fresh[part.slice] *= 1 / math.sqrt(fan_in)
+            wide = spread if len(part.shape) > 1 else 1.0
+            fresh[part.slice] *= wide / math.sqrt(fan_in)
     return torch.where(where, fresh, weights)
 
 

@@ -27,6 +27,7 @@ NOBODY_WORKS = {
     "fast_fedul",
     "fedaccum",
     "fedrecovery",
+    "fedup",
     "ridge_head",
     "ssd",
     "weight_negation",
