@@ -59,10 +59,10 @@ def test_a_command_is_a_file_with_a_main_and_a_row_of_the_table():
     folder = Path(simulations.__file__).parent
     shown = command.usage()
     for name, sentence in command.COMMANDS.items():
-        body = ast.parse((folder / f"{name}.py").read_text()).body
+        body = ast.parse((folder / f"{name.replace('-', '_')}.py").read_text()).body
         assert any(isinstance(node, ast.FunctionDef) and node.name == "main" for node in body)
-        assert f"  {name:<10} {sentence}\n" in shown
-        assert len(f"  {name:<10} {sentence}") <= 100
+        assert f"  {name:<12} {sentence}\n" in shown
+        assert len(f"  {name:<12} {sentence}") <= 100
 
 
 def test_supported_pythons_are_declared():
