@@ -6,9 +6,10 @@
 
 Whatever forgets fastest when it is broken was held least firmly; what those who remain know comes
 back in their rounds, and what only the leavers knew has nobody to bring it back. All leading
-entries of the NeurIPS 2023 machine unlearning competition but the first are of this kind, and stand
+entries of the NeurIPS 2023 machine unlearning competition but the first are of this kind. Six stand
 in conf/strategy as compositions of `fedunlearn.methods`' destroyers and repairs: convtranspose,
-kookmin, seif, sebastian, amnesiacs, forget.
+kookmin, seif, sebastian, amnesiacs, forget. Sun, whose mask is another one in each round, has a
+file of its own.
 
 Triantafillou et al. Are we making progress in unlearning? Findings from the first NeurIPS
 unlearning competition. 2024, arXiv 2406.09073. Cadet, Borovykh, Malekzadeh, Ahmadi-Abhari, Haddadi.

@@ -54,3 +54,6 @@ from .stored_rounds import mean_update as mean_update
 from .stored_rounds import quantile as quantile
 from .task_vectors import agreed as agreed
 from .task_vectors import around as around
+from .tensors_by_lot import drawn_tensors as drawn_tensors
+from .tensors_by_lot import freeing as freeing
+from .tensors_by_lot import with_noise as with_noise
