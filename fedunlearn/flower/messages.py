@@ -17,6 +17,7 @@ from fedunlearn.local import (
     Ascent,
     Ball,
     Blend,
+    Contrast,
     Corrected,
     CrossEntropy,
     DiagonalFisher,
@@ -54,7 +55,7 @@ KINDS: frozenset[type] = frozenset(
     {
         *(LocalWork, Schedule, Ball, Sgd, Adam, DiagonalFisher),
         *(CrossEntropy, Corrected, Distillation, FisherPenalty, L1Penalty, Proximal),
-        *(Blend, EntropyMatch, Imitation, Indifference, LogitMatch),
+        *(Blend, Contrast, EntropyMatch, Imitation, Indifference, LogitMatch),
         *(ImageAugmentation, InputNoise, SensorAugmentation, Straggling),
         *(Ascent, PseudoLabels, RandomLabels, UnlearningCrossEntropy, VirtualTeacher),
         *(FeatureMoments, Gradient, HardnessSum, LabelCounts, LogitSums, Ranked),

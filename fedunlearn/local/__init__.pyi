@@ -4,6 +4,7 @@ from .augmentation import ImageAugmentation as ImageAugmentation
 from .augmentation import InputNoise as InputNoise
 from .augmentation import SensorAugmentation as SensorAugmentation
 from .ball import Ball as Ball
+from .contrast import Contrast as Contrast
 from .gradient_queries import Gradient as Gradient
 from .gradient_queries import SquaredGradients as SquaredGradients
 from .halves import Halves as Halves

@@ -69,6 +69,7 @@ from .vocabulary import Ascent as Ascent
 from .vocabulary import Ball as Ball
 from .vocabulary import Blend as Blend
 from .vocabulary import ClientId as ClientId
+from .vocabulary import Contrast as Contrast
 from .vocabulary import CrossEntropy as CrossEntropy
 from .vocabulary import DiagonalFisher as DiagonalFisher
 from .vocabulary import Distillation as Distillation

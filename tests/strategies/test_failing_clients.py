@@ -37,7 +37,16 @@ NOBODY_WORKS = {
 OTHERWISE = {"mode", "puf", "ridge_head", "sifu"}
 # Their work has batches of its own size, so that clients of other sizes take other steps.
 OWN_BATCHES = {
-    *("amnesiacs", "bad_teacher", "forget", "neggrad", "random_label", "salun", "scrub"),
+    *(
+        "amnesiacs",
+        "bad_teacher",
+        "fanchuan",
+        "forget",
+        "neggrad",
+        "random_label",
+        "salun",
+        "scrub",
+    ),
     *("sebastian", "sga", "sga_ewc", "sga_reflect", "ssd"),
 }
 
