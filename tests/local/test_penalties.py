@@ -7,6 +7,7 @@ from fedunlearn.checks import Refused
 from fedunlearn.flower import Local
 from fedunlearn.local import (
     Ascent,
+    Contrast,
     CrossEntropy,
     FisherPenalty,
     Imitation,
@@ -52,7 +53,12 @@ def test_what_imitates_a_second_model_has_no_room_for_the_penalty_s_weights():
 
 @pytest.mark.parametrize(
     "objective",
-    [FisherPenalty(Ascent(), 5.0), L1Penalty(CrossEntropy(0.1), 0.01)],
+    [
+        FisherPenalty(Ascent(), 5.0),
+        L1Penalty(CrossEntropy(0.1), 0.01),
+        FisherPenalty(Contrast(1.0, tuple(range(20))), 5.0),
+        Contrast(1.0, tuple(range(20))),
+    ],
     ids=lambda one: type(one).__name__,
 )
 def test_engines_agree(objective):
