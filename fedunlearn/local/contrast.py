@@ -23,8 +23,7 @@ class Contrast:
     temperature: Positive = 1.15
     """Tau: how much a difference in likeness counts; less is more."""
     prototypes: tuple[float, ...] = ()
-    """The prototypes' logits, one after another: k times as many as classes. The server sends
-    them."""
+    """The prototypes' logits that the server sends, one after another: k times the classes."""
 
     def __post_init__(self) -> None:
         """Turn a list into a tuple; raise `Refused` for values outside their range."""

@@ -132,7 +132,9 @@ def test_retrained_models_are_at_chance_under_every_attack():
         assert abs(np.mean(values[attack]) - 0.5) < 4 * spread, attack
 
 
-@pytest.mark.parametrize(("members", "others"), [(60, 30), (250, 65)])
+@pytest.mark.parametrize(
+    ("members", "others"), [(60, 30), pytest.param(250, 65, marks=pytest.mark.slow)]
+)
 def test_what_all_records_of_a_model_share_costs_an_interval_over_records_nothing(members, others):
     rng, trials, inside = np.random.default_rng(members), 400, Counter()
     for _ in range(trials):

@@ -154,6 +154,7 @@ def test_a_class_is_attacked_in_the_models_of_those_who_stay(tmp_path, monkeypat
     assert members[2] == round(0.5 * rest)
 
 
+@pytest.mark.slow
 def test_a_run_that_clients_join_on_the_way_is_refused(tmp_path, monkeypatch, capsys):
     timeline = "withdrawal.timeline=[{after: 1, join: [1]}, {after: 2, clients: [0]}]"
     folder = finished(tmp_path / "run", timeline)
@@ -260,6 +261,7 @@ def test_a_folder_without_a_run_is_refused(tmp_path, monkeypatch, capsys):
         ),
     ],
 )
+@pytest.mark.slow
 def test_requests_that_cannot_be_attacked_are_refused(
     overrides, sentence, tmp_path, monkeypatch, capsys
 ):

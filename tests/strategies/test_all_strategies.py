@@ -68,6 +68,7 @@ def test_some_of_a_crowd_leave_in_two_waves(tmp_path):
         assert json.loads(path.read_text())["audit"]["findings"] == []
 
 
+@pytest.mark.slow
 def test_leavers_who_do_not_cooperate_are_asked_by_nobody():
     asking = [name for name in docs_tables.names() if docs_tables.strategy(name).needs.leaver]
     assert asking
