@@ -163,7 +163,7 @@ class LogitSums:
 class FeatureMoments:
     """Moments of what enters the last layer, by class c.
 
-    ``count`` n_c [classes], ``sum`` of x_i over y_i = c [classes, f], ``square`` of |x_i|^2
+    ``count`` n_c [classes], ``sum`` of x_i over y_i = c [classes, f], ``square`` of ``|x_i|^2``
     [classes]. Sums over classes are the moments of all records.
     """
 
